@@ -1,0 +1,231 @@
+"""The contract between roles and a broker: commands go in, events come out, nothing blocks.
+
+A role (client, coordinator, worker) never calls a broker. It returns commands; the host loop hands them
+to `Broker.perform` and feeds what `Broker.poll` gives back to the role that asked for it: a consumer's
+``tag`` and a publication's ``token`` begin with the role's own prefix.
+
+There are two kinds of places (`Kind`): a *queue* gives each message to one consumer and forgets it after
+its ack; a *stream* is append-only, keeps everything until it is deleted, and can be read by many, from any
+offset. ``mr.1.control`` is the one exchange, a fanout; every session may bind one private queue to it.
+
+What every implementation promises, and `tests/contract` checks for each:
+
+* `Confirmed` comes only after the broker has taken charge of the message, `Unroutable` when no such queue
+  exists; each publication gets exactly one of the two unless the session ends first.
+* Messages published by one session to one place arrive in the order of their `Publish` commands.
+* A queue's unacked deliveries return to it, marked ``redelivered``, when their session ends.
+* After `Disconnected` the session is dead: commands are ignored, no event of the old session follows, and
+  `connect` begins a new one with no consumers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Optional, Union
+
+
+class Kind(Enum):
+    """What a name stands for on the broker."""
+
+    QUEUE = "queue"  #: durable work queue: each message to one consumer, gone after its ack
+    STREAM = "stream"  #: append-only log: kept until deleted, read by many from any offset
+
+
+class FileSlice(NamedTuple):
+    """Bytes that lie in a file; read only when they are about to be sent."""
+
+    path: str
+    offset: int  #: in bytes
+    length: int  #: in bytes
+
+
+# ---------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True)
+class Declare:
+    """Make a queue or stream; answered by `Declared`. Declaring what exists already does nothing."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Append one message, mandatory and confirmed; answered by `Confirmed` or `Unroutable`.
+
+    ``head`` is sent in front of the bytes of ``body`` (a `FileSlice` is read at the moment of sending).
+    """
+
+    to: str
+    head: bytes
+    token: str
+    body: Optional[FileSlice] = None
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Send advice to every session that listens on ``mr.1.control``; unanswered, may be lost."""
+
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Consume:
+    """Start a consumer. At most ``prefetch`` deliveries are unacked at any time.
+
+    For a stream ``offset`` is where to begin: ``"first"``, ``"next"`` or a number (of the first message
+    wanted; deliveries never start below it). For a queue it is None. `Gone` answers when there is no such
+    place, and comes later when it is deleted under the consumer.
+    """
+
+    tag: str
+    name: str
+    prefetch: int
+    offset: Union[None, int, str] = None
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Bind this session's private queue to ``mr.1.control``; broadcasts arrive as `Delivered` on ``tag``, no acks."""
+
+    tag: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop a consumer; deliveries that arrive for it afterwards are dropped (a queue's go back)."""
+
+    tag: str
+
+
+@dataclass(frozen=True)
+class Ack:
+    """Acknowledge one delivery by its receipt."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete a queue or stream with all it holds; answered by `Deleted`, also if it was not there."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Ask how many messages wait in a queue; answered by `Depth`, or `Depth(ready=-1)` if there is none."""
+
+    name: str
+
+
+Command = Union[Declare, Publish, Broadcast, Consume, Listen, Cancel, Ack, Delete, Inspect]
+
+# ---------------------------------------------------------------- events
+
+
+class Receipt(NamedTuple):
+    """Names one delivery of one consumer of one session, to ack it."""
+
+    tag: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Declared:
+    name: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    token: str
+
+
+@dataclass(frozen=True)
+class Unroutable:
+    """The message reached no queue: the place was deleted, or never was."""
+
+    token: str
+
+
+@dataclass(frozen=True)
+class Delivered:
+    tag: str
+    receipt: Receipt
+    body: bytes
+    offset: Optional[int]  #: in a stream, None in a queue
+    redelivered: bool
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The consumer has ended: its queue or stream does not exist (any more)."""
+
+    tag: str
+
+
+@dataclass(frozen=True)
+class Deleted:
+    name: str
+
+
+@dataclass(frozen=True)
+class Depth:
+    name: str
+    ready: int  #: messages that wait for a consumer; -1: no such queue
+    consumers: int
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The broker takes no messages for now (memory or disk alarm); publications wait."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unblocked:
+    pass
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The session has ended. ``denied`` tells a refused right (trying again will not help)."""
+
+    reason: str
+    denied: bool = False
+
+
+BrokerEvent = Union[
+    Declared, Confirmed, Unroutable, Delivered, Gone, Deleted, Depth, Blocked, Unblocked, Disconnected
+]
+
+
+class Broker(ABC):
+    """One session with a broker. All methods are called from one thread, the host's."""
+
+    #: True: blocks and input travel as references to this machine's files, not through the broker.
+    by_reference: bool = False
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Begin a (new) session. Blocks, with a limit. Raises `BrokerError` or one of its children."""
+
+    @abstractmethod
+    def perform(self, command: Command) -> None:
+        """Take a command; never blocks, never raises for what the broker thinks of it."""
+
+    @abstractmethod
+    def poll(self) -> list[BrokerEvent]:
+        """Everything that has happened since the last call; never blocks."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that is readable whenever `poll` has something; -1 if poll is never behind."""
+
+    @abstractmethod
+    def close(self, drain_secs: float) -> None:
+        """End the session; give commands already taken ``drain_secs`` seconds to reach the broker."""

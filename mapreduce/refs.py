@@ -1,0 +1,95 @@
+"""Names of data: which bytes a task reads and which bytes it wrote. Plain, frozen, no I/O.
+
+Data itself is never handed between processes; a reference to a file on this machine is. Where data travels
+through the broker, the worker's parent writes it to a file first and refers to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A range of bytes of one input file.
+
+    ``name`` is the file as the user named it, for messages. ``path`` is what to open: a path, or a URL for
+    fsspec; it differs from ``name`` where the worker keeps a copy. Bytes ``start`` to ``end`` of ``path``
+    belong to the segment; byte ``start`` stands at ``origin`` in the file called ``name``.
+    """
+
+    name: str
+    path: str
+    start: int
+    end: int
+    origin: int
+    #: True: ``start`` and ``end`` are borders of records. False: the reader owns the records that *begin* in
+    #: [start, end), so it skips to the first that does and reads on past ``end`` to finish the last one.
+    aligned: bool
+    #: "" or "gzip", "bzip2", "xz", "zstd"; a compressed file is one segment, from 0 to its compressed size
+    compression: str = ""
+    #: what pins a referenced file: "size:mtime_ns" or an ETag; "" where it is a copy of our own
+    pin: str = ""
+    #: CSV only: the fields of the header line
+    header: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """The input of one task of stage 0: segments in order, about ``split_bytes`` in all."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes in all segments (compressed ones count as they lie on disk)."""
+        return sum(segment.end - segment.start for segment in self.segments)
+
+
+class Block(NamedTuple):
+    """A stretch of encoded chunks (see `codec`) in a file: what one attempt wrote for one partition.
+
+    Up to about 1 MiB. The blocks of one ``run`` in order are one sorted sequence; the runs of one attempt
+    are in order of position, so that equal keys keep the order in which they were emitted.
+    """
+
+    path: str
+    offset: int  #: bytes
+    length: int  #: bytes
+    records: int
+    run: int  #: number of the sorted run within its attempt and partition, from 0
+    kind: str  #: `order.kind` of the keys of its run: runs of one non-empty kind compare without wrapping
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """All that an executor needs to run one attempt, besides the job itself. Paths are of this machine."""
+
+    job: str
+    stage: int
+    index: int  #: of the split, or of the partition
+    attempt: int  #: random, 64 bits
+    directory: str  #: exists, empty, private to the attempt; blocks and spills go here
+    split: Optional[Split]  #: stage 0
+    blocks: tuple[Block, ...]  #: later stages: in order of (task index, attempt's own sequence)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed, as the user should read it."""
+
+    #: "raised" (user code), "input" (bytes that the format forbids), "value" (cannot be encoded),
+    #: "died" (the process), "code" (the job does not load on the worker), "disk" (worker's own trouble),
+    #: "lost" (the broker lost data)
+    kind: str
+    message: str  #: one line: "ValueError: invalid literal …"
+    function: str = ""  #: "map words", "reduce total", … with the stage where there are several
+    source: str = ""  #: name of the input file of the record, or "key 'the'" in a reduce
+    offset: int = -1  #: of the record's first byte in that file; -1: unknown or none
+    record: str = ""  #: repr of the record (or of the pair), cut to about 200 characters
+    traceback: str = ""  #: the user's own frames only, as Python prints them
+
+
+Counters = dict[str, int]
+Stats = dict[str, Any]

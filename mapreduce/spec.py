@@ -1,0 +1,60 @@
+"""A job as plain data: what the first event of its log holds, and all that workers know of it.
+
+Nothing here runs user code: `code` is an opaque bundle until it reaches an executor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+MIB = 1024 * 1024
+DEFAULT_SPLIT_BYTES = 8 * MIB
+DEFAULT_PARTITIONS = 8
+DEFAULT_TRIES = 4
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How bytes become records.
+
+    ``kind``: "lines" (str without line end), "jsonl" (parsed values), "csv" (dict per row, header line),
+    "files" ((name, bytes) per file), "fixed" (bytes of ``record_bytes``).
+    ``errors``: for bytes that are not UTF-8: "strict" (fail), "replace" (U+FFFD) or "latin-1" (read all so).
+    """
+
+    kind: str = "lines"
+    errors: str = "strict"
+    record_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """The job as submitted; immutable."""
+
+    name: str
+    #: how to get the user's `Job` back, see `code`: plain data
+    bundle: dict[str, Any]
+    #: values of `-p NAME=VALUE`, already of the right types
+    params: dict[str, Any]
+    #: number of stages, the first one (which reads the input) included
+    stages: int
+    #: number of partitions of every stage after the first
+    partitions: int = DEFAULT_PARTITIONS
+    input: InputFormat = field(default_factory=InputFormat)
+    split_bytes: int = DEFAULT_SPLIT_BYTES
+    #: how often a task may fail in user code before the job fails
+    tries: int = DEFAULT_TRIES
+    #: "cp311", "pp39", …: workers that may run it; "any": all
+    interpreter: str = "any"
+    pool: str = "default"
+    #: per stage, the borders of its output's key ranges where the job partitions by sampled ranges
+    boundaries: tuple[Optional[list[Any]], ...] = ()
+    #: True: the client may leave once the input is in
+    detached: bool = False
+    #: the job is given up when a client that must be there says nothing for so long
+    client_timeout_secs: float = 600.0
+    #: how long results of a detached job wait to be collected
+    expiry_secs: float = 24 * 3600.0
+    #: how long the log is kept after the outcome has been delivered
+    retain_secs: float = 0.0
