@@ -1,0 +1,51 @@
+"""A lightweight MapReduce engine: on the cores of one machine, or over AMQP on as many as you like.
+
+The life of a job: a user's `Job` (`job`) becomes plain data (`code`, `spec`). The input is cut into splits
+(`splits`). A task reads one split, runs the map and writes sorted blocks per partition (`task`, `sort`,
+`order`, `codec`); a task of the next stage merges what all tasks wrote for its partition and reduces it.
+Tasks run in child processes (`executor`, `pool`). Who runs what is decided by roles that are state machines
+over one log of events (`coordinator`, `worker`, `client`, `state`), performed by one loop (`host`) on a
+broker (`brokers`): RabbitMQ, or memory.
+
+This file is what users import; it must stay cheap, so it knows nothing of all that.
+"""
+
+from __future__ import annotations
+
+from mapreduce.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnsuitable,
+    Cancelled,
+    InputError,
+    JobError,
+    JobFailed,
+    JobLost,
+    MapReduceError,
+    OutputError,
+    UsageError,
+)
+from mapreduce.job import Job, count, sampled_ranges, source, whole
+from mapreduce.spec import InputFormat
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokerError",
+    "BrokerRefused",
+    "BrokerUnsuitable",
+    "Cancelled",
+    "InputError",
+    "InputFormat",
+    "Job",
+    "JobError",
+    "JobFailed",
+    "JobLost",
+    "MapReduceError",
+    "OutputError",
+    "UsageError",
+    "count",
+    "sampled_ranges",
+    "source",
+    "whole",
+]
