@@ -76,12 +76,9 @@ def whole(function: F) -> F:
     A map gets the iterator of records, a reduce that of (key, values) in order of key. What stands before its
     loop runs once at the start of the task, what stands after it at the end.
     """
-    try:
-        function.__mapreduce_whole__ = True  # type: ignore[attr-defined]
-    except (AttributeError, TypeError) as error:
-        raise JobError(
-            f"whole: {parameters.name_of(function)} is not a function written in Python"
-        ) from error
+    if not parameters.is_python(function):
+        raise JobError(f"whole: {parameters.name_of(function)} is not a function written in Python")
+    function.__mapreduce_whole__ = True  # type: ignore[attr-defined]
     return function
 
 
