@@ -1,0 +1,191 @@
+"""One attempt, as its worker knows it: what it waits for, what it has read and written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from enum import IntEnum
+from typing import Any, ClassVar, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.collector import Collector
+from mapreduce.effects import Append, Command
+from mapreduce.refs import Block, Counters, Stats, TaskSpec
+from mapreduce.spec import JobSpec
+
+
+class Phase(IntEnum):
+    """In this order, except that an attempt may go to CLOSING from any other phase."""
+
+    JOB = 0  #: the job's code is on its way
+    INPUT = 1  #: the input is on its way
+    READY = 2  #: waits for a free slot
+    STARTING = 3  #: `Started` is on its way to the log
+    RUNNING = 4
+    PUBLISHING = 5  #: the executor is done; the broker does not have all blocks yet
+    CLOSING = 6  #: the outcome is on its way to the log; then the ack
+
+
+class Attempt:
+    """Book-keeping of one attempt; the `Worker` decides, this remembers."""
+
+    #: messages of about 1 MiB that may be on their way to us
+    PREFETCH: ClassVar[int] = 8
+
+    def __init__(
+        self, number: int, dispatch: ev.Dispatch, receipt: base.Receipt, folder: str, now: float
+    ) -> None:
+        self.number = number
+        self.dispatch = dispatch
+        self.job = dispatch.job
+        self.receipt: Optional[base.Receipt] = receipt  #: None once acked
+        self.folder = folder
+        self.since = now  #: of the delivery; later of the last `Long` or `Alive`
+        self.phase = Phase.INPUT
+        self.spec: Optional[JobSpec] = None
+        self.slot = -1
+        self.unconfirmed: set[str] = set()
+        self.wrote = False
+        self.counters: Counters = {}
+        self.stats: Stats = {}
+        self._blocks_out: dict[int, int] = {}
+        self._spooled = 0
+        self._next_piece = 0
+        self._gap = False
+        self._collector: Optional[Collector] = None
+        self.input_complete = False
+
+    # ------------------------------------------------------------ input
+
+    @property
+    def input_tag(self) -> str:
+        return f"worker/input:{self.number}"
+
+    @property
+    def _spool(self) -> str:
+        return os.path.join(self.folder, "input")
+
+    def expect_input(self) -> Optional[tuple[str, Any]]:
+        """Where to consume the input from: (stream, offset); None if there is nothing to fetch."""
+        assert self.spec is not None
+        self.phase = Phase.INPUT
+        source = self.dispatch.input
+        if self.dispatch.stage > 0:
+            self._collector = Collector(self.dispatch.generation)
+            name = ev.partition_stream(self.job, self.dispatch.stage, self.dispatch.index)
+            return name, "first"
+        assert source is not None
+        if not source.pieces:
+            return None
+        self._next_piece = source.first_piece
+        return ev.input_stream(self.job), source.first_piece
+
+    def take_input(self, msg: Any, body: memoryview) -> list[Command]:
+        """Take the next message of the input; sets `input_complete` with the last one."""
+        if isinstance(msg, ev.Piece):
+            return self._take_piece(msg, body)
+        if isinstance(msg, ev.EndOfInput) and self._collector is None:
+            self._gap = self.input_complete = True  # ours are not all there, and no more will come
+        elif isinstance(msg, ev.BlockHead) and self._collector is not None:
+            return self._take_block(self._collector, msg, body)
+        elif isinstance(msg, ev.Seal) and self._collector is not None:
+            self._collector.seal(msg)
+            self.input_complete = self._collector.complete or self._collector.stale
+        return []
+
+    def _take_piece(self, piece: ev.Piece, body: memoryview) -> list[Command]:
+        source = self.dispatch.input
+        if source is None or piece.number < self._next_piece:
+            return []  # before our range, or a repeat
+        if piece.number > self._next_piece:
+            self._gap = self.input_complete = True  # pieces lie in order: the one we wait for is lost
+            return []
+        self._next_piece += 1
+        self.input_complete = self._next_piece == source.first_piece + source.pieces
+        return [self._append(body)]
+
+    def _take_block(self, collector: Collector, head: ev.BlockHead, body: memoryview) -> list[Command]:
+        if not collector.wants(head):
+            return []
+        if head.ref is not None:
+            collector.add(head, head.ref)
+            return []
+        block = Block(self._spool, self._spooled, len(body), head.records, head.run, head.kind)
+        collector.add(head, block)
+        return [self._append(body)]
+
+    def _append(self, body: memoryview) -> Command:
+        self._spooled += len(body)
+        return Append(f"worker/spool:{self.number}", self._spool, body)
+
+    @property
+    def stale(self) -> bool:
+        return self._collector is not None and self._collector.stale
+
+    def missing(self) -> Optional[tuple[int, ...]]:
+        """None: all is there. For a split whose pieces are gone: an empty tuple."""
+        if self._collector is None:
+            return () if self._gap else None
+        return self._collector.missing() or None
+
+    def task_spec(self) -> TaskSpec:
+        """What the executor needs; its paths are of this machine."""
+        d = self.dispatch
+        split, blocks = None, ()
+        if self._collector is not None:
+            blocks = self._collector.blocks()
+        elif d.input is not None:
+            split = d.input.split
+            if d.input.pieces:
+                segments = tuple(replace(segment, path=self._spool) for segment in split.segments)
+                split = replace(split, segments=segments)
+        folder = os.path.join(self.folder, "out")
+        return TaskSpec(self.job, d.stage, d.index, self.number, folder, split, blocks)
+
+    # ------------------------------------------------------------ output
+
+    def publish_block(self, partition: int, seq: int, block: Block, by_reference: bool) -> base.Publish:
+        """The command that publishes one block, to whoever reads this stage's output."""
+        assert self.spec is not None
+        self.wrote = True
+        self._blocks_out[partition] = self._blocks_out.get(partition, 0) + 1
+        token = f"worker/block:{self.number}:{partition}:{seq}"
+        self.unconfirmed.add(token)
+        target = ev.reads_from(self.job, self.dispatch.stage + 1, partition, self.spec.stages)
+        head = ev.BlockHead(
+            self.dispatch.index, self.number, seq, block.records, block.run, block.kind,
+            block if by_reference else None,
+        )  # fmt: skip
+        body = None if by_reference else base.FileSlice(block.path, block.offset, block.length)
+        return base.Publish(target, wire.encode(head), token, body)
+
+    # ------------------------------------------------------------ events
+
+    def token(self, kind: str) -> str:
+        return f"worker/{kind}:{self.number}"
+
+    def started(self, worker: str) -> ev.Started:
+        d = self.dispatch
+        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker, self.slot)
+
+    def done(self, worker: str) -> ev.Done:
+        d = self.dispatch
+        return ev.Done(
+            d.dispatch, d.stage, d.index, d.generation, self.number, worker,
+            self._blocks_out, self.counters, self.stats,
+        )  # fmt: skip
+
+    def long(self, worker: str) -> ev.Long:
+        d = self.dispatch
+        return ev.Long(d.dispatch, d.stage, d.index, self.number, worker)
+
+    def alive(self, worker: str) -> ev.Alive:
+        d = self.dispatch
+        return ev.Alive(d.dispatch, d.stage, d.index, self.number, worker)
+
+    def acknowledge(self) -> list[Command]:
+        """The ack, unless it has been given already."""
+        receipt, self.receipt = self.receipt, None
+        return [base.Ack(receipt)] if receipt is not None else []

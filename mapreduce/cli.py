@@ -1,0 +1,89 @@
+"""The command `mr`: finds the subcommand, runs it, turns errors into one line and an exit code.
+
+Exit codes are those of the tree in `errors`; besides, 2 for a wrong option, 130 after Ctrl-C, 141 when whoever
+read the output went away (as `sort | head` does). Subcommands are imported only when they are called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import Optional
+
+import click
+
+from mapreduce import __version__
+from mapreduce.errors import JobFailed, MapReduceError
+
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+#: name -> (module, one line of help)
+COMMANDS = {
+    "run": ("mapreduce.commands.run", "Run a job over files; with --broker on all workers, else on this machine."),
+    "worker": ("mapreduce.commands.worker", "Work on the jobs of a broker until stopped."),
+    "broker": ("mapreduce.commands.broker", "Run a private RabbitMQ node, until Ctrl-C."),
+    "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),
+}
+
+
+class Commands(click.Group):
+    """Loads a subcommand's module when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> Optional[click.Command]:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mr")
+def cli() -> None:
+    """MapReduce over AMQP: write map and reduce in Python, run them here or on every worker of a RabbitMQ.
+
+    \b
+    mr run jobs/wordcount.py data/*.txt             on this machine's cores
+    mr broker                                       a private RabbitMQ; prints its URL
+    mr worker --broker URL                          on as many hosts as you like
+    mr run jobs/wordcount.py data/*.txt --broker URL
+    """
+
+
+def main() -> None:
+    """Entry point of `mr`."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        cli.main(standalone_mode=False)
+    except MapReduceError as error:
+        click.echo(f"mr: {error}", err=True)
+        if isinstance(error, JobFailed) and error.details:
+            click.echo(f"\n{error.details.rstrip()}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Python would complain once more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,391 @@
+"""The client of one job: submits it, feeds its input, follows its log, collects its output.
+
+    publish the lease (so that even a client that dies now leaves an owner) ─▶ declare the streams ─▶ log `Submitted`
+        ─▶ feed pieces and log `Splits` … `InputComplete` ─▶ follow the log, collect `out` ─▶ seal read, nothing
+        missing: `collected` ─▶ the host writes the output and calls `deliver` ─▶ log `Delivered` ─▶ finished
+
+Everything published is kept until it is confirmed and sent again, in order, after a lost connection; the log's
+events and the input's pieces are indifferent to repeats.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from enum import Enum
+from typing import Any, Callable, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.collector import Collector
+from mapreduce.effects import (
+    Append,
+    AppendFailed,
+    Command,
+    Connected,
+    InputEnd,
+    InputFailed,
+    InputPiece,
+    InputSplit,
+    ReadInput,
+    Report,
+    Tick,
+)
+from mapreduce.errors import Cancelled, JobFailed, JobLost, MapReduceError, OutputError
+from mapreduce.refs import Block, Failure
+from mapreduce.spec import JobSpec
+from mapreduce.state import JobState
+
+PRESENT_EVERY_SECS = 60.0
+#: how long a client that cancels its job waits for a coordinator to confirm that
+CANCEL_SECS = 5.0
+#: items of the input that may be read ahead of their confirms; pieces are about 1 MiB
+READ_AHEAD = 8
+LOG_PREFETCH = 500
+OUT_PREFETCH = 8
+#: splits in one log event, and bytes of them, at most
+SPLITS_PER_EVENT = 500
+
+LOG_TAG = "client/log"
+OUT_TAG = "client/out"
+
+
+class Phase(Enum):
+    SUBMITTING = "submitting"  #: until `Submitted` is confirmed
+    FEEDING = "feeding"  #: until the whole input is in
+    WAITING = "waiting"
+    COLLECTED = "collected"  #: the output is here, complete and verified
+    CLOSING = "closing"  #: `Delivered` is on its way
+    DONE = "done"
+
+
+class Client:
+    """A role: one job from its submission to its outcome."""
+
+    def __init__(
+        self, job: str, spec: JobSpec, directory: str, version: str, rng: random.Random, at: Optional[float] = None
+    ) -> None:
+        self.prefix = "client/"
+        self.finished = False
+        self.job = job
+        self.spec = spec
+        self.state = JobState()
+        self.phase = Phase.SUBMITTING
+        self.error: Optional[MapReduceError] = None
+        self.detached = False  #: set once a detached job can do without us
+        self._directory = directory
+        self._version = version
+        self._rng = rng
+        self._submitted_at = time.time() if at is None else at
+        self._unconfirmed: dict[str, base.Publish] = {}
+        self._serial = 0
+        self._log_offset = 0
+        self._out_offset = 0
+        self._present_at = 0.0
+        self._piece = 0
+        self._first_piece_of_split = 0
+        self._splits: list[ev.SplitInput] = []
+        self._logged_splits = 0
+        self._reads = 0
+        self._input_ended = False
+        self._collectors: dict[int, Collector] = {0: Collector(0)}
+        self._spooled = 0
+        self._missing_reported = -1
+        self._leave_at: Optional[float] = None
+        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
+            Connected: self._on_connected,
+            base.Disconnected: self._on_disconnected,
+            base.Confirmed: self._on_confirmed,
+            base.Unroutable: self._on_unroutable,
+            base.Delivered: self._on_delivered,
+            base.Gone: self._on_gone,
+            base.Blocked: self._on_blocked,
+            base.Unblocked: self._on_unblocked,
+            AppendFailed: self._on_append_failed,
+            InputPiece: self._on_piece,
+            InputSplit: self._on_split,
+            InputEnd: self._on_input_end,
+            InputFailed: self._on_input_failed,
+            Tick: self._on_tick,
+        }
+
+    def handle(self, event: Any, now: float) -> list[Command]:
+        handler = self._handlers.get(type(event))
+        return handler(event, now) if handler is not None and not self.finished else []
+
+    # ------------------------------------------------------------ what the host asks
+
+    def output(self) -> list[list[Block]]:
+        """The blocks of the output, per task of the last stage in order. Valid from `COLLECTED` on."""
+        collector = self._current()
+        return [collector.of(entry) for entry in collector.entries()]
+
+    def output_tasks(self) -> list[int]:
+        """The task index (part number) of each list that `output` gives."""
+        return [entry.task for entry in self._current().entries()]
+
+    def deliver(self) -> list[Command]:
+        """The output is where the user wanted it: the job can be forgotten."""
+        self.phase = Phase.CLOSING
+        return [self._publish_event(ev.Delivered(self.state.out.generation), "delivered")]
+
+    def cancel(self, reason: str, now: float) -> list[Command]:
+        """Ask the coordinator to end the job; the log will tell. Without a coordinator, leave after a while."""
+        if self._leave_at is None:
+            self._leave_at = now + CANCEL_SECS
+        if self.error is None:
+            self.error = Cancelled(f"the job was cancelled: {reason}")
+        if self.phase is Phase.SUBMITTING:
+            self._end()
+        return [self._publish_event(ev.CancelRequested(reason))]
+
+    # ------------------------------------------------------------ sessions
+
+    def _on_connected(self, event: Connected, now: float) -> list[Command]:
+        self._present_at = now
+        if self.phase is Phase.SUBMITTING:
+            return self._submit()
+        commands: list[Command] = list(self._unconfirmed.values())
+        return commands + self._follow()
+
+    def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
+        if self.phase is Phase.SUBMITTING:
+            self._unconfirmed.clear()
+        return []
+
+    def _submit(self) -> list[Command]:
+        """The lease goes first: it names every stream, so whatever is declared has an owner."""
+        rank = ev.Rank(0, self._rng.getrandbits(63))
+        lease = ev.Lease(self.job, rank, 0, self.spec.stages, self.spec.partitions)
+        names = [ev.log_stream(self.job), *ev.data_streams(self.job, self.spec.stages, self.spec.partitions)]
+        return [
+            base.Declare(ev.JOBS, base.Kind.QUEUE),
+            self._publish(ev.JOBS, wire.encode(lease), "lease"),
+            *(base.Declare(name, base.Kind.STREAM) for name in names),
+            self._publish_event(ev.Submitted(self.job, self.spec, self._version, self._submitted_at), "submitted"),
+        ]
+
+    def _follow(self) -> list[Command]:
+        return [
+            base.Consume(LOG_TAG, ev.log_stream(self.job), LOG_PREFETCH, self._log_offset or "first"),
+            base.Consume(OUT_TAG, ev.output_stream(self.job), OUT_PREFETCH, self._out_offset or "first"),
+        ]
+
+    # ------------------------------------------------------------ feeding
+
+    def _read_ahead(self) -> list[Command]:
+        commands: list[Command] = []
+        while not self._input_ended and self._reads + len(self._unconfirmed) < READ_AHEAD:
+            self._reads += 1
+            commands.append(ReadInput())
+        return commands
+
+    def _on_piece(self, event: InputPiece, now: float) -> list[Command]:
+        self._reads -= 1
+        head = wire.encode(ev.Piece(self._piece), event.data)
+        self._piece += 1
+        return [self._publish(ev.input_stream(self.job), head, "piece"), *self._read_ahead()]
+
+    def _on_split(self, event: InputSplit, now: float) -> list[Command]:
+        self._reads -= 1
+        pieces = self._piece - self._first_piece_of_split if event.inline else 0
+        self._splits.append(ev.SplitInput(event.split, self._first_piece_of_split, pieces))
+        self._first_piece_of_split = self._piece
+        return [*self._log_splits(), *self._read_ahead()]
+
+    def _log_splits(self) -> list[Command]:
+        """One event for all that came up while the last one was on its way."""
+        outstanding = any(token.startswith("client/splits") for token in self._unconfirmed)
+        commands: list[Command] = []
+        while self._splits and (self._input_ended or not (outstanding or commands)):
+            batch, self._splits = self._splits[:SPLITS_PER_EVENT], self._splits[SPLITS_PER_EVENT:]
+            commands.append(self._publish_event(ev.Splits(self._logged_splits, tuple(batch)), "splits"))
+            self._logged_splits += len(batch)
+        return commands
+
+    def _on_input_end(self, event: InputEnd, now: float) -> list[Command]:
+        self._reads -= 1
+        self._input_ended = True
+        end = wire.encode(ev.EndOfInput(self._piece))
+        return [
+            self._publish(ev.input_stream(self.job), end, "piece"),
+            *self._log_splits(),
+            self._publish_event(ev.InputComplete(self._logged_splits), "input"),
+        ]
+
+    def _on_input_failed(self, event: InputFailed, now: float) -> list[Command]:
+        self._reads -= 1
+        self._input_ended = True
+        error = event.error
+        self.error = error if isinstance(error, MapReduceError) else MapReduceError(str(error))
+        return self.cancel(f"its input cannot be read: {error}", now)
+
+    # ------------------------------------------------------------ confirms
+
+    def _on_confirmed(self, event: base.Confirmed, now: float) -> list[Command]:
+        if self._unconfirmed.pop(event.token, None) is None:
+            return []
+        kind = event.token[len(self.prefix) :].partition(":")[0]
+        if kind == "submitted":
+            self.phase = Phase.FEEDING
+            return [*self._follow(), *self._read_ahead()]
+        if kind == "input":
+            self.phase = Phase.WAITING
+            if self.spec.detached:
+                self.detached = self.finished = True
+        elif kind == "delivered":
+            self._end()
+        return [*self._log_splits(), *self._read_ahead()] if self.phase is Phase.FEEDING else []
+
+    def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
+        publication = self._unconfirmed.pop(event.token, None)
+        if publication is not None and self.state.terminal is None:
+            self._lose(f"{publication.to} is gone from the broker; somebody deleted it, or the job was cleaned up")
+        elif self.phase is Phase.CLOSING:
+            self._end()
+        return []
+
+    # ------------------------------------------------------------ following
+
+    def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
+        assert event.offset is not None
+        ack: list[Command] = [base.Ack(event.receipt)]
+        seen = self._log_offset if event.tag == LOG_TAG else self._out_offset
+        if event.offset < seen:
+            return ack
+        if event.tag == LOG_TAG:
+            self._log_offset = event.offset + 1
+        else:
+            self._out_offset = event.offset + 1
+        try:
+            msg, body = wire.decode(event.body)
+        except wire.BadMessage as error:
+            return [*ack, Report("warning", f"an unreadable message of job {self.job} is left out: {error}")]
+        return ack + (self._on_log(msg) if event.tag == LOG_TAG else self._on_out(msg, body))
+
+    def _on_log(self, entry: Any) -> list[Command]:
+        self.state.apply(entry)
+        if self.state.terminal is not None and self.phase not in (Phase.CLOSING, Phase.DONE):
+            return self._take_outcome()
+        return self._check_collected()
+
+    def _take_outcome(self) -> list[Command]:
+        """The job has ended without output: say that we know, so that its log can go."""
+        terminal = self.state.terminal
+        if self.error is None:
+            if isinstance(terminal, ev.Failed):
+                self.error = describe_failure(terminal, self.state)
+            elif isinstance(terminal, ev.Cancelled):  # by somebody else
+                self.error = Cancelled(f"the job was cancelled: {terminal.reason}")
+            elif isinstance(terminal, ev.Abandoned):
+                self.error = JobLost(f"the job was given up: {terminal.reason}")
+            else:
+                self.error = JobLost("the job's output was delivered to somebody else")
+        self.phase = Phase.CLOSING
+        return [self._publish_event(ev.Delivered(-1), "delivered")]
+
+    def _on_out(self, msg: Any, body: memoryview) -> list[Command]:
+        if isinstance(msg, ev.Seal):
+            self._collector(msg.generation).seal(msg)
+            return self._check_collected()
+        if not isinstance(msg, ev.BlockHead) or not self._collectors[0].wants(msg):
+            return []
+        if msg.ref is not None:
+            self._note_block(msg, msg.ref)
+            return []
+        path = os.path.join(self._directory, "out")
+        self._note_block(msg, Block(path, self._spooled, len(body), msg.records, msg.run, msg.kind))
+        self._spooled += len(body)
+        return [Append("client/spool:", path, body)]
+
+    def _note_block(self, head: ev.BlockHead, block: Block) -> None:
+        """Which generation a block is for shows only in the seal: all collectors share their blocks."""
+        self._collectors[0].add(head, block)
+
+    def _collector(self, generation: int) -> Collector:
+        if generation not in self._collectors:
+            self._collectors[generation] = self._collectors[0].for_generation(generation)
+        return self._collectors[generation]
+
+    def _current(self) -> Collector:
+        return self._collector(self.state.out.generation)
+
+    def _check_collected(self) -> list[Command]:
+        if self.phase not in (Phase.FEEDING, Phase.WAITING) or not self.state.ready or not self._current().complete:
+            return []
+        generation = self.state.out.generation
+        missing = self._current().missing()
+        if not missing:
+            self.phase = Phase.COLLECTED
+        elif self._missing_reported < generation:
+            self._missing_reported = generation
+            return [self._publish_event(ev.Missing(0, self.spec.stages, 0, generation, missing))]
+        return []
+
+    # ------------------------------------------------------------ trouble and time
+
+    def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
+        if self.state.terminal is not None or self.phase in (Phase.COLLECTED, Phase.CLOSING):
+            return []
+        which = "log" if event.tag == LOG_TAG else "output"
+        self._lose(f"its {which} stream is gone from the broker; somebody deleted it, or the broker lost its data")
+        return []
+
+    def _lose(self, text: str) -> None:
+        if self.error is None:
+            self.error = JobLost(f"job {self.job} is lost: {text}")
+        self._end()
+
+    def _end(self) -> None:
+        self.phase = Phase.DONE
+        self.finished = True
+
+    def _on_append_failed(self, event: AppendFailed, now: float) -> list[Command]:
+        self.error = OutputError(f"cannot store the job's output in {self._directory}: {event.reason}")
+        return self.cancel("its client cannot store the output", now)
+
+    def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
+        text = f"the broker takes no messages for now ({event.reason}); the job goes on when it does"
+        return [Report("warning", text)]
+
+    def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
+        return [Report("info", "the broker takes messages again")]
+
+    def _on_tick(self, event: Tick, now: float) -> list[Command]:
+        if self._leave_at is not None and now > self._leave_at:
+            self._end()  # no coordinator has taken notice; whoever takes the lease will
+            return []
+        if now - self._present_at < PRESENT_EVERY_SECS or self.phase is Phase.SUBMITTING:
+            return []
+        self._present_at = now
+        return [self._publish_event(ev.Present())]
+
+    # ------------------------------------------------------------ pieces
+
+    def _publish_event(self, event: Any, kind: str = "event") -> base.Publish:
+        return self._publish(ev.log_stream(self.job), wire.encode(event), kind)
+
+    def _publish(self, to: str, head: bytes, kind: str) -> base.Publish:
+        self._serial += 1
+        publication = base.Publish(to, head, f"{self.prefix}{kind}:{self._serial}")
+        self._unconfirmed[publication.token] = publication
+        return publication
+
+
+def describe_failure(terminal: ev.Failed, state: JobState) -> JobFailed:
+    """The error that a user reads: what failed, on which record, and the user's own traceback."""
+    failure: Failure = terminal.failure
+    where = f" in {failure.function}" if failure.function else ""
+    lines = [f"{failure.message}{where}"]
+    if failure.source:
+        at = f", byte {failure.offset}" if failure.offset >= 0 else ""
+        lines.append(f"  at {failure.source}{at}")
+    if failure.record:
+        lines.append(f"  record: {failure.record}")
+    what = "split" if terminal.stage == 0 else "partition"
+    stage = f"stage {terminal.stage}, " if state.last > 0 else ""
+    tries = f", {terminal.tries} tries" if terminal.tries > 1 else ""
+    lines.append(f"  ({stage}{what} {terminal.index}{tries})")
+    return JobFailed("\n".join(lines), failure.traceback)

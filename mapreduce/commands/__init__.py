@@ -1,0 +1,1 @@
+"""The subcommands of `mr`, one module each, each with a `command`."""

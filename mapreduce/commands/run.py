@@ -1,0 +1,119 @@
+"""`mr run`: one job from start to end."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import click
+
+from mapreduce import code
+from mapreduce.commands import options
+from mapreduce.errors import JobError, UsageError
+from mapreduce.run import JobRun, Options
+from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MIB
+from mapreduce.write import open_sink, write_output
+
+_UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1024, "KIB": 1024, "M": MIB, "MB": MIB, "MIB": MIB, "G": 1024 * MIB}
+
+
+class Size(click.ParamType):
+    """A number of bytes: 1048576, 512K, 8M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        digits = value.rstrip("BKMGIbkmgi")
+        unit = _UNITS.get(value[len(digits) :].upper())
+        if not digits.isdecimal() or unit is None or int(digits) * unit < 1:
+            self.fail(f"{value!r} is not a size such as 8M or 65536")
+        return int(digits) * unit
+
+
+@click.command(name="run")
+@click.argument("job_file", metavar="JOB")
+@click.argument("inputs", metavar="INPUT…", nargs=-1)
+@options.broker
+@options.output
+@options.output_format
+@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="Set a parameter of the job.")
+@click.option(
+    "-c", "--executors", type=click.IntRange(1), help="Processes, without a broker.  [default: one per core]"
+)
+@click.option(
+    "-i",
+    "--input",
+    "input_format",
+    metavar="FORMAT",
+    help="lines, jsonl, csv, files or fixed:BYTES.  [default: the job's own, or lines]",
+)
+@click.option(
+    "--encoding-errors",
+    type=click.Choice(["strict", "replace", "latin-1"]),
+    help="What to do with bytes that are not UTF-8.  [default: strict]",
+)
+@click.option("--partitions", type=click.IntRange(1, 10_000), help=f"[default: the job's own, or {DEFAULT_PARTITIONS}]")
+@click.option("--split-size", type=Size(), default=DEFAULT_SPLIT_BYTES, metavar="SIZE", help="[default: 8M]")
+@click.option("--tries", type=click.IntRange(1), default=DEFAULT_TRIES, show_default=True, help="Per task.")
+@click.option("--shared", is_flag=True, help="The input's paths exist on the workers too: send references, not bytes.")
+@click.option("--interpreter", metavar="TAG", help="cp311, pp39, … or any.  [default: this one's]")
+@click.option("--pool", default="default", show_default=True, help="Which workers.")
+@click.option("--detach", is_flag=True, help="Print the job's id and leave once the input is in.")
+@click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
+def command(
+    job_file: str,
+    inputs: tuple[str, ...],
+    broker: Optional[str],
+    output: Optional[str],
+    output_format: str,
+    params: tuple[str, ...],
+    detach: bool,
+    counters: bool,
+    split_size: int,
+    input_format: Optional[str],
+    **others: Any,
+) -> None:
+    """Run the job in the file JOB over INPUT: files, folders, globs, URLs, or - for standard input.
+
+    JOB is FILE.py, or FILE.py:NAME where the file holds several jobs.
+
+    \b
+    mr run jobs/wordcount.py data/*.txt
+    mr run jobs/grep.py logs/ -p pattern=ERROR
+    mr run jobs/flight_delays.py flights.csv.gz -o delays --format csv
+    cat data.txt | mr run jobs/wordcount.py -
+    mr run jobs/wordcount.py data/ --broker amqp://user:password@host/
+    """
+    url = options.broker_url(broker)
+    if detach and not url:
+        raise UsageError("--detach needs a broker: without one, the job lives in this process")
+    if detach and output:
+        raise UsageError("--detach and -o do not go together; fetch the output later: mr results JOB -o DIR")
+    if not inputs:
+        raise UsageError("no input: name files, folders, globs or URLs, or - for standard input")
+    settings = Options(
+        broker=url,
+        params=dict(_split_param(text) for text in params),
+        split_bytes=split_size,
+        input=input_format,
+        detached=detach,
+        **others,
+    )
+    job, bundle = code.from_file(job_file)
+    with open_sink(output, output_format) as sink, JobRun(job, bundle, inputs, settings) as run:
+        result = run.collect()
+        if detach:
+            click.echo(run.job_id)
+            return
+        write_output(result, sink, run.client.spec.partitions)
+        run.deliver()
+    for name in sorted(result.counters) if counters else ():
+        click.echo(f"{name}\t{result.counters[name]}", err=True)
+
+
+def _split_param(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise JobError(f"-p {text}: write NAME=VALUE")
+    return name, value

@@ -1,0 +1,108 @@
+"""`mr worker`: take dispatches and leases from a broker until stopped."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from typing import Optional
+
+import click
+
+from mapreduce import code, events
+from mapreduce.brokers import open_broker
+from mapreduce.commands import options
+from mapreduce.effects import Shutdown
+from mapreduce.host import Host
+from mapreduce.leases import LeaseKeeper
+from mapreduce.pool import ExecutorPool
+from mapreduce.worker import Worker
+
+#: how long a worker that is told to stop finishes what it has begun
+DRAIN_SECS = 30.0
+#: how long handing back what is left may take
+HAND_BACK_SECS = 3.0
+CLOSE_SECS = 5.0
+
+
+@click.command(name="worker")
+@options.broker
+@click.option("-c", "--executors", type=click.IntRange(1), help="Processes.  [default: one per core]")
+@click.option("--pool", default="default", show_default=True, help="Which jobs to work on.")
+@click.option("--drain", default=DRAIN_SECS, metavar="SECONDS", help="To finish tasks when stopped.  [default: 30]")
+def command(broker: Optional[str], executors: Optional[int], pool: str, drain: float) -> None:
+    """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
+
+    Opens one outbound connection to the broker and listens on nothing. A worker that is told to stop finishes the
+    tasks it has begun, or hands them back after --drain seconds; told a second time, it goes at once.
+
+    \b
+    mr worker --broker amqp://user:password@host/
+    MR_BROKER=amqp://… mr worker -c 4
+    """
+    url = options.required_broker_url(broker)
+    slots = executors or os.cpu_count() or 1
+    directory = tempfile.mkdtemp(prefix="mr-worker-")
+    try:
+        _work(url, slots, pool, drain, directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) -> None:
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    rng = random.Random(secrets.randbits(64))
+    queues = tuple(events.tasks_queue(pool_name, tag) for tag in (code.interpreter_tag(), "any"))
+    session = open_broker(url)
+    pool = ExecutorPool(slots, sys.executable)
+    worker = Worker(name, slots, queues, directory, session.by_reference, rng)
+    keeper = LeaseKeeper(name, rng)
+    host = Host(session, [keeper, worker], _report, pool, reconnect_secs=float("inf"))
+    stop = _Stop(host, drain)
+    try:
+        host.connect()
+        click.echo(f"mr: worker {name} ready, {slots} executors", err=True)
+        host.run(lambda: stop.over() or (worker.finished and keeper.finished))
+    finally:
+        pool.close()
+        session.close(CLOSE_SECS)
+        host.close()
+
+
+class _Stop:
+    """SIGTERM or Ctrl-C: finish what is begun. After a while, or told again: hand back what is left, and go."""
+
+    def __init__(self, host: Host, drain: float) -> None:
+        self._host = host
+        self._drain = drain
+        self._asked = 0
+        self._deadline = float("inf")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def over(self) -> bool:
+        """Whether the time to hand back is over."""
+        if time.monotonic() < self._deadline:
+            return False
+        if self._asked >= 2:
+            return True
+        self._ask()
+        return False
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked += 1
+        self._deadline = time.monotonic() + (self._drain if self._asked == 1 else HAND_BACK_SECS)
+        self._host.post(Shutdown())
+
+
+def _report(level: str, text: str) -> None:
+    click.echo(f"mr: {text}", err=True)

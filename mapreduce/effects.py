@@ -1,0 +1,154 @@
+"""What roles ask of the host besides broker commands, and what the host tells them besides broker events.
+
+    role.handle(event, now) -> [command, …]
+
+``now`` is the host's monotonic clock in seconds. `Tick` comes a few times a second, for timers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Union
+
+from mapreduce.brokers import base
+from mapreduce.refs import Block, Counters, Failure, Split, Stats, TaskSpec
+from mapreduce.spec import JobSpec
+
+# ---------------------------------------------------------------- local commands
+
+
+@dataclass(frozen=True)
+class Append:
+    """Append bytes to a file, making it and its folder if need be; `AppendFailed` answers only trouble."""
+
+    key: str  #: begins with the role's prefix
+    path: str
+    body: memoryview
+
+
+@dataclass(frozen=True)
+class RemoveTree:
+    """Remove a folder with all it holds, if it is there."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Execute:
+    """Run an attempt in a free executor slot; makes the attempt's folder."""
+
+    slot: int
+    job: str
+    spec: JobSpec
+    task: TaskSpec
+
+
+@dataclass(frozen=True)
+class KillExecutor:
+    """End whatever runs in the slot, at once; a fresh executor takes the slot over."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class ReadInput:
+    """Read the next item of the client's input; answered by one of the input events below."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A line for whoever runs this process: something was set aside, a connection came back, …"""
+
+    level: str  #: "info" or "warning"
+    text: str
+
+
+Local = Union[Append, RemoveTree, Execute, KillExecutor, ReadInput, Report]
+Command = Union[base.Command, Local]
+
+# ---------------------------------------------------------------- local events
+
+
+@dataclass(frozen=True)
+class Tick:
+    pass
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A session with the broker has begun: declare, consume, go on."""
+
+
+@dataclass(frozen=True)
+class AppendFailed:
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExecutorBlock:
+    """The attempt has written a block, whole and on disk."""
+
+    slot: int
+    attempt: int
+    partition: int
+    seq: int
+    block: Block
+
+
+@dataclass(frozen=True)
+class ExecutorDone:
+    slot: int
+    attempt: int
+    counters: Counters
+    stats: Stats
+
+
+@dataclass(frozen=True)
+class ExecutorFailed:
+    slot: int
+    attempt: int
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Finish or hand back what you hold, then be done."""
+
+
+@dataclass(frozen=True)
+class InputPiece:
+    """Up to about 1 MiB of input bytes for the `in` stream."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class InputSplit:
+    """A split is complete: by reference, or in the pieces since the last one."""
+
+    split: Split
+    inline: bool
+
+
+@dataclass(frozen=True)
+class InputEnd:
+    pass
+
+
+@dataclass(frozen=True)
+class InputFailed:
+    """The input cannot be read; the error is the user's to see."""
+
+    error: Exception
+
+
+class Role(Protocol):
+    """A state machine: pure, single-threaded, without I/O or clock of its own."""
+
+    #: tags and tokens of this role begin with it
+    prefix: str
+    #: nothing is left to do; the host forgets the role
+    finished: bool
+
+    def handle(self, event: Any, now: float) -> list[Command]: ...

@@ -1,0 +1,425 @@
+"""All that travels: names of queues and streams, messages, and the events of a job's log.
+
+`docs/protocol.md` says who writes and who reads each of them. An event's producer is whoever is named in its
+comment; every event may arrive twice, and may come from a process that is dead by now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional, Union
+
+from mapreduce.refs import Block, Counters, Failure, Split, Stats
+from mapreduce.spec import JobSpec
+from mapreduce.wire import message
+
+# ---------------------------------------------------------------- names
+
+PREFIX = "mr.1"
+JOBS = f"{PREFIX}.jobs"
+CONTROL = f"{PREFIX}.control"
+#: where messages that nobody can read are put, with the reason; bounded by the broker
+ASIDE = f"{PREFIX}.aside"
+
+
+def tasks_queue(pool: str, interpreter: str) -> str:
+    """The work queue of a pool for one interpreter tag ("cp311", "pp39") or for "any"."""
+    return f"{PREFIX}.tasks.{pool}.{interpreter}"
+
+
+def log_stream(job: str) -> str:
+    return f"{PREFIX}.job.{job}.log"
+
+
+def input_stream(job: str) -> str:
+    return f"{PREFIX}.job.{job}.in"
+
+
+def output_stream(job: str) -> str:
+    return f"{PREFIX}.job.{job}.out"
+
+
+def partition_stream(job: str, stage: int, partition: int) -> str:
+    return f"{PREFIX}.job.{job}.{stage}.{partition}"
+
+
+def reads_from(job: str, stage: int, partition: int, stages: int) -> str:
+    """What a task of ``stage`` > 0 reads; the stage after the last one is the client, which reads ``out``."""
+    return output_stream(job) if stage == stages else partition_stream(job, stage, partition)
+
+
+def data_streams(job: str, stages: int, partitions: int) -> list[str]:
+    """Every stream of a job but its log."""
+    shuffles = [partition_stream(job, s, p) for s in range(1, stages) for p in range(partitions)]
+    return [input_stream(job), *shuffles, output_stream(job)]
+
+
+# ---------------------------------------------------------------- queue messages
+
+
+class Rank(NamedTuple):
+    """Orders leases of one job: the higher one coordinates."""
+
+    renewals: int
+    salt: int  #: random: two leases of one renewal are never equal
+
+
+@message
+@dataclass(frozen=True)
+class Lease:
+    """On ``mr.1.jobs``: whoever holds it unacked coordinates the job. Names all that the job owns."""
+
+    job: str
+    rank: Rank
+    #: how often a holder died since the job last made progress
+    takeovers: int
+    stages: int
+    partitions: int
+    #: how long the job has waited for a client that is gone, or to be collected; survives renewals so that the
+    #: clocks of two hosts need not agree
+    idle_secs: float = 0.0
+
+
+@dataclass(frozen=True)
+class SplitInput:
+    """A split and how to get its bytes: by reference, or from pieces of the job's ``in`` stream."""
+
+    split: Split
+    #: numbers of the pieces that hold the bytes; a piece lies at its number or at a higher offset. Inline
+    #: segments give their place in the concatenation of these pieces.
+    first_piece: int = 0
+    pieces: int = 0  #: 0: by reference
+
+
+@message
+@dataclass(frozen=True)
+class Dispatch:
+    """On a work queue: run this task."""
+
+    job: str
+    dispatch: int  #: random, 64 bits
+    stage: int
+    index: int
+    generation: int
+    input: Optional[SplitInput]  #: stage 0 only
+
+
+@message
+@dataclass(frozen=True)
+class Aside:
+    """On ``mr.1.aside``: a message that could not be read, the body, and why."""
+
+    queue: str
+    reason: str
+
+
+# ---------------------------------------------------------------- stream messages with a body
+
+
+@message
+@dataclass(frozen=True)
+class Piece:
+    """On ``in``: up to about 1 MiB of input, the body."""
+
+    number: int  #: from 0, in order; a piece may appear twice
+
+
+@message
+@dataclass(frozen=True)
+class EndOfInput:
+    """On ``in``: no piece follows."""
+
+    pieces: int
+
+
+@message
+@dataclass(frozen=True)
+class BlockHead:
+    """On a partition stream or ``out``: one block, inline in the body or by reference."""
+
+    index: int  #: of the task that wrote it
+    attempt: int
+    seq: int  #: of the block among those its attempt wrote for this partition, from 0
+    records: int
+    run: int
+    kind: str
+    ref: Optional[Block] = None
+
+
+class SealEntry(NamedTuple):
+    """One line of a seal: take ``blocks`` blocks of ``attempt``, the winner of that task."""
+
+    task: int  #: index in the stage before
+    attempt: int
+    blocks: int
+
+
+@message
+@dataclass(frozen=True)
+class Seal:
+    """On a partition stream or ``out``: exactly what to take. Long ones come in parts."""
+
+    generation: int
+    part: int
+    parts: int
+    entries: tuple[SealEntry, ...]  #: in order of task index
+
+
+# ---------------------------------------------------------------- control (advice)
+
+
+@message
+@dataclass(frozen=True)
+class StopJob:
+    job: str
+
+
+@message
+@dataclass(frozen=True)
+class StopAttempt:
+    attempt: int
+
+
+# ---------------------------------------------------------------- the log
+
+
+@message
+@dataclass(frozen=True)
+class Submitted:
+    """Client: the job itself, always the first event."""
+
+    job: str
+    spec: JobSpec
+    version: str  #: of the client's mapreduce
+    at: float  #: seconds since the epoch on the client's clock, for people
+
+
+@message
+@dataclass(frozen=True)
+class Splits:
+    """Client: these splits can be read from now on."""
+
+    first: int
+    splits: tuple[SplitInput, ...]
+
+
+@message
+@dataclass(frozen=True)
+class InputComplete:
+    """Client: there are so many splits in all."""
+
+    count: int
+
+
+@message
+@dataclass(frozen=True)
+class Took:
+    """Coordinator: I have this lease, and read on from here."""
+
+    rank: Rank
+    worker: str
+
+
+class DispatchRef(NamedTuple):
+    dispatch: int
+    stage: int
+    task: int  #: index in its stage
+
+
+@message
+@dataclass(frozen=True)
+class Dispatched:
+    """Coordinator: these are on their way to the work queue."""
+
+    items: tuple[DispatchRef, ...]
+
+
+@message
+@dataclass(frozen=True)
+class Started:
+    """Worker: this attempt is about to run."""
+
+    dispatch: int
+    stage: int
+    index: int
+    generation: int
+    attempt: int
+    worker: str
+    slot: int
+
+
+@message
+@dataclass(frozen=True)
+class Done:
+    """Worker: the attempt has ended and the broker has all its blocks."""
+
+    dispatch: int
+    stage: int
+    index: int
+    generation: int
+    attempt: int
+    worker: str
+    blocks: dict[int, int]  #: partition -> how many; partitions without any are left out
+    counters: Counters = field(default_factory=dict)
+    stats: Stats = field(default_factory=dict)
+
+
+@message
+@dataclass(frozen=True)
+class AttemptFailed:
+    """Worker: a try has failed."""
+
+    dispatch: int
+    stage: int
+    index: int
+    generation: int
+    attempt: int
+    worker: str
+    failure: Failure
+
+
+@message
+@dataclass(frozen=True)
+class Lost:
+    """Worker: a dispatch came back from the queue: whoever had it has lost its connection, or its life."""
+
+    dispatch: int
+    stage: int
+    index: int
+
+
+@message
+@dataclass(frozen=True)
+class Returned:
+    """Worker: I hand back a dispatch that I have not started, or stopped on purpose."""
+
+    dispatch: int
+    stage: int
+    index: int
+
+
+@message
+@dataclass(frozen=True)
+class Missing:
+    """Reader of a partition: the seal lists blocks of these attempts that the stream does not hold."""
+
+    dispatch: int  #: of the reading task; 0: the client
+    stage: int  #: of the reading task; the number of stages: the client
+    index: int
+    generation: int
+    attempts: tuple[int, ...]
+
+
+@message
+@dataclass(frozen=True)
+class Long:
+    """Worker: the attempt goes on, but its dispatch is acked now; `Alive` follows each minute."""
+
+    dispatch: int
+    stage: int
+    index: int
+    attempt: int
+    worker: str
+
+
+@message
+@dataclass(frozen=True)
+class Alive:
+    """Worker: the long attempt still runs."""
+
+    dispatch: int
+    stage: int
+    index: int
+    attempt: int
+    worker: str
+
+
+@message
+@dataclass(frozen=True)
+class Back:
+    """Worker: my connection was lost, I am not."""
+
+    worker: str
+
+
+@message
+@dataclass(frozen=True)
+class StageSealed:
+    """Coordinator: every partition of ``stage`` has its seal; ``stage`` == number of stages: ``out``."""
+
+    stage: int
+    generation: int
+
+
+@message
+@dataclass(frozen=True)
+class Present:
+    """Client: I am still here."""
+
+
+@message
+@dataclass(frozen=True)
+class CancelRequested:
+    """Client: please end the job."""
+
+    reason: str
+
+
+@message
+@dataclass(frozen=True)
+class Delivered:
+    """Client: I have all of the output (of this generation), or have read why there is none."""
+
+    generation: int
+
+
+@message
+@dataclass(frozen=True)
+class Failed:
+    """Coordinator: user code failed, or data was lost, for good."""
+
+    failure: Failure
+    stage: int
+    index: int
+    tries: int
+
+
+@message
+@dataclass(frozen=True)
+class Cancelled:
+    """Coordinator: ended on request."""
+
+    reason: str
+
+
+@message
+@dataclass(frozen=True)
+class Abandoned:
+    """Coordinator: given up: the client is gone, the results expired, or the job was parked."""
+
+    reason: str
+
+
+Event = Union[
+    Submitted,
+    Splits,
+    InputComplete,
+    Took,
+    Dispatched,
+    Started,
+    Done,
+    AttemptFailed,
+    Lost,
+    Returned,
+    Missing,
+    Long,
+    Alive,
+    Back,
+    StageSealed,
+    Present,
+    CancelRequested,
+    Delivered,
+    Failed,
+    Cancelled,
+    Abandoned,
+]

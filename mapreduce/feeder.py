@@ -1,0 +1,78 @@
+"""The client's input, read by a thread of its own: planning and reading may block, the host's loop may not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable
+
+from mapreduce import splits
+from mapreduce.effects import InputEnd, InputFailed, InputPiece, InputSplit
+from mapreduce.refs import Split
+from mapreduce.spec import MIB, InputFormat
+
+
+def input_items(planned: Iterable[Split], fmt: InputFormat, refer: Callable[[Split], bool]) -> Iterator[Any]:
+    """What the client reads, one after the other: pieces of about 1 MiB, and after the pieces of a split the split.
+
+    ``refer(split)`` tells which splits go as references, without pieces.
+    """
+    for split in planned:
+        if refer(split):
+            yield InputSplit(split, inline=False)
+        else:
+            rebased, data = splits.inline(split, fmt)
+            for piece in _even_pieces(data):
+                yield InputPiece(piece)
+            yield InputSplit(rebased, inline=True)
+    yield InputEnd()
+
+
+def _even_pieces(data: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of about 1 MiB, so that a thousand small files do not make a thousand messages."""
+    parts: list[bytes] = []
+    size = 0
+    for part in data:
+        if size and size + len(part) > MIB:
+            yield b"".join(parts)
+            parts, size = [], 0
+        parts.append(part)
+        size += len(part)
+    if size:
+        yield b"".join(parts)
+
+
+class Feeder:
+    """Runs an iterator of input items in a thread, one item per `request`, and posts each to the host."""
+
+    def __init__(self, items: Iterator[Any], post: Callable[[Any], None]) -> None:
+        self._items = items
+        self._post = post
+        self._requests = threading.Semaphore(0)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="input", daemon=True)
+
+    def request(self) -> None:
+        """Ask for one more item; it comes as an event. Never blocks."""
+        if self._thread.ident is None:
+            self._thread.start()
+        self._requests.release()
+
+    def stop(self) -> None:
+        """Read no further. A read that is under way (a terminal's, say) is left to itself."""
+        self._stopped = True
+        self._requests.release()
+
+    def _run(self) -> None:
+        while True:
+            self._requests.acquire()
+            if self._stopped:
+                return
+            try:
+                item = next(self._items)
+            except StopIteration:
+                return
+            except Exception as error:  # whatever a file system or a URL may raise is the user's to read
+                self._post(InputFailed(error))
+                return
+            self._post(item)

@@ -1,0 +1,129 @@
+"""The keeper of leases: takes them off ``mr.1.jobs`` and runs a coordinator for each.
+
+A lease that comes redelivered means that its holder lost its connection, or its life. It is not run but published
+anew with one more takeover; the same path a renewal takes. A job whose coordinators die again and again without any
+progress is parked: ended with a named failure, without reading the log that may be what kills them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any, Callable
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.coordinator import Coordinator
+from mapreduce.effects import Command, Connected, Report, Shutdown
+
+MAX_TAKEOVERS = 10
+#: jobs that one worker coordinates at a time
+PREFETCH = 32
+
+
+class LeaseKeeper:
+    """A role that hosts coordinators, each for one lease."""
+
+    def __init__(self, worker: str, rng: random.Random) -> None:
+        self.prefix = "leases/"
+        self.finished = False
+        self.coordinators: dict[str, Coordinator] = {}
+        self._worker = worker
+        self._rng = rng
+        self._tag = f"{self.prefix}jobs"
+        self._reissued: dict[str, base.Receipt] = {}
+        self._serial = 0
+        self._stopping = False
+        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
+            Connected: self._on_connected,
+            base.Disconnected: self._on_disconnected,
+            Shutdown: self._on_shutdown,
+            base.Gone: self._on_gone,
+        }
+
+    def handle(self, event: Any, now: float) -> list[Command]:
+        commands = self._handle(event, now)
+        self.finished = self._stopping and all(each.handed_on for each in self.coordinators.values())
+        return commands
+
+    def _handle(self, event: Any, now: float) -> list[Command]:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            return handler(event, now)
+        if isinstance(event, base.Delivered) and event.tag == self._tag:
+            return self._on_lease(event, now)
+        if isinstance(event, (base.Confirmed, base.Unroutable)) and event.token in self._reissued:
+            return [base.Ack(self._reissued.pop(event.token))]
+        return self._forward(event, now)
+
+    def _on_connected(self, event: Connected, now: float) -> list[Command]:
+        return [
+            base.Declare(ev.JOBS, base.Kind.QUEUE),
+            base.Declare(ev.ASIDE, base.Kind.QUEUE),
+            base.Consume(self._tag, ev.JOBS, PREFETCH),
+        ]
+
+    def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
+        if event.tag == self._tag:  # somebody deleted the queue
+            return self._on_connected(Connected(), now)
+        return self._forward(event, now)
+
+    def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
+        """Every lease goes back to the queue by itself; whoever gets it starts from the log."""
+        self.coordinators.clear()
+        self._reissued.clear()
+        return []
+
+    def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
+        """Hand every lease on as a renewal, so that the next holder need not wait for our death."""
+        self._stopping = True
+        commands: list[Command] = [base.Cancel(self._tag)]
+        for coordinator in self.coordinators.values():
+            commands += coordinator.hand_on(now)
+        return commands
+
+    def _on_lease(self, event: base.Delivered, now: float) -> list[Command]:
+        try:
+            lease, _ = wire.decode(event.body)
+            if not isinstance(lease, ev.Lease):
+                raise wire.BadMessage(f"a {type(lease).__name__} among leases")
+        except wire.BadMessage as error:
+            return set_aside(event, ev.JOBS, error, f"{self.prefix}aside")
+        self._serial += 1
+        if event.redelivered:
+            return self._reissue(lease, event.receipt)
+        prefix = f"{self.prefix}{self._serial}/"
+        coordinator = Coordinator(lease, event.receipt, self._worker, self._rng, prefix)
+        self.coordinators[prefix] = coordinator
+        return coordinator.park(now) if lease.takeovers > MAX_TAKEOVERS else coordinator.start(now)
+
+    def _reissue(self, lease: ev.Lease, receipt: base.Receipt) -> list[Command]:
+        token = f"{self.prefix}reissue{self._serial}"
+        self._reissued[token] = receipt
+        rank = ev.Rank(lease.rank.renewals + 1, self._rng.getrandbits(63))
+        again = replace(lease, rank=rank, takeovers=lease.takeovers + 1)
+        return [base.Publish(ev.JOBS, wire.encode(again), token)]
+
+    def _forward(self, event: Any, now: float) -> list[Command]:
+        """To the coordinator that it is for; to all if it names none."""
+        address = getattr(event, "tag", None) or getattr(event, "token", None)
+        if address is None:
+            commands = [c for each in list(self.coordinators.values()) for c in each.handle(event, now)]
+        else:
+            prefix = "/".join(address.split("/")[:2]) + "/"
+            coordinator = self.coordinators.get(prefix)
+            commands = coordinator.handle(event, now) if coordinator is not None else []
+        for prefix in [p for p, each in self.coordinators.items() if each.finished]:
+            del self.coordinators[prefix]
+        return commands
+
+
+def set_aside(event: base.Delivered, queue: str, reason: Exception, token: str) -> list[Command]:
+    """A message that nobody can read: keep it where people can look at it, and go on."""
+    aside = ev.Aside(queue, str(reason))
+    return [
+        base.Publish(ev.ASIDE, wire.encode(aside, event.body), token),
+        base.Ack(event.receipt),
+        Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {reason}"),
+    ]

@@ -1,0 +1,328 @@
+"""Running a job from start to end: `job.run(...)` in Python, `mr run` on the command line.
+
+Without a broker: client, coordinator and worker in this process over the memory broker, user code in child processes.
+With one: only the client is here. The roles are the same, and so is the code below but for `_local` and `_remote`.
+
+    with JobRun(spec, planned, options) as run:
+        output = run.collect()      blocks until the output is here, complete and verified
+        …                           write it where it belongs
+        run.deliver()               now the job can be forgotten
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional, Union
+
+import mapreduce
+from mapreduce import code, events, splits
+from mapreduce.brokers import open_broker
+from mapreduce.brokers.memory import MemoryBroker, MemoryServer
+from mapreduce.client import Client, Phase
+from mapreduce.errors import UsageError
+from mapreduce.feeder import Feeder, input_items
+from mapreduce.host import Host, Reporter
+from mapreduce.job import Job, SampledRanges, input_format
+from mapreduce.leases import LeaseKeeper
+from mapreduce.pool import ExecutorPool
+from mapreduce.progress import WaitNotice
+from mapreduce.refs import Block, Counters, Split
+from mapreduce.sampling import sample_borders
+from mapreduce.sort import read_blocks
+from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, InputFormat, JobSpec
+from mapreduce.worker import Worker
+
+CLOSE_SECS = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one run. What is None takes the job's own choice, or else the default."""
+
+    broker: Optional[str] = None  #: None: this machine, no broker
+    params: Mapping[str, Any] = field(default_factory=dict)  #: texts are converted by the parameter's type
+    executors: Optional[int] = None  #: without a broker; None: one per core
+    partitions: Optional[int] = None
+    split_bytes: int = DEFAULT_SPLIT_BYTES
+    tries: int = DEFAULT_TRIES
+    input: Union[None, str, InputFormat] = None
+    #: for input that is not UTF-8: "strict", "replace", "latin-1"; None: the input format's own
+    encoding_errors: Optional[str] = None
+    interpreter: Optional[str] = None  #: "any", or a tag; None: this one's
+    pool: str = "default"
+    shared: bool = False  #: the input's paths exist on the workers too: send references
+    detached: bool = False
+    report: Optional[Reporter] = None
+
+
+class JobRun:
+    """One run of one job. A context manager: leaving it ends child processes and removes temporary files."""
+
+    def __init__(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
+        self._stack = contextlib.ExitStack()
+        self.directory = tempfile.mkdtemp(prefix="mr-run-")
+        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        try:
+            self._open(job, bundle, inputs, options)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
+        self._options = options
+        self._report = options.report or _print_report
+        self.embedded = options.broker is None
+        fmt = _choose_format(job, options)
+        spool = os.path.join(self.directory, "stdin")
+        planned: Iterator[Split] = splits.plan(inputs, fmt, options.split_bytes, spool)
+        spec, planned = make_spec(job, bundle, fmt, planned, options)
+        self.job_id = new_job_id(spec.name)
+        rng = random.Random(secrets.randbits(64))
+        self.client = Client(self.job_id, spec, self.directory, mapreduce.__version__, rng)
+        self.host = self._local(spec, rng) if self.embedded else self._remote(str(options.broker))
+        self._stack.callback(self.host.close)
+        refer = _refer(self.embedded or options.shared, None if self.embedded else spool)
+        self.host.feeder = Feeder(input_items(planned, fmt, refer), self.host.post)
+
+    def _local(self, spec: JobSpec, rng: random.Random) -> Host:
+        """All roles in this process."""
+        slots = self._options.executors or os.cpu_count() or 1
+        broker = MemoryBroker(MemoryServer())
+        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots, sys.executable)))
+        queues = (events.tasks_queue(spec.pool, spec.interpreter),)
+        worker = Worker("local", slots, queues, self.directory, broker.by_reference, rng)
+        roles = [self.client, LeaseKeeper("local", rng), worker]
+        return Host(broker, roles, self._report, pool)
+
+    def _remote(self, url: str) -> Host:
+        broker = open_broker(url)
+        self._stack.callback(broker.close, CLOSE_SECS)
+        return Host(broker, [self.client, WaitNotice(self.client)], self._report)
+
+    def __enter__(self) -> JobRun:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End child processes, leave the broker, remove temporary files."""
+        self._stack.close()
+
+    def collect(self) -> Output:
+        """Run until the output is here. Raises what went wrong, `Cancelled` after Ctrl-C included.
+
+        For a detached job: until it needs us no more; the output is then empty.
+        """
+        with self._interruptible():
+            self.host.connect()
+            self.host.run(lambda: self.client.finished or self.client.phase is Phase.COLLECTED)
+        if self.client.error is not None:
+            raise self.client.error
+        if self.client.detached:
+            return Output([], {}, {})
+        return Output(
+            list(zip(self.client.output_tasks(), self.client.output())),
+            dict(self.client.state.counters),
+            _stats(self.client),
+        )
+
+    def deliver(self) -> None:
+        """Tell the job's coordinator that the output is where it belongs.
+
+        Without a broker there is nobody to tell: all that the job owned goes with this process.
+        """
+        if not self.embedded:
+            self.host.perform(self.client, self.client.deliver())
+            self.host.run(lambda: self.client.finished)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM cancel the job in an orderly way; the second one breaks off."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def cancel(number: int, frame: object) -> None:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            self.host.post(CancelJob(signal.Signals(number).name))
+
+        for number in before:
+            signal.signal(number, cancel)
+        self.host.roles.append(_Canceller(self.client))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class CancelJob:
+    """Posted by a signal handler."""
+
+    reason: str
+
+
+class _Canceller:
+    """A role that turns `CancelJob` into the client's request."""
+
+    def __init__(self, client: Client) -> None:
+        self.prefix = "cancel/"
+        self.finished = False
+        self._client = client
+
+    def handle(self, event: Any, now: float) -> list[Any]:
+        return self._client.cancel(event.reason, now) if isinstance(event, CancelJob) else []
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output of a job: its parts in order, each with the number of the task that wrote it."""
+
+    parts: list[tuple[int, list[Block]]]
+    counters: Counters
+    stats: dict[str, Any]
+
+    def batches(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
+        """(part, keys, values), a batch at a time."""
+        for part, blocks in self.parts:
+            for keys, values in read_blocks(blocks):
+                yield part, keys, values
+
+
+class Result:
+    """What `job.run` returns: iterate it for (key, value) pairs, as often as you like.
+
+    The pairs lie in temporary files, which go when the result is closed or forgotten.
+    """
+
+    def __init__(self, run: JobRun, output: Output) -> None:
+        self._run = run
+        self._output = output
+        self.counters: Counters = output.counters
+        self.stats: dict[str, Any] = output.stats
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for _, keys, values in self._output.batches():
+            yield from zip(keys, values)
+
+    def __enter__(self) -> Result:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self._run.close()
+
+
+def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Result:
+    """Run a job on files, folders, globs or URLs; see `Options` for the rest. Raises `MapReduceError`."""
+    names = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    try:
+        chosen = Options(**options)
+    except TypeError as error:
+        raise UsageError(f"job.run: {error}") from error
+    if chosen.detached:
+        raise UsageError("job.run cannot detach, it returns the results; use `mr run --detach`")
+    run = JobRun(job, code.from_object(job), [os.fspath(name) for name in names], chosen)
+    try:
+        output = run.collect()
+        run.deliver()
+    except BaseException:
+        run.close()
+        raise
+    return Result(run, output)
+
+
+def make_spec(
+    job: Job, bundle: dict[str, Any], fmt: InputFormat, planned: Iterator[Split], options: Options
+) -> tuple[JobSpec, Iterator[Split]]:
+    """The job as plain data, and its splits (read ahead where the job samples them)."""
+    params = {n: job.convert(n, v) if isinstance(v, str) else v for n, v in options.params.items()}
+    bound = job.bind(params)
+    partitions = options.partitions or job.partitions or DEFAULT_PARTITIONS
+    first = bound.stages[0]
+    boundaries: tuple[Optional[list[Any]], ...] = ()
+    if isinstance(first.partition, SampledRanges) and first.map is not None:
+        listed = list(planned)
+        boundaries, planned = (sample_borders(listed, fmt, first.map, partitions),), iter(listed)
+    tag = code.interpreter_tag()
+    spec = JobSpec(
+        name=job.name or bundle.get("main", "job").rpartition(".")[0] or "job",
+        bundle=bundle,
+        params=params,
+        stages=len(job.stages),
+        partitions=partitions,
+        input=fmt,
+        split_bytes=options.split_bytes,
+        tries=options.tries,
+        interpreter=options.interpreter or tag,
+        pool=options.pool,
+        boundaries=boundaries,
+        detached=options.detached,
+    )
+    if spec.interpreter not in ("any", tag) and bundle.get("kind") == "pickle":
+        raise UsageError(f"a job that travels as a pickle runs on {tag} only, not on {spec.interpreter!r}")
+    return spec, planned
+
+
+def new_job_id(name: str) -> str:
+    """A name for the job that is unique, fits in a queue's name and tells people something."""
+    return f"{re.sub(r'[^A-Za-z0-9_]+', '-', name)[:40].strip('-') or 'job'}-{secrets.token_hex(4)}"
+
+
+def _choose_format(job: Job, options: Options) -> InputFormat:
+    chosen = options.input if options.input is not None else job.input
+    fmt = input_format(chosen) if isinstance(chosen, str) else chosen or InputFormat()
+    return fmt if options.encoding_errors is None else replace(fmt, errors=options.encoding_errors)
+
+
+def _refer(by_reference: bool, spool: Optional[str]) -> Any:
+    """Which splits go as references: URLs always, files if the workers see them; never our copy of standard input."""
+
+    def refer(split: Split) -> bool:
+        if any("://" in segment.path for segment in split.segments):
+            return True
+        ours = spool is not None and any(segment.path.startswith(spool) for segment in split.segments)
+        return by_reference and not ours
+
+    return refer
+
+
+def _stats(client: Client) -> dict[str, Any]:
+    state = client.state
+    return {
+        "job": client.job,
+        "tasks": [stage.done for stage in state.stages[:-1]],
+        "records_in": [stage.records_in for stage in state.stages[:-1]],
+        "records_out": [stage.records_out for stage in state.stages[:-1]],
+        "attempts": state.attempts,
+        "failures": state.failures,
+        "losses": state.losses,
+        "workers": len(state.workers),
+    }
+
+
+def _print_report(level: str, text: str) -> None:
+    print(f"mr: {text}", file=sys.stderr)
+
+

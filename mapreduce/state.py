@@ -1,0 +1,386 @@
+"""What anyone knows of a job: a fold over its log.
+
+    state = JobState()
+    for event in log: state.apply(event)
+
+Coordinators, clients, progress displays: all fold the same events in the same order, so all agree on which
+attempt won a task and which seal is current. `apply` is pure, total (no event can make it raise) and indifferent
+to repeats. The first valid terminal event freezes the outcome.
+
+Life of a task:  pending ─Dispatched─▶ live ─Started─▶ live, running ─Done─▶ won
+                    ▲                    │
+                    └── Lost, Returned, AttemptFailed of its last live dispatch; Missing, which voids a win
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple, Optional, Union
+
+from mapreduce import events as ev
+from mapreduce.refs import Counters, Failure, Stats
+from mapreduce.spec import JobSpec
+
+Terminal = Union[ev.Failed, ev.Cancelled, ev.Abandoned, ev.Delivered]
+
+
+class Running(NamedTuple):
+    """A started attempt."""
+
+    attempt: int
+    worker: str
+    slot: int
+    long: bool = False
+
+
+class Winner(NamedTuple):
+    """The attempt whose blocks count."""
+
+    attempt: int
+    blocks: dict[int, int]
+    counters: Counters
+    stats: Stats
+
+
+class Task:
+    """One split or partition."""
+
+    __slots__ = ("failure", "failures", "live", "losses", "winner")
+
+    def __init__(self) -> None:
+        self.winner: Optional[Winner] = None
+        #: dispatches on their way or running: None until started
+        self.live: dict[int, Optional[Running]] = {}
+        self.failures = 0
+        self.failure: Optional[Failure] = None  #: the last one
+        #: workers that fell silent with a started attempt of this task; a sign of life strikes them out
+        self.losses: list[str] = []
+
+
+@dataclass
+class Stage:
+    """Tasks that read the same kind of input. The stage after the last one stands for the client's `out`."""
+
+    #: how often the input of this stage has been voided; seals and results of other generations are void
+    generation: int = 0
+    #: whether the seals of this generation have been written (stage 0 needs none)
+    sealed: bool = False
+    #: how many tasks there are, once that is known
+    total: Optional[int] = None
+    done: int = 0
+    tasks: dict[int, Task] = field(default_factory=dict)
+    #: tasks that have neither a winner nor a live dispatch, in order of appearance
+    pending: dict[int, None] = field(default_factory=dict)
+    #: blocks that winners wrote, per partition
+    written: dict[int, int] = field(default_factory=dict)
+    records_in: int = 0
+    records_out: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Every task has a winner."""
+        return self.total is not None and self.done == self.total
+
+
+class JobState:
+    """The fold. Read its attributes freely; only `apply` changes them."""
+
+    def __init__(self) -> None:
+        self.job = ""
+        self.spec: Optional[JobSpec] = None
+        self.submitted_at = 0.0
+        self.stages: list[Stage] = []
+        self.splits: dict[int, ev.SplitInput] = {}
+        self.lease: Optional[ev.Rank] = None
+        self.coordinator = ""
+        self.cancel_reason: Optional[str] = None
+        self.terminal: Optional[Terminal] = None
+        self.delivered = False
+        self.counters: Counters = {}
+        #: live dispatches that no worker has started, oldest first
+        self.unstarted: dict[int, tuple[int, int]] = {}
+        #: live dispatches that run
+        self.running: dict[int, tuple[int, int]] = {}
+        self.workers: dict[str, None] = {}
+        self.attempts = 0
+        self.failures = 0
+        self.losses = 0
+        #: grows whenever a coordinator's work bears fruit: a task starts, or is won
+        self.progress = 0
+        #: dispatches whose end is known; a `Dispatched` or `Started` that comes late must not revive them
+        self._ended: set[int] = set()
+        self._waiting_for_pardon: dict[str, set[tuple[int, int]]] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            ev.Submitted: self._submitted,
+            ev.Splits: self._splits,
+            ev.InputComplete: self._input_complete,
+            ev.Took: self._took,
+            ev.Dispatched: self._dispatched,
+            ev.Started: self._started,
+            ev.Done: self._done,
+            ev.AttemptFailed: self._attempt_failed,
+            ev.Lost: self._lost,
+            ev.Returned: self._returned,
+            ev.Missing: self._missing,
+            ev.Long: self._long,
+            ev.StageSealed: self._stage_sealed,
+            ev.CancelRequested: self._cancel_requested,
+            ev.Delivered: self._delivered,
+            ev.Failed: self._end,
+            ev.Cancelled: self._end,
+            ev.Abandoned: self._end,
+        }
+
+    # ------------------------------------------------------------ reading
+
+    @property
+    def out(self) -> Stage:
+        """The stage that stands for the job's output."""
+        return self.stages[-1]
+
+    @property
+    def last(self) -> int:
+        """Number of the last stage that runs tasks."""
+        return len(self.stages) - 2
+
+    @property
+    def ready(self) -> bool:
+        """The output is complete and sealed, ready to be collected."""
+        return bool(self.stages) and self.out.sealed
+
+    def task(self, stage: int, index: int) -> Optional[Task]:
+        """The task, if it exists in the current generation."""
+        return self.stages[stage].tasks.get(index) if 0 <= stage < len(self.stages) else None
+
+    def seal_entries(self, stage: int) -> dict[int, list[ev.SealEntry]]:
+        """Per partition of ``stage``, what its seal says, from the winners of the stage before (complete).
+
+        Partitions that got no block are left out: there is nothing to read, so there is no task.
+        """
+        entries: dict[int, list[ev.SealEntry]] = {}
+        tasks = self.stages[stage - 1].tasks
+        for index in sorted(tasks):
+            winner = tasks[index].winner
+            if winner is not None:
+                for partition, blocks in winner.blocks.items():
+                    entries.setdefault(partition, []).append(ev.SealEntry(index, winner.attempt, blocks))
+        return entries
+
+    # ------------------------------------------------------------ folding
+
+    def apply(self, event: Any) -> None:
+        """Take the next event of the log."""
+        worker = getattr(event, "worker", None)
+        if worker is not None:
+            self._hear(worker)
+        if self.terminal is not None and type(event) not in (ev.Took, ev.Delivered):
+            return
+        if not self.stages and type(event) not in (ev.Submitted, ev.Took, *_ENDINGS):
+            return  # the first event is lost or garbage: nothing that follows has a meaning
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def _hear(self, worker: str) -> None:
+        self.workers.setdefault(worker)
+        for stage, index in self._waiting_for_pardon.pop(worker, ()):
+            task = self.task(stage, index)
+            if task is not None and worker in task.losses:
+                task.losses.remove(worker)
+
+    def _submitted(self, event: ev.Submitted) -> None:
+        if self.spec is None:
+            self.job, self.spec, self.submitted_at = event.job, event.spec, event.at
+            self.stages = [Stage() for _ in range(event.spec.stages + 1)]
+            self.stages[0].sealed = True
+
+    def _splits(self, event: ev.Splits) -> None:
+        for index, split in enumerate(event.splits, event.first):
+            if index not in self.splits:
+                self.splits[index] = split
+                self._add_task(self.stages[0], index)
+
+    def _input_complete(self, event: ev.InputComplete) -> None:
+        if self.stages[0].total is None:
+            self.stages[0].total = event.count
+
+    def _took(self, event: ev.Took) -> None:
+        if self.lease is None or event.rank > self.lease:
+            self.lease, self.coordinator = event.rank, event.worker
+
+    def _dispatched(self, event: ev.Dispatched) -> None:
+        for item in event.items:
+            self._add_dispatch(item.dispatch, item.stage, item.task)
+
+    def _started(self, event: ev.Started) -> None:
+        task = self._current(event)
+        if task is None or task.winner is not None:
+            return
+        if event.dispatch not in task.live:  # it was published before its `Dispatched` was
+            self._add_dispatch(event.dispatch, event.stage, event.index)
+        if event.dispatch not in task.live:  # its end is known already: a zombie's last words
+            return
+        if task.live[event.dispatch] is None:
+            self.running[event.dispatch] = self.unstarted.pop(event.dispatch)
+            self.attempts += 1
+            self.progress += 1
+        task.live[event.dispatch] = Running(event.attempt, event.worker, event.slot)
+
+    def _long(self, event: ev.Long) -> None:
+        task = self.task(event.stage, event.index)
+        running = task.live.get(event.dispatch) if task is not None else None
+        if task is not None and running is not None and running.attempt == event.attempt:
+            task.live[event.dispatch] = running._replace(long=True)
+
+    def _done(self, event: ev.Done) -> None:
+        task = self._current(event)
+        if task is None or task.winner is not None:
+            self._end_dispatch(event.stage, event.index, event.dispatch)
+            return
+        stage = self.stages[event.stage]
+        if event.dispatch not in task.live:
+            self._ended.add(event.dispatch)
+        self._forget_dispatches(task)
+        task.winner = Winner(event.attempt, event.blocks, event.counters, event.stats)
+        task.losses.clear()
+        stage.pending.pop(event.index, None)
+        stage.done += 1
+        self.progress += 1
+        self._account(stage, task.winner, 1)
+
+    def _attempt_failed(self, event: ev.AttemptFailed) -> None:
+        task = self._current(event)
+        if task is not None and task.winner is None and event.dispatch in task.live:
+            task.failures += 1
+            task.failure = event.failure
+            self.failures += 1
+        self._end_dispatch(event.stage, event.index, event.dispatch)
+
+    def _lost(self, event: ev.Lost) -> None:
+        task = self.task(event.stage, event.index)
+        running = task.live.get(event.dispatch) if task is not None else None
+        if task is not None and running is not None:
+            self.losses += 1
+            task.losses.append(running.worker)
+            self._waiting_for_pardon.setdefault(running.worker, set()).add((event.stage, event.index))
+        self._end_dispatch(event.stage, event.index, event.dispatch)
+
+    def _returned(self, event: ev.Returned) -> None:
+        self._end_dispatch(event.stage, event.index, event.dispatch)
+
+    def _missing(self, event: ev.Missing) -> None:
+        if not 0 < event.stage < len(self.stages) or self.stages[event.stage].generation != event.generation:
+            return  # that seal is void already
+        before = self.stages[event.stage - 1]
+        # Every task whose winner is named; one Missing may name many.
+        voided = [i for i, t in before.tasks.items() if t.winner and t.winner.attempt in event.attempts]
+        for index in voided:
+            self._void(before, index)
+        if voided:
+            self._reopen(event.stage)
+        else:  # somebody else has said so already; the reader has ended all the same
+            self._end_dispatch(event.stage, event.index, event.dispatch)
+
+    def _stage_sealed(self, event: ev.StageSealed) -> None:
+        if not 0 < event.stage < len(self.stages):
+            return
+        stage, before = self.stages[event.stage], self.stages[event.stage - 1]
+        if stage.sealed or stage.generation != event.generation or not before.complete:
+            return
+        stage.sealed = True
+        if stage is not self.out:
+            partitions = sorted(p for p, blocks in before.written.items() if blocks)
+            stage.total = len(partitions)
+            for partition in partitions:
+                self._add_task(stage, partition)
+
+    def _cancel_requested(self, event: ev.CancelRequested) -> None:
+        if self.cancel_reason is None:
+            self.cancel_reason = event.reason
+
+    def _delivered(self, event: ev.Delivered) -> None:
+        if self.terminal is not None:
+            self.delivered = True
+        elif self.ready and self.out.generation == event.generation:
+            self.terminal, self.delivered = event, True
+
+    def _end(self, event: Any) -> None:
+        self.terminal = event
+
+    # ------------------------------------------------------------ pieces of the above
+
+    def _current(self, event: Any) -> Optional[Task]:
+        """The event's task, if the event speaks of the input that is valid now."""
+        task = self.task(event.stage, event.index)
+        if task is None or self.stages[event.stage].generation != event.generation:
+            return None
+        return task
+
+    def _add_task(self, stage: Stage, index: int) -> None:
+        stage.tasks[index] = Task()
+        stage.pending[index] = None
+
+    def _add_dispatch(self, dispatch: int, stage: int, index: int) -> None:
+        task = self.task(stage, index)
+        if dispatch in self._ended:
+            return
+        if task is not None and task.winner is None and dispatch not in task.live:
+            task.live[dispatch] = None
+            self.unstarted[dispatch] = (stage, index)
+            self.stages[stage].pending.pop(index, None)
+
+    def _end_dispatch(self, stage: int, index: int, dispatch: int) -> None:
+        self._ended.add(dispatch)
+        task = self.task(stage, index)
+        if task is None or dispatch not in task.live:
+            return
+        del task.live[dispatch]
+        self._leave_queues(dispatch)
+        if not task.live and task.winner is None:
+            self.stages[stage].pending[index] = None
+
+    def _forget_dispatches(self, task: Task) -> None:
+        for dispatch in task.live:
+            self._leave_queues(dispatch)
+        task.live.clear()
+
+    def _leave_queues(self, dispatch: int) -> None:
+        self.unstarted.pop(dispatch, None)
+        self.running.pop(dispatch, None)
+
+    def _void(self, stage: Stage, index: int) -> None:
+        """Take a win back: the task has to run again."""
+        task = stage.tasks[index]
+        assert task.winner is not None
+        self._account(stage, task.winner, -1)
+        task.winner = None
+        stage.done -= 1
+        stage.pending[index] = None
+
+    def _reopen(self, number: int) -> None:
+        """The input of this stage is void: so are its seal, its tasks and all that was read from them."""
+        stage = self.stages[number]
+        stage.generation += 1
+        if not stage.sealed:
+            return
+        for task in stage.tasks.values():
+            self._forget_dispatches(task)
+            if task.winner is not None:
+                self._account(stage, task.winner, -1)
+        stage.sealed, stage.total, stage.done = False, None, 0
+        stage.tasks, stage.pending = {}, {}
+        if number + 1 < len(self.stages):
+            self._reopen(number + 1)
+
+    def _account(self, stage: Stage, winner: Winner, sign: int) -> None:
+        for partition, blocks in winner.blocks.items():
+            stage.written[partition] = stage.written.get(partition, 0) + sign * blocks
+        for name, value in winner.counters.items():
+            self.counters[name] = self.counters.get(name, 0) + sign * value
+            if not self.counters[name]:
+                del self.counters[name]
+        stage.records_in += sign * int(winner.stats.get("records_in", 0))
+        stage.records_out += sign * int(winner.stats.get("records_out", 0))
+
+
+_ENDINGS = (ev.Failed, ev.Cancelled, ev.Abandoned)

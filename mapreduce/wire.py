@@ -1,0 +1,170 @@
+"""Messages on the wire: a frozen dataclass in, bytes out, and back with every field checked.
+
+    byte 0      protocol version (1)
+    bytes 1-4   length of the head, big endian
+    head        msgpack [tag, [field, …], signature]   signature is nil: room for one, later
+    body        the rest: raw bytes of a piece or block, empty for everything else
+
+A message that cannot be read raises `BadMessage` with the reason; whoever reads a queue or stream sets it aside.
+Fields travel by position. A newer minor version may append fields: a reader ignores those it does not know,
+and fills in the defaults of those that are missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from functools import lru_cache
+from typing import Any, Callable, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from mapreduce import codec
+
+PROTOCOL = 1
+_PREFIX = struct.Struct(">BI")
+_TAGS: dict[str, type] = {}
+
+T = TypeVar("T")
+Convert = Callable[[Any], Any]
+
+
+class BadMessage(Exception):
+    """Bytes that are not a message of this protocol; the text says why."""
+
+
+def message(cls: type[T]) -> type[T]:
+    """Class decorator: registers a dataclass as a message; its name is its tag."""
+    _TAGS[cls.__name__] = cls
+    return cls
+
+
+def encode(msg: Any, body: bytes = b"") -> bytes:
+    """The message and its body as bytes."""
+    head = codec.pack([type(msg).__name__, to_plain(msg), None])
+    return _PREFIX.pack(PROTOCOL, len(head)) + head + body
+
+
+def decode(data: bytes) -> tuple[Any, memoryview]:
+    """The message and its body. Raises `BadMessage`."""
+    if len(data) < _PREFIX.size:
+        raise BadMessage(f"only {len(data)} bytes")
+    version, length = _PREFIX.unpack_from(data)
+    if version != PROTOCOL:
+        raise BadMessage(f"protocol version {version}, this is version {PROTOCOL}")
+    view = memoryview(data)
+    start = _PREFIX.size
+    if len(data) < start + length:
+        raise BadMessage(f"cut short: {len(data) - start} of {length} bytes of its head")
+    try:
+        tag, fields, _signature = codec.unpack(view[start : start + length])
+        cls = _TAGS[tag]
+    except Exception as error:  # any damage must end as BadMessage, whatever msgpack makes of it
+        raise BadMessage(f"unreadable head: {error!r}") from error
+    return from_plain(cls, fields), view[start + length :]
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses and named tuples as lists of their fields, all the way down."""
+    if dataclasses.is_dataclass(value):
+        return [to_plain(getattr(value, name)) for name in _names(type(value))]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return [to_plain(item) for item in value]
+    if type(value) is list:
+        return [to_plain(item) for item in value]
+    return value if type(value) is not tuple else [to_plain(item) for item in value]
+
+
+def from_plain(cls: type[T], plain: Any) -> T:
+    """The inverse of `to_plain`; checks types and arity. Raises `BadMessage`."""
+    result: T = _record(cls)(plain)
+    return result
+
+
+@lru_cache(maxsize=None)
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@lru_cache(maxsize=None)
+def _record(cls: Any) -> Convert:
+    """A converter from a list of fields to ``cls``, a dataclass or a named tuple."""
+    hints = get_type_hints(cls)
+    names = _names(cls) if dataclasses.is_dataclass(cls) else cls._fields
+    converters = [(name, _converter(hints[name])) for name in names]
+
+    def convert(plain: Any) -> Any:
+        if type(plain) is not list:
+            raise BadMessage(f"{cls.__name__}: {type(plain).__name__} instead of a list of fields")
+        values = {}
+        for (name, converter), item in zip(converters, plain):
+            try:
+                values[name] = converter(item)
+            except BadMessage as error:
+                raise BadMessage(f"{cls.__name__}.{name}: {error}") from error
+        try:
+            return cls(**values)
+        except TypeError as error:  # too few fields, and no defaults for the rest
+            raise BadMessage(f"{cls.__name__}: {error}") from error
+
+    return convert
+
+
+@lru_cache(maxsize=None)
+def _converter(hint: Any) -> Convert:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return lambda plain: plain
+    if origin is Union:
+        return _optional(_converter(next(arg for arg in args if arg is not type(None))))
+    if origin is tuple and args[-1] is Ellipsis:
+        return _sequence(tuple, _converter(args[0]))
+    if origin is tuple:
+        return _fixed([_converter(arg) for arg in args])
+    if origin is list:
+        return _sequence(list, _converter(args[0]))
+    if origin is dict:
+        return _mapping(_converter(args[0]), _converter(args[1]))
+    if hint is float:
+        return _of_types(float, (float, int))
+    if hint in (int, str, bytes, bool):
+        return _of_types(hint, (hint,))
+    return _record(hint)
+
+
+def _of_types(make: type, types: tuple[type, ...]) -> Convert:
+    def convert(plain: Any) -> Any:
+        if type(plain) not in types:
+            raise BadMessage(f"{type(plain).__name__} instead of {make.__name__}")
+        return make(plain)
+
+    return convert
+
+
+def _optional(inner: Convert) -> Convert:
+    return lambda plain: None if plain is None else inner(plain)
+
+
+def _sequence(make: type, inner: Convert) -> Convert:
+    def convert(plain: Any) -> Any:
+        if type(plain) is not list:
+            raise BadMessage(f"{type(plain).__name__} instead of a list")
+        return make(inner(item) for item in plain)
+
+    return convert
+
+
+def _fixed(inners: list[Convert]) -> Convert:
+    def convert(plain: Any) -> Any:
+        if type(plain) is not list or len(plain) != len(inners):
+            raise BadMessage(f"not a list of {len(inners)}")
+        return tuple(inner(item) for inner, item in zip(inners, plain))
+
+    return convert
+
+
+def _mapping(key: Convert, value: Convert) -> Convert:
+    def convert(plain: Any) -> Any:
+        if type(plain) is not dict:
+            raise BadMessage(f"{type(plain).__name__} instead of a dict")
+        return {key(k): value(v) for k, v in plain.items()}
+
+    return convert

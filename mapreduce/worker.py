@@ -1,0 +1,460 @@
+"""The worker's book-keeping: from a dispatch to its ack.
+
+    dispatch ─▶ job known? ─▶ input here? ─▶ free slot? ─▶ log `Started` ─▶ run ─▶ blocks published ─▶ log `Done` ─▶ ack
+       │         (log's first   (pieces, or                  (confirmed)         (each confirmed)       (confirmed)
+       │          event)         blocks until the seal)
+       └─ redelivered: log `Lost`, ack; the coordinator dispatches it again
+
+The order is rule 1: each step is confirmed by the broker before the next is taken. An attempt dies with the
+connection it began on; whatever it wrote is then ignored, because no seal will ever name it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, Callable, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.attempt import Attempt, Phase
+from mapreduce.brokers import base
+from mapreduce.effects import (
+    AppendFailed,
+    Command,
+    Connected,
+    Execute,
+    ExecutorBlock,
+    ExecutorDone,
+    ExecutorFailed,
+    KillExecutor,
+    RemoveTree,
+    Report,
+    Shutdown,
+    Tick,
+)
+from mapreduce.leases import set_aside
+from mapreduce.refs import Failure
+from mapreduce.spec import JobSpec
+
+#: nothing is held unacked for ten minutes; brokers cut at thirty
+LONG_SECS = 300.0
+ALIVE_EVERY_SECS = 60.0
+CONTROL_TAG = "worker/control"
+
+
+class KnownJob:
+    """A job whose code this worker has, or is fetching; with the attempts that wait for it."""
+
+    def __init__(self) -> None:
+        self.spec: Optional[JobSpec] = None
+        self.waiting: list[Attempt] = []
+
+
+class Worker:
+    """A role: runs dispatches on ``slots`` executors."""
+
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        queues: tuple[str, ...],
+        directory: str,
+        by_reference: bool,
+        rng: random.Random,
+    ) -> None:
+        self.prefix = "worker/"
+        self.finished = False
+        self.name = name
+        self._queues = queues
+        self._directory = directory
+        self._by_reference = by_reference
+        self._rng = rng
+        self._slots: list[Optional[Attempt]] = [None] * slots
+        self._loaded: list[str] = [""] * slots  #: the job whose code each executor has loaded
+        self._jobs: dict[str, KnownJob] = {}
+        self._attempts: dict[int, Attempt] = {}
+        self._ready: list[Attempt] = []
+        self._losses: dict[str, base.Receipt] = {}
+        self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
+        self._serial = 0
+        self._stopping = False
+        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
+            Connected: self._on_connected,
+            base.Disconnected: self._on_disconnected,
+            base.Delivered: self._on_delivered,
+            base.Confirmed: self._on_confirmed,
+            base.Unroutable: self._on_unroutable,
+            base.Gone: self._on_gone,
+            AppendFailed: self._on_append_failed,
+            ExecutorBlock: self._on_block,
+            ExecutorDone: self._on_done,
+            ExecutorFailed: self._on_failed,
+            Shutdown: self._on_shutdown,
+            Tick: self._on_tick,
+        }
+
+    def handle(self, event: Any, now: float) -> list[Command]:
+        handler = self._handlers.get(type(event))
+        return handler(event, now) if handler is not None else []
+
+    @property
+    def busy(self) -> int:
+        """Attempts at hand, running or not."""
+        return len(self._attempts)
+
+    # ------------------------------------------------------------ sessions
+
+    def _on_connected(self, event: Connected, now: float) -> list[Command]:
+        commands: list[Command] = []
+        for number, queue in enumerate(self._queues):
+            commands += self._take_from(f"worker/tasks{number}", queue)
+        commands.append(base.Listen(CONTROL_TAG))
+        for job in sorted(self._interrupted):
+            commands.append(self._log(job, ev.Back(self.name), "worker/back"))
+        self._interrupted.clear()
+        return commands
+
+    def _take_from(self, tag: str, queue: str) -> list[Command]:
+        # One more than there are executors: the next input is here by the time a slot gets free.
+        return [base.Declare(queue, base.Kind.QUEUE), base.Consume(tag, queue, len(self._slots) + 1)]
+
+    def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
+        commands: list[Command] = []
+        self._interrupted.update(attempt.job for attempt in self._attempts.values())
+        for attempt in list(self._attempts.values()):
+            commands += self._forget(attempt)
+        self._losses.clear()
+        self._jobs = {job: known for job, known in self._jobs.items() if known.spec is not None}
+        for known in self._jobs.values():
+            known.waiting.clear()
+        return commands
+
+    def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
+        """Take nothing new, hand back what has not started, finish what has; told again, hand back that too."""
+        limit = Phase.CLOSING if self._stopping else Phase.STARTING
+        self._stopping = True
+        commands: list[Command] = [base.Cancel(f"worker/tasks{n}") for n in range(len(self._queues))]
+        for attempt in list(self._attempts.values()):
+            if attempt.phase < limit:
+                commands += self._hand_back(attempt)
+        return commands + self._finish_if_idle()
+
+    def _finish_if_idle(self) -> list[Command]:
+        self.finished = self._stopping and not self._attempts and not self._losses
+        return []
+
+    # ------------------------------------------------------------ deliveries
+
+    def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
+        kind, _, rest = event.tag[len(self.prefix) :].partition(":")
+        if kind.startswith("tasks"):
+            return self._on_dispatch(event, now)
+        if kind == "control":
+            return self._on_control(event)
+        if kind == "job":
+            return self._on_job(event, rest)
+        attempt = self._attempts.get(int(rest))
+        if kind != "input" or attempt is None or attempt.phase != Phase.INPUT:
+            return [base.Ack(event.receipt)]  # it was on its way when we stopped listening
+        return [base.Ack(event.receipt), *self._on_input(attempt, event)]
+
+    def _on_dispatch(self, event: base.Delivered, now: float) -> list[Command]:
+        try:
+            dispatch, _ = wire.decode(event.body)
+            if not isinstance(dispatch, ev.Dispatch):
+                raise wire.BadMessage(f"a {type(dispatch).__name__} among dispatches")
+        except wire.BadMessage as error:
+            return set_aside(event, "the work queue", error, "worker/aside")
+        if event.redelivered or self._stopping:
+            return self._report_loss(dispatch, event)
+        self._serial += 1
+        number = self._rng.getrandbits(63)
+        attempt = Attempt(number, dispatch, event.receipt, self._folder(dispatch.job, number), now)
+        self._attempts[number] = attempt
+        known = self._jobs.get(dispatch.job)
+        if known is not None and known.spec is not None:
+            return self._fetch_input(attempt, known.spec)
+        attempt.phase = Phase.JOB
+        if known is not None:
+            known.waiting.append(attempt)
+            return []
+        self._jobs[dispatch.job] = known = KnownJob()
+        known.waiting.append(attempt)
+        return [base.Consume(f"worker/job:{dispatch.job}", ev.log_stream(dispatch.job), 1, "first")]
+
+    def _report_loss(self, dispatch: ev.Dispatch, event: base.Delivered) -> list[Command]:
+        """Not run: reported. Whoever had it may live on, as a zombie whose results do not count twice."""
+        token = f"worker/lost:{self._rng.getrandbits(63)}"
+        self._losses[token] = event.receipt
+        make = ev.Lost if event.redelivered else ev.Returned
+        return [self._log(dispatch.job, make(dispatch.dispatch, dispatch.stage, dispatch.index), token)]
+
+    def _on_control(self, event: base.Delivered) -> list[Command]:
+        try:
+            advice, _ = wire.decode(event.body)
+        except wire.BadMessage as error:
+            return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}")]
+        if isinstance(advice, ev.StopJob):
+            return self._stop_job(advice.job)
+        if isinstance(advice, ev.StopAttempt):
+            attempt = self._attempts.get(advice.attempt)
+            return self._hand_back(attempt) if attempt is not None else []
+        return []
+
+    def _on_job(self, event: base.Delivered, job: str) -> list[Command]:
+        commands: list[Command] = [base.Ack(event.receipt)]
+        known = self._jobs.get(job)
+        if known is None or known.spec is not None:
+            return commands
+        try:
+            submitted, _ = wire.decode(event.body)
+        except wire.BadMessage:
+            return commands  # the coordinator reports it; the next entry may be the one
+        if not isinstance(submitted, ev.Submitted):
+            return commands
+        known.spec = submitted.spec
+        waiting, known.waiting = known.waiting, []
+        commands.append(base.Cancel(event.tag))
+        for attempt in waiting:
+            commands += self._fetch_input(attempt, submitted.spec)
+        return commands
+
+    # ------------------------------------------------------------ input
+
+    def _fetch_input(self, attempt: Attempt, spec: JobSpec) -> list[Command]:
+        attempt.spec = spec
+        place = attempt.expect_input()
+        if place is None:
+            return self._now_ready(attempt)
+        name, offset = place
+        return [base.Consume(attempt.input_tag, name, attempt.PREFETCH, offset)]
+
+    def _on_input(self, attempt: Attempt, event: base.Delivered) -> list[Command]:
+        try:
+            msg, body = wire.decode(event.body)
+        except wire.BadMessage as error:
+            return [Report("warning", f"job {attempt.job}: a message of its input is unreadable: {error}")]
+        commands = attempt.take_input(msg, body)
+        if not attempt.input_complete:
+            return commands
+        commands.append(base.Cancel(attempt.input_tag))
+        if attempt.stale:  # voided meanwhile: the coordinator has dispatched it anew, or will
+            return commands + self._hand_back(attempt)
+        missing = attempt.missing()
+        if missing is not None:
+            return commands + self._report_missing(attempt, missing)
+        return commands + self._now_ready(attempt)
+
+    def _report_missing(self, attempt: Attempt, missing: tuple[int, ...]) -> list[Command]:
+        d = attempt.dispatch
+        if d.stage == 0:
+            text = "the broker lost a part of the input that it had confirmed"
+            return self._fail(attempt, Failure("lost", text))
+        attempt.phase = Phase.CLOSING
+        event = ev.Missing(d.dispatch, d.stage, d.index, d.generation, missing)
+        return [self._log(attempt.job, event, attempt.token("close"))]
+
+    def _now_ready(self, attempt: Attempt) -> list[Command]:
+        attempt.phase = Phase.READY
+        self._ready.append(attempt)
+        return self._fill_slots()
+
+    # ------------------------------------------------------------ executing
+
+    def _fill_slots(self) -> list[Command]:
+        commands: list[Command] = []
+        while self._ready and None in self._slots:
+            attempt = self._ready.pop(0)
+            attempt.slot = self._choose_slot(attempt.job)
+            attempt.phase = Phase.STARTING
+            self._slots[attempt.slot] = attempt
+            commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
+        return commands
+
+    def _choose_slot(self, job: str) -> int:
+        """A free slot, best one whose executor has the job's code loaded already."""
+        free = [slot for slot, attempt in enumerate(self._slots) if attempt is None]
+        return next((slot for slot in free if self._loaded[slot] == job), free[0])
+
+    def _execute(self, attempt: Attempt) -> list[Command]:
+        assert attempt.spec is not None
+        attempt.phase = Phase.RUNNING
+        self._loaded[attempt.slot] = attempt.job
+        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+
+    def _running(self, number: int) -> Optional[Attempt]:
+        attempt = self._attempts.get(number)
+        return attempt if attempt is not None and attempt.phase == Phase.RUNNING else None
+
+    def _on_block(self, event: ExecutorBlock, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        if attempt is None:
+            return []
+        publish = attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)
+        return [publish]
+
+    def _on_done(self, event: ExecutorDone, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        if attempt is None:
+            return []
+        attempt.phase = Phase.PUBLISHING
+        attempt.counters, attempt.stats = event.counters, event.stats
+        self._slots[attempt.slot] = None
+        return self._report_done(attempt) + self._fill_slots()
+
+    def _report_done(self, attempt: Attempt) -> list[Command]:
+        """`Done` goes out only after the broker has every block."""
+        if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
+            return []
+        attempt.phase = Phase.CLOSING
+        return [self._log(attempt.job, attempt.done(self.name), attempt.token("close"))]
+
+    def _on_failed(self, event: ExecutorFailed, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        return self._fail(attempt, event.failure) if attempt is not None else []
+
+    def _on_append_failed(self, event: AppendFailed, now: float) -> list[Command]:
+        attempt = self._attempts.get(int(event.key.partition(":")[2]))
+        if attempt is None or attempt.phase == Phase.CLOSING:
+            return []
+        return [base.Cancel(attempt.input_tag), *self._fail(attempt, Failure("disk", event.reason))]
+
+    def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
+        d = attempt.dispatch
+        self._leave_slot(attempt)
+        attempt.phase = Phase.CLOSING
+        event = ev.AttemptFailed(
+            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure
+        )
+        return [self._log(attempt.job, event, attempt.token("close")), *self._fill_slots()]
+
+    # ------------------------------------------------------------ confirms
+
+    def _on_confirmed(self, event: base.Confirmed, now: float) -> list[Command]:
+        if event.token in self._losses:
+            return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
+        kind, attempt = self._addressed(event.token)
+        if attempt is None:
+            return []
+        if kind == "start" and attempt.phase == Phase.STARTING:
+            return self._execute(attempt)
+        if kind == "block":
+            attempt.unconfirmed.discard(event.token)
+            return self._report_done(attempt)
+        if kind == "long":
+            return attempt.acknowledge()
+        if kind == "close":
+            return self._close(attempt)
+        return []
+
+    def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
+        """A stream of the job is gone, so the job is: nobody waits for this any more."""
+        if event.token in self._losses:
+            return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
+        _, attempt = self._addressed(event.token)
+        return self._abort(attempt) if attempt is not None else []
+
+    def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
+        kind, _, rest = event.tag[len(self.prefix) :].partition(":")
+        if kind == "job":
+            known = self._jobs.pop(rest, None)
+            waiting = known.waiting if known is not None else []
+            return [command for attempt in waiting for command in self._abort(attempt)]
+        if kind == "input":
+            attempt = self._attempts.get(int(rest))
+            return self._abort(attempt) if attempt is not None else []
+        if kind.startswith("tasks") and not self._stopping:
+            queue = self._queues[int(kind[len("tasks") :])]
+            return [Report("warning", f"{queue} was deleted; declaring it again"), *self._take_from(event.tag, queue)]
+        return []
+
+    def _addressed(self, token: str) -> tuple[str, Optional[Attempt]]:
+        kind, _, rest = token[len(self.prefix) :].partition(":")
+        number = rest.split(":")[0]
+        return kind, self._attempts.get(int(number)) if number.isdigit() else None
+
+    # ------------------------------------------------------------ endings
+
+    def _close(self, attempt: Attempt) -> list[Command]:
+        """The log has the outcome: ack the dispatch, at last."""
+        keep = self._by_reference and attempt.wrote
+        commands = attempt.acknowledge()
+        self._drop(attempt)
+        if not keep:
+            commands.append(RemoveTree(attempt.folder))
+        return commands + self._finish_if_idle()
+
+    def _abort(self, attempt: Attempt) -> list[Command]:
+        """Nobody wants its result any more."""
+        commands = attempt.acknowledge()
+        return commands + self._forget(attempt) + self._fill_slots() + self._finish_if_idle()
+
+    def _hand_back(self, attempt: Attempt) -> list[Command]:
+        d = attempt.dispatch
+        commands: list[Command] = []
+        if attempt.phase == Phase.RUNNING:
+            commands.append(KillExecutor(attempt.slot))
+            self._loaded[attempt.slot] = ""
+        if attempt.phase == Phase.INPUT:
+            commands.append(base.Cancel(attempt.input_tag))
+        self._leave_slot(attempt)
+        attempt.phase = Phase.CLOSING
+        event = ev.Returned(d.dispatch, d.stage, d.index)
+        commands.append(self._log(attempt.job, event, attempt.token("close")))
+        return commands + self._fill_slots()
+
+    def _forget(self, attempt: Attempt) -> list[Command]:
+        """Let go of everything but the ack."""
+        commands: list[Command] = []
+        if attempt.phase == Phase.RUNNING:
+            commands.append(KillExecutor(attempt.slot))
+            self._loaded[attempt.slot] = ""
+        if attempt.phase == Phase.INPUT:
+            commands.append(base.Cancel(attempt.input_tag))
+        self._drop(attempt)
+        return [*commands, RemoveTree(attempt.folder)]
+
+    def _drop(self, attempt: Attempt) -> None:
+        self._leave_slot(attempt)
+        self._attempts.pop(attempt.number, None)
+
+    def _leave_slot(self, attempt: Attempt) -> None:
+        if attempt in self._ready:
+            self._ready.remove(attempt)
+        if attempt.slot >= 0 and self._slots[attempt.slot] is attempt:
+            self._slots[attempt.slot] = None
+
+    def _stop_job(self, job: str) -> list[Command]:
+        commands: list[Command] = []
+        for attempt in [a for a in self._attempts.values() if a.job == job]:
+            commands += self._abort(attempt)
+        if self._jobs.pop(job, None) is not None:
+            commands.append(base.Cancel(f"worker/job:{job}"))
+        return [*commands, RemoveTree(os.path.join(self._directory, job))]
+
+    # ------------------------------------------------------------ time
+
+    def _on_tick(self, event: Tick, now: float) -> list[Command]:
+        commands: list[Command] = []
+        for attempt in list(self._attempts.values()):
+            if attempt.receipt is not None and now - attempt.since > LONG_SECS:
+                commands += self._too_long(attempt, now)
+            elif attempt.receipt is None and now - attempt.since > ALIVE_EVERY_SECS:
+                attempt.since = now
+                commands.append(self._log(attempt.job, attempt.alive(self.name), "worker/alive"))
+        return commands
+
+    def _too_long(self, attempt: Attempt, now: float) -> list[Command]:
+        if attempt.phase < Phase.STARTING:
+            return self._hand_back(attempt)
+        attempt.since = now
+        return [self._log(attempt.job, attempt.long(self.name), attempt.token("long"))]
+
+    # ------------------------------------------------------------ pieces
+
+    def _log(self, job: str, event: Any, token: str) -> Command:
+        return base.Publish(ev.log_stream(job), wire.encode(event), token)
+
+    def _folder(self, job: str, attempt: int) -> str:
+        return os.path.join(self._directory, job, f"{attempt:016x}")
