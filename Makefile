@@ -1,0 +1,71 @@
+# make run      count the words of Python's own library, on this machine, with no broker
+# make test     install what the tests need, then `make check` and all tests
+# make check    format, lint, types
+# make bench    compare with a hand-written multiprocessing.Pool, with and without RabbitMQ
+# make clean    remove what was made, but for .venv; `make distclean` removes that too
+#
+# PYTHON=python3.12 make run           make .venv with another Python than python3
+# MR_TEST_BROKER=amqp://… make test    use a broker that is there already, install none
+# make test TESTS=tests/test_jobs.py   only some tests
+
+export PYTHON ?= python3
+TESTS ?= tests
+TEST_PROCESSES ?= 2
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help run test check format bench clean distclean
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+STDLIB = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+run: .venv/.installed
+	@mkdir -p build
+	$(BIN)/mr run jobs/wordcount.py '$(STDLIB)/**/*.py' --encoding-errors replace > build/words.tsv
+	LC_ALL=C sort -t $$'\t' -k 2,2nr -k 1,1 build/words.tsv > build/by-count.tsv
+	head -n 20 build/by-count.tsv
+
+test:
+	@.ci/packages
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TESTS)
+
+check: .venv/.develop
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.develop
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.installed
+	$(BIN)/python bench/wordcount.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/data
+	find mapreduce jobs bench tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv
+
+# Made last by `python -m venv`: with it, the environment is whole.
+.venv/bin/pip:
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+	    { echo "make: $$PYTHON is not there or older than 3.9; name another one: PYTHON=python3.12 make …" >&2; exit 1; }
+	@"$$PYTHON" -c 'import ensurepip' 2> /dev/null || \
+	    { echo "make: $$PYTHON cannot make virtual environments; Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
+	"$$PYTHON" -m venv .venv
+
+.venv/.installed: setup.py pyproject.toml | .venv/bin/pip
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.develop: .venv/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
