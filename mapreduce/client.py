@@ -65,14 +65,24 @@ class Client:
     """A role: one job from its submission to its outcome."""
 
     def __init__(
-        self, job: str, spec: JobSpec, directory: str, version: str, rng: random.Random, at: Optional[float] = None
+        self,
+        job: str,
+        spec: Optional[JobSpec],
+        directory: str,
+        version: str,
+        rng: random.Random,
+        at: Optional[float] = None,
     ) -> None:
+        """``spec``: of the job to submit; None: the job is there already, only its outcome is wanted.
+
+        ``directory``: for the output's blocks; ``at``: seconds since the epoch, now unless given.
+        """
         self.prefix = "client/"
         self.finished = False
         self.job = job
-        self.spec = spec
         self.state = JobState()
-        self.phase = Phase.SUBMITTING
+        self.phase = Phase.SUBMITTING if spec is not None else Phase.WAITING
+        self._spec = spec
         self.error: Optional[MapReduceError] = None
         self.detached = False  #: set once a detached job can do without us
         self._directory = directory
@@ -126,6 +136,12 @@ class Client:
         """The task index (part number) of each list that `output` gives."""
         return [entry.task for entry in self._current().entries()]
 
+    def output_size(self) -> int:
+        """How many parts the output has, those without a record included."""
+        spec = self.state.spec
+        assert spec is not None
+        return spec.partitions if spec.stages > 1 else self.state.stages[0].done
+
     def deliver(self) -> list[Command]:
         """The output is where the user wanted it: the job can be forgotten."""
         self.phase = Phase.CLOSING
@@ -145,8 +161,8 @@ class Client:
 
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
         self._present_at = now
-        if self.phase is Phase.SUBMITTING:
-            return self._submit()
+        if self.phase is Phase.SUBMITTING and self._spec is not None:
+            return self._submit(self._spec)
         commands: list[Command] = list(self._unconfirmed.values())
         return commands + self._follow()
 
@@ -155,16 +171,16 @@ class Client:
             self._unconfirmed.clear()
         return []
 
-    def _submit(self) -> list[Command]:
+    def _submit(self, spec: JobSpec) -> list[Command]:
         """The lease goes first: it names every stream, so whatever is declared has an owner."""
         rank = ev.Rank(0, self._rng.getrandbits(63))
-        lease = ev.Lease(self.job, rank, 0, self.spec.stages, self.spec.partitions)
-        names = [ev.log_stream(self.job), *ev.data_streams(self.job, self.spec.stages, self.spec.partitions)]
+        lease = ev.Lease(self.job, rank, 0, spec.stages, spec.partitions)
+        names = [ev.log_stream(self.job), *ev.data_streams(self.job, spec.stages, spec.partitions)]
         return [
             base.Declare(ev.JOBS, base.Kind.QUEUE),
             self._publish(ev.JOBS, wire.encode(lease), "lease"),
             *(base.Declare(name, base.Kind.STREAM) for name in names),
-            self._publish_event(ev.Submitted(self.job, self.spec, self._version, self._submitted_at), "submitted"),
+            self._publish_event(ev.Submitted(self.job, spec, self._version, self._submitted_at), "submitted"),
         ]
 
     def _follow(self) -> list[Command]:
@@ -233,7 +249,7 @@ class Client:
             return [*self._follow(), *self._read_ahead()]
         if kind == "input":
             self.phase = Phase.WAITING
-            if self.spec.detached:
+            if self._spec is not None and self._spec.detached:
                 self.detached = self.finished = True
         elif kind == "delivered":
             self._end()
@@ -321,7 +337,7 @@ class Client:
             self.phase = Phase.COLLECTED
         elif self._missing_reported < generation:
             self._missing_reported = generation
-            return [self._publish_event(ev.Missing(0, self.spec.stages, 0, generation, missing))]
+            return [self._publish_event(ev.Missing(0, self.state.last + 1, 0, generation, missing))]
         return []
 
     # ------------------------------------------------------------ trouble and time
@@ -329,6 +345,8 @@ class Client:
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         if self.state.terminal is not None or self.phase in (Phase.COLLECTED, Phase.CLOSING):
             return []
+        if self._spec is None and self.state.spec is None:
+            self.error = JobLost(f"there is no job {self.job} on this broker (any more)")
         which = "log" if event.tag == LOG_TAG else "output"
         self._lose(f"its {which} stream is gone from the broker; somebody deleted it, or the broker lost its data")
         return []

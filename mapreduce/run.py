@@ -3,7 +3,7 @@
 Without a broker: client, coordinator and worker in this process over the memory broker, user code in child processes.
 With one: only the client is here. The roles are the same, and so is the code below but for `_local` and `_remote`.
 
-    with JobRun(spec, planned, options) as run:
+    with JobRun.submit(job, bundle, inputs, options) as run:
         output = run.collect()      blocks until the output is here, complete and verified
         …                           write it where it belongs
         run.deliver()               now the job can be forgotten
@@ -12,6 +12,7 @@ With one: only the client is here. The roles are the same, and so is the code be
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -28,8 +29,10 @@ from typing import Any, Optional, Union
 import mapreduce
 from mapreduce import code, events, splits
 from mapreduce.brokers import open_broker
+from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
 from mapreduce.client import Client, Phase
+from mapreduce.effects import Role
 from mapreduce.errors import UsageError
 from mapreduce.feeder import Feeder, input_items
 from mapreduce.host import Host, Reporter
@@ -67,48 +70,69 @@ class Options:
 
 
 class JobRun:
-    """One run of one job. A context manager: leaving it ends child processes and removes temporary files."""
+    """One client at work. A context manager: leaving it ends child processes and removes temporary files."""
 
-    def __init__(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
+    def __init__(self, report: Optional[Reporter] = None) -> None:
         self._stack = contextlib.ExitStack()
+        self._report = report or _print_report
+        self._rng = random.Random(secrets.randbits(64))
         self.directory = tempfile.mkdtemp(prefix="mr-run-")
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        try:
-            self._open(job, bundle, inputs, options)
-        except BaseException:
-            self._stack.close()
-            raise
+        self.client: Client
+        self.host: Host
 
-    def _open(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
-        self._options = options
-        self._report = options.report or _print_report
-        self.embedded = options.broker is None
+    @classmethod
+    def submit(cls, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> JobRun:
+        """A new job. Nothing is sent before `collect`. Raises `MapReduceError`."""
+        run = cls(options.report)
+        try:
+            run._prepare(job, bundle, inputs, options)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def attach(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
+        """A job that was submitted before, to collect its output."""
+        run = cls(report)
+        run.client = Client(job_id, None, run.directory, mapreduce.__version__, run._rng)
+        run.host = run._remote(broker)
+        return run
+
+    def _prepare(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
         fmt = _choose_format(job, options)
         spool = os.path.join(self.directory, "stdin")
-        planned: Iterator[Split] = splits.plan(inputs, fmt, options.split_bytes, spool)
+        planned = _peek(splits.plan(inputs, fmt, options.split_bytes, spool))
         spec, planned = make_spec(job, bundle, fmt, planned, options)
-        self.job_id = new_job_id(spec.name)
-        rng = random.Random(secrets.randbits(64))
-        self.client = Client(self.job_id, spec, self.directory, mapreduce.__version__, rng)
-        self.host = self._local(spec, rng) if self.embedded else self._remote(str(options.broker))
-        self._stack.callback(self.host.close)
-        refer = _refer(self.embedded or options.shared, None if self.embedded else spool)
+        self.client = Client(new_job_id(spec.name), spec, self.directory, mapreduce.__version__, self._rng)
+        if options.broker is None:
+            self.host = self._local(spec, options.executors)
+            refer = _refer(True, None)
+        else:
+            self.host = self._remote(options.broker)
+            refer = _refer(options.shared, spool)
         self.host.feeder = Feeder(input_items(planned, fmt, refer), self.host.post)
 
-    def _local(self, spec: JobSpec, rng: random.Random) -> Host:
+    def _local(self, spec: JobSpec, executors: Optional[int]) -> Host:
         """All roles in this process."""
-        slots = self._options.executors or os.cpu_count() or 1
+        slots = executors or os.cpu_count() or 1
         broker = MemoryBroker(MemoryServer())
-        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots, sys.executable)))
+        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots)))
         queues = (events.tasks_queue(spec.pool, spec.interpreter),)
-        worker = Worker("local", slots, queues, self.directory, broker.by_reference, rng)
-        roles = [self.client, LeaseKeeper("local", rng), worker]
-        return Host(broker, roles, self._report, pool)
+        worker = Worker("local", slots, queues, self.directory, broker.by_reference, self._rng)
+        return self._host(broker, [self.client, LeaseKeeper("local", self._rng), worker], pool)
 
     def _remote(self, url: str) -> Host:
         broker = open_broker(url)
         self._stack.callback(broker.close, CLOSE_SECS)
-        return Host(broker, [self.client, WaitNotice(self.client)], self._report)
+        return self._host(broker, [self.client, WaitNotice(self.client)])
+
+    def _host(self, broker: Broker, roles: list[Role], pool: Optional[ExecutorPool] = None) -> Host:
+        host = Host(broker, [*roles, Canceller(self.client)], self._report, pool)
+        self._stack.callback(host.close)
+        self._embedded = pool is not None
+        return host
 
     def __enter__(self) -> JobRun:
         return self
@@ -131,11 +155,12 @@ class JobRun:
         if self.client.error is not None:
             raise self.client.error
         if self.client.detached:
-            return Output([], {}, {})
+            return Output([], {}, {}, 0)
         return Output(
             list(zip(self.client.output_tasks(), self.client.output())),
             dict(self.client.state.counters),
             _stats(self.client),
+            self.client.output_size(),
         )
 
     def deliver(self) -> None:
@@ -143,7 +168,7 @@ class JobRun:
 
         Without a broker there is nobody to tell: all that the job owned goes with this process.
         """
-        if not self.embedded:
+        if not self._embedded:
             self.host.perform(self.client, self.client.deliver())
             self.host.run(lambda: self.client.finished)
 
@@ -155,19 +180,20 @@ class JobRun:
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
         def cancel(number: int, frame: object) -> None:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            restore()
             self.host.post(CancelJob(signal.Signals(number).name))
 
         for number in before:
             signal.signal(number, cancel)
-        self.host.roles.append(_Canceller(self.client))
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore()
 
 
 @dataclass(frozen=True)
@@ -177,7 +203,7 @@ class CancelJob:
     reason: str
 
 
-class _Canceller:
+class Canceller:
     """A role that turns `CancelJob` into the client's request."""
 
     def __init__(self, client: Client) -> None:
@@ -196,6 +222,8 @@ class Output:
     parts: list[tuple[int, list[Block]]]
     counters: Counters
     stats: dict[str, Any]
+    #: how many parts there are, those without a record included
+    tasks: int
 
     def batches(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
         """(part, keys, values), a batch at a time."""
@@ -243,7 +271,7 @@ def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Resu
         raise UsageError(f"job.run: {error}") from error
     if chosen.detached:
         raise UsageError("job.run cannot detach, it returns the results; use `mr run --detach`")
-    run = JobRun(job, code.from_object(job), [os.fspath(name) for name in names], chosen)
+    run = JobRun.submit(job, code.from_object(job), [os.fspath(name) for name in names], chosen)
     try:
         output = run.collect()
         run.deliver()
@@ -283,6 +311,12 @@ def make_spec(
     if spec.interpreter not in ("any", tag) and bundle.get("kind") == "pickle":
         raise UsageError(f"a job that travels as a pickle runs on {tag} only, not on {spec.interpreter!r}")
     return spec, planned
+
+
+def _peek(planned: Iterator[Split]) -> Iterator[Split]:
+    """The same splits; what is wrong with the input's names shows now, before anything is submitted."""
+    first = next(planned, None)
+    return iter(()) if first is None else itertools.chain([first], planned)
 
 
 def new_job_id(name: str) -> str:

@@ -11,7 +11,7 @@ from mapreduce.commands import options
 from mapreduce.errors import JobError, UsageError
 from mapreduce.run import JobRun, Options
 from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MIB
-from mapreduce.write import open_sink, write_output
+from mapreduce.write import open_sink
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1024, "KIB": 1024, "M": MIB, "MB": MIB, "MIB": MIB, "G": 1024 * MIB}
 
@@ -101,12 +101,12 @@ def command(
         **others,
     )
     job, bundle = code.from_file(job_file)
-    with open_sink(output, output_format) as sink, JobRun(job, bundle, inputs, settings) as run:
+    with open_sink(output, output_format) as sink, JobRun.submit(job, bundle, inputs, settings) as run:
         result = run.collect()
         if detach:
-            click.echo(run.job_id)
+            click.echo(run.client.job)
             return
-        write_output(result, sink, run.client.spec.partitions)
+        sink.write(result.batches(), result.tasks)
         run.deliver()
     for name in sorted(result.counters) if counters else ():
         click.echo(f"{name}\t{result.counters[name]}", err=True)

@@ -1,0 +1,43 @@
+"""`mr worker` that kills itself with SIGKILL at one chosen step: python doomed.py STEP NTH worker …
+
+STEP is what it is about to ask of the broker: the name of an event or message that it would publish, or "Ack"
+(of a dispatch), "AckLease", "Delete". NTH counts from 1. Nothing of that step reaches the broker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, Optional
+
+from mapreduce import cli, wire
+from mapreduce.brokers import base
+from mapreduce.host import Host
+
+STEP, NTH = sys.argv[1], int(sys.argv[2])
+del sys.argv[1:3]
+_seen = 0
+_perform = Host.perform
+
+
+def _name(command: Any) -> Optional[str]:
+    if isinstance(command, base.Publish):
+        return type(wire.decode(command.head)[0]).__name__
+    if isinstance(command, base.Ack):
+        return {"worker/tasks": "Ack", "leases/jobs": "AckLease"}.get(command.receipt.tag.rstrip("0123456789"))
+    return "Delete" if isinstance(command, base.Delete) else None
+
+
+def perform(self: Host, role: Any, commands: Any) -> None:
+    global _seen
+    for command in commands:
+        if _name(command) == STEP:
+            _seen += 1
+            if _seen == NTH:
+                os.kill(os.getpid(), signal.SIGKILL)
+        _perform(self, role, [command])
+
+
+Host.perform = perform  # type: ignore[method-assign]
+cli.main()
