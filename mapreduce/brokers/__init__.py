@@ -1,21 +1,31 @@
-"""Brokers: where messages travel. `base` is the contract, `memory` and `amqp` fulfil it."""
+"""Brokers: where messages travel. `base` is the contract, `memory` and `amqp` fulfil it.
+
+base        commands, events, `Broker`
+memory      all in this process
+amqp        RabbitMQ: a session of two links
+├── link        a connection and its thread: the loop
+├── publisher   what the one connection does
+├── consumer    what the other does
+├── pyamqp      the border to py-amqp
+└── url         where the broker is
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from mapreduce.brokers.base import Broker
-from mapreduce.errors import UsageError
+from mapreduce.errors import BrokerError
 
 
 def open_broker(url: str) -> Broker:
-    """A broker for the URL, not yet connected. Raises `UsageError` for an unknown scheme.
+    """A broker for the URL, not yet connected. Raises `BrokerError` for what is no broker URL.
 
     ``amqp://`` and ``amqps://`` are the schemes; what the rest may say is in `mapreduce.brokers.url`.
     """
-    scheme = url.partition(":")[0].lower()
-    if scheme in ("amqp", "amqps"):
-        # Late, because py-amqp costs 70 ms that a run without a broker must not pay.
-        from mapreduce.brokers.amqp import AmqpBroker
-
-        return AmqpBroker(url)
-    # Never the URL itself: it may hold a password.
-    raise UsageError("a broker URL begins with amqp:// or amqps://")
+    if url.partition(":")[0].lower() not in ("amqp", "amqps"):
+        # Never the URL itself: it may hold a password.
+        raise BrokerError("a broker URL begins with amqp:// or amqps://")
+    # Late, because py-amqp costs 70 ms that a run without a broker must not pay.
+    broker: Broker = import_module("mapreduce.brokers.amqp").AmqpBroker(url)
+    return broker

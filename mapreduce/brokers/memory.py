@@ -14,7 +14,7 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from mapreduce.brokers import base
 from mapreduce.brokers.base import Kind, Receipt
@@ -111,7 +111,7 @@ class _Stream:
 
 
 _Place = Union[_Queue, _Stream]
-_KINDS = {Kind.QUEUE: _Queue, Kind.STREAM: _Stream}
+_KINDS: dict[Kind, Union[type[_Queue], type[_Stream]]] = {Kind.QUEUE: _Queue, Kind.STREAM: _Stream}
 
 
 class MemoryServer:
@@ -294,7 +294,7 @@ def _whole(command: base.Publish) -> Optional[bytes]:
     return command.head + body if len(body) == command.body.length else None
 
 
-_PERFORM = {
+_PERFORM: dict[type, Callable[[MemoryBroker, Any], None]] = {
     base.Declare: MemoryBroker._declare,
     base.Publish: MemoryBroker._publish,
     base.Broadcast: MemoryBroker._broadcast,

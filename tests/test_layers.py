@@ -1,0 +1,103 @@
+"""Imports point downward: the floors of docs/architecture.md, held."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "mapreduce"
+
+#: the same table as in docs/architecture.md
+FLOORS = [
+    ["errors", "config"],
+    ["refs", "spec", "codec", "parameters", "brokers.base"],
+    ["job", "wire", "order", "splits", "brokers", "brokers.memory", "brokers.amqp", "__init__"],
+    ["events", "effects", "code", "sort", "blame", "formats", "outputs", "node", "pipe", "write"],
+    ["state", "collector", "task", "sampling"],
+    ["attempt", "coordinator", "executor", "pool", "client", "feeder"],
+    ["leases", "progress", "host"],
+    ["worker"],
+    ["run"],
+    ["commands", "cli"],
+]
+#: the one late import upward: `job.run(...)` is how people start the engine
+ALLOWED = {("job", "run")}
+#: only these may import py-amqp
+AMQP_ONLY = "brokers"
+
+
+def floor_of(name: str) -> tuple[int, str]:
+    """The floor of a module, and the name it has there: a package stands for what is in it."""
+    for candidate in (name, name.split(".")[0]):
+        for number, floor in enumerate(FLOORS):
+            if candidate in floor:
+                return number, candidate
+    raise AssertionError(f"{name} is on no floor: add it here and to docs/architecture.md")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: set[str]) -> set[str]:
+    """Modules of the package that the file imports, late imports included."""
+    result = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.split(".")[0] == "mapreduce":
+                inner = name.split(".")[1:]
+                while inner and ".".join(inner) not in known:
+                    inner = inner[:-1]
+                result.add(".".join(inner) or "__init__")
+    return result
+
+
+def test_imports_point_downward() -> None:
+    found = modules()
+    upward = []
+    for name, path in found.items():
+        floor, own = floor_of(name)
+        for imported in imports(path, set(found)):
+            other, target = floor_of(imported)
+            if target == own or target == "__init__" or (name, imported) in ALLOWED:
+                continue
+            if other > floor or (other == floor and _circle(found, imported, name)):
+                upward.append(f"{name} (floor {floor}) imports {imported} (floor {other})")
+    assert not upward, "\n".join(upward)
+
+
+def _circle(found: dict[str, Path], start: str, goal: str) -> bool:
+    """Whether ``goal`` can be reached from ``start``: on one floor, imports may go one way only."""
+    seen, todo = set(), [start]
+    while todo:
+        name = todo.pop()
+        if name == goal:
+            return True
+        if name not in seen and name in found:
+            seen.add(name)
+            todo += imports(found[name], set(found)) - {"__init__"}
+    return False
+
+
+def test_only_the_amqp_broker_imports_py_amqp() -> None:
+    for name, path in modules().items():
+        tree = ast.parse(path.read_text())
+        roots = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        roots |= {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert "amqp" not in roots or name.startswith(AMQP_ONLY), f"{name} imports amqp"
+
+
+def test_only_config_reads_the_environment() -> None:
+    for name, path in modules().items():
+        attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+        if name not in ("config", "executor", "pool"):  # the latter two hand it to child processes, or restore it
+            assert not attributes & {"environ", "getenv"}, f"{name} reads the environment"

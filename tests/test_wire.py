@@ -1,0 +1,97 @@
+"""Messages come back as they went, and garbage of any kind is a `BadMessage`, never anything else."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapreduce import codec, events, wire
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a field's type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return PLAIN
+    if origin is Union:
+        return st.none() | values(args[0])
+    if origin is tuple and args[-1] is Ellipsis:
+        return st.lists(values(args[0]), max_size=2).map(tuple)
+    if origin is list:
+        return st.lists(values(args[0]), max_size=2)
+    if origin is dict:
+        return st.dictionaries(values(args[0]), values(args[1]), max_size=2)
+    simple = {int: st.integers(), str: st.text(), bool: st.booleans(), bytes: st.binary()}
+    if hint is float:
+        return st.floats(allow_nan=False)
+    return simple[hint] if hint in simple else records(hint)
+
+
+def records(cls: Any) -> st.SearchStrategy[Any]:
+    hints = get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else cls._fields
+    return st.builds(cls, **{name: values(hints[name]) for name in names})
+
+
+MESSAGES = [m for m in vars(events).values() if isinstance(m, type) and m.__name__ in wire._TAGS]
+
+
+@given(st.sampled_from(MESSAGES).flatmap(records), st.binary(max_size=50))
+def test_round_trip(message: Any, body: bytes) -> None:
+    again, rest = wire.decode(wire.encode(message, body))
+    assert again == message and bytes(rest) == body
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_a_bad_message(data: bytes) -> None:
+    with pytest.raises(wire.BadMessage):
+        wire.decode(data)
+
+
+@given(st.sampled_from(sorted(wire._TAGS)), PLAIN)
+def test_wrong_fields_are_a_bad_message_or_a_message(tag: str, fields: Any) -> None:
+    head = codec.pack([tag, fields, None])
+    data = wire._PREFIX.pack(1, len(head)) + head
+    try:
+        message, _ = wire.decode(data)
+    except wire.BadMessage:
+        return
+    assert type(message).__name__ == tag
+
+
+@given(st.data())
+def test_a_cut_message_is_a_bad_message(data: st.DataObject) -> None:
+    whole = wire.encode(events.Started(1, 0, 2, 0, 3, "w", 0))
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(wire.BadMessage):
+        wire.decode(whole[:cut])
+
+
+def test_another_version_is_named() -> None:
+    data = bytes([9]) + wire.encode(events.Present())[1:]
+    with pytest.raises(wire.BadMessage, match="version 9"):
+        wire.decode(data)
+
+
+def test_fields_appended_later_are_ignored_and_missing_ones_take_their_defaults() -> None:
+    head = codec.pack(["Lease", ["job", [0, 1], 0, 2, 8], None])
+    lease, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
+    assert lease == events.Lease("job", events.Rank(0, 1), 0, 2, 8, idle_secs=0.0)
+    head = codec.pack(["Present", ["of a later version"], None])
+    present, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
+    assert present == events.Present()
+
+
+def test_optional_is_optional() -> None:
+    hints = get_type_hints(events.Dispatch)
+    assert hints["input"] == Optional[events.SplitInput]
