@@ -1,0 +1,253 @@
+"""From an exception in a task to a `Failure`: which function, which record, and the user's own traceback.
+
+Nothing is noted down while a task runs, for that would cost time for each record. Who was at work is read off
+the traceback, and which record off the iterator over the batch.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import reprlib
+import traceback
+from types import CodeType, FrameType
+from typing import Any, Iterator, Optional
+
+from mapreduce import parameters
+from mapreduce.codec import UnsupportedValue
+from mapreduce.errors import InputError
+from mapreduce.job import Fold, Stage
+from mapreduce.refs import Failure
+from mapreduce.sort import NotAPair
+
+ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: the modules of the engine that call functions of users
+CALLERS = tuple(ENGINE + name for name in ("task.py", "sort.py", "job.py"))
+MAX_RECORD_CHARS = 200
+MAX_MESSAGE_CHARS = 1000
+MAX_TRACEBACK_CHARS = 10_000
+
+
+class TaskFailed(Exception):
+    """An attempt failed; ``failure`` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Blame:
+    """What there is to know about one task when something is raised in it."""
+
+    def __init__(self, stage: Stage, number: int, stages: int) -> None:
+        self._roles = dict(_roles(stage))
+        #: whose pairs the writer gets
+        self._last = "map" if stage.map is not None else "reduce"
+        self._suffix = f" of stage {number}" if stages > 2 else ""
+        self._stage = stage
+        #: the batch of records at hand and the iterator that the map draws from; none before, after, or later
+        #: on
+        self.batch: Optional[Any] = None
+        self.position: Optional[Iterator[Any]] = None
+
+    def failure(self, error: BaseException) -> Failure:
+        """What to tell the user."""
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        user = _user_frame(frames)
+        ours = not frames or frames[-1].f_code.co_filename.startswith(ENGINE)
+        if isinstance(error, UnsupportedValue) and ours:
+            return Failure("value", f"{_message(error)}, made by {self._writers()}", self._writers())
+        if isinstance(error, NotAPair) and ours:
+            return self._not_a_pair(error)
+        if isinstance(error, InputError) and ours:
+            return _input_failure(error)
+        if isinstance(error, OSError) and (ours or user is None):
+            return Failure("disk", _message(error), traceback=plain_traceback(error))
+        return self._raised(error, frames, user)
+
+    def _raised(self, error: BaseException, frames: list[FrameType], user: Optional[FrameType]) -> Failure:
+        role = self._role(frames, user)
+        function = self._name(role)
+        if user is None and isinstance(error, TypeError) and str(error).endswith("object is not iterable"):
+            made = str(error).split("'")[1].replace("NoneType", "None")
+            text = (
+                f"{function} returned {made}: it must yield (key, value) pairs, or return an iterable of them"
+            )
+        else:
+            text = _message(error)
+        source, offset, record = self._where(role, user or _fold_frame(frames))
+        return Failure("raised", text, function, source, offset, record, user_traceback(error))
+
+    def _not_a_pair(self, error: NotAPair) -> Failure:
+        function = self._writers()
+        return Failure("raised", f"{function} yielded {_message(error, False)}", function)
+
+    # ------------------------------------------------------------ who
+
+    def _role(self, frames: list[FrameType], user: Optional[FrameType]) -> str:
+        if user is not None:
+            for role, function in self._roles.items():
+                if user.f_code in _codes(function):
+                    return role
+        names = [frame.f_code.co_name for frame in frames if frame.f_code.co_filename == CALLERS[0]]
+        if "__call__" in names and "partition" in self._roles:
+            return "partition"
+        if _fold_frame(frames) is not None:
+            return "reduce" if isinstance(self._stage.reduce, Fold) else "combine"
+        if "_checkpoint" in names:
+            return "reduce"
+        return self._last
+
+    def _name(self, role: str) -> str:
+        function = self._roles[role]
+        if isinstance(function, Fold):
+            role, function = "fold", function.function
+        return f"{role} {parameters.name_of(function)}{self._suffix}"
+
+    def _writers(self) -> str:
+        """Those who may have made a pair that the writer refused."""
+        names = [self._name(role) for role in (self._last, "combine") if role in self._roles]
+        return " or ".join(dict.fromkeys(names))
+
+    # ------------------------------------------------------------ where
+
+    def _where(self, role: str, frame: Optional[FrameType]) -> tuple[str, int, str]:
+        """(source, offset, record)"""
+        if role == "map" and self.batch is not None and self.position is not None:
+            index = len(self.batch.records) - operator.length_hint(self.position) - 1
+            if index < 0:
+                return self.batch.source, -1, ""
+            return self.batch.source, _offset(self.batch, index), shorten(self.batch.records[index])
+        argument = _first_argument(frame) if frame is not None else None
+        if argument is None:
+            return "", -1, ""
+        if role == "map":
+            return "", -1, shorten(argument[0])
+        return f"key {shorten(argument[0])}", -1, ""
+
+
+def _roles(stage: Stage) -> Iterator[tuple[str, Any]]:
+    for role in ("map", "reduce", "combine", "partition"):
+        function = getattr(stage, role)
+        if callable(function):
+            yield role, function
+
+
+def _user_frame(frames: list[FrameType]) -> Optional[FrameType]:
+    """The outermost frame of user code; None if the engine did not call any."""
+    caller = ""
+    for frame in frames:
+        filename = frame.f_code.co_filename
+        if not filename.startswith(ENGINE):
+            return frame if caller in CALLERS else None
+        caller = filename
+    return None
+
+
+def _fold_frame(frames: list[FrameType]) -> Optional[FrameType]:
+    found = [f for f in frames if f.f_code is Fold.__call__.__code__ or f.f_code.co_name == "_folded"]
+    return found[-1] if found else None
+
+
+def _codes(function: Any) -> set[CodeType]:
+    """Code objects of a function, of what it wraps and of the generators and functions inside it."""
+    function = parameters.unwrap(function.function if isinstance(function, Fold) else function)
+    found: set[CodeType] = set()
+    while function is not None:
+        target = getattr(function, "__func__", function)
+        code = getattr(target, "__code__", None) or getattr(type(target).__call__, "__code__", None)
+        _add_nested(code, found)
+        function = getattr(function, "__wrapped__", None)
+    return found
+
+
+def _add_nested(code: Any, found: set[CodeType]) -> None:
+    if isinstance(code, CodeType) and code not in found:
+        found.add(code)
+        for constant in code.co_consts:
+            _add_nested(constant, found)
+
+
+def _first_argument(frame: FrameType) -> Optional[tuple[Any]]:
+    """What the function at ``frame`` was called with: the key, or the pair. None if it takes nothing."""
+    names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+    if frame.f_code.co_name == "_folded":
+        names = ("key",)
+    for name in names:
+        if name not in ("self", "cls") and name in frame.f_locals:
+            return (frame.f_locals[name],)
+    return None
+
+
+def _offset(batch: Any, index: int) -> int:
+    try:
+        return int(batch.locate(index))
+    except Exception:  # noqa: BLE001  # a hint for the user, not worth losing the real error for
+        return -1
+
+
+# ---------------------------------------------------------------- texts
+
+
+def _input_failure(error: InputError) -> Failure:
+    source, offset = getattr(error, "source", ""), getattr(error, "offset", -1)
+    return Failure("input", _message(error, False), "", source, offset, shorten(getattr(error, "record", "")))
+
+
+def _message(error: BaseException, named: bool = True) -> str:
+    """One line: type and text."""
+    try:
+        text = str(error)
+    except Exception as other:  # noqa: BLE001  # an exception class of the user's
+        text = f"<its text cannot be made: {type(other).__name__}>"
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    line = " ".join(text.split("\n")).strip()[:MAX_MESSAGE_CHARS]
+    return (f"{name}: {line}" if line else name) if named else line
+
+
+def shorten(value: Any) -> str:
+    """repr, cut to about 200 characters, without ever building a long one."""
+    if type(value) in (str, bytes):
+        cut = len(value) > MAX_RECORD_CHARS
+        return repr(value[:MAX_RECORD_CHARS]) + ("…" if cut else "")
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = MAX_RECORD_CHARS
+    short.maxlist = short.maxtuple = short.maxdict = short.maxset = 20
+    try:
+        text = short.repr(value)
+    except Exception:  # noqa: BLE001  # a repr of the user's
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= MAX_RECORD_CHARS else text[:MAX_RECORD_CHARS] + "…"
+
+
+def user_traceback(error: BaseException) -> str:
+    """As Python prints it, without the frames of the engine; "" if no others are there."""
+    if all(f.f_code.co_filename.startswith(ENGINE) for f, _ in traceback.walk_tb(error.__traceback__)):
+        return ""
+    whole = traceback.TracebackException.from_exception(error)
+    _drop_engine(whole, set())
+    return _cut("".join(whole.format()))
+
+
+def plain_traceback(error: BaseException) -> str:
+    """As Python prints it."""
+    return _cut("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+
+
+def _drop_engine(shown: Optional[traceback.TracebackException], seen: set[int]) -> None:
+    if shown is None or id(shown) in seen:
+        return
+    seen.add(id(shown))
+    shown.stack = traceback.StackSummary.from_list(
+        [f for f in shown.stack if not f.filename.startswith(ENGINE)]
+    )
+    for other in [shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or [])]:
+        _drop_engine(other, seen)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_TRACEBACK_CHARS:
+        return text
+    half = MAX_TRACEBACK_CHARS // 2
+    return f"{text[:half]}\n  …\n{text[-half:]}"

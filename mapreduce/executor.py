@@ -1,0 +1,185 @@
+"""The child process in which user code runs: `python -m mapreduce.executor FD LIFELINE`.
+
+It serves one job, one attempt at a time, and knows its parent by a socket alone (`pipe`). It leads a process
+group of its own, so that Ctrl-C in a terminal does not reach it and its parent can end it with all that user
+code started. It dies with its parent, whatever user code is doing at the time.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import fcntl
+import os
+import random  # noqa: F401  # so that it is there, and seeded by the task, when user code imports it late
+import select
+import signal
+import sys
+import time
+from typing import Any, Optional
+
+from mapreduce import pipe
+from mapreduce.blame import TaskFailed, user_traceback
+from mapreduce.code.load import interpreter_tag, load
+from mapreduce.errors import JobError
+from mapreduce.job import Job
+from mapreduce.refs import Block, Failure, TaskSpec
+from mapreduce.spec import JobSpec
+from mapreduce.task import run_task
+
+PROGRESS_EVERY_SECS = 0.5
+#: fcntl's, of Linux; in Python's module from 3.11 on
+_F_SETSIG = 10
+_READ_BYTES = 1 << 16
+
+
+def main() -> None:
+    """Serve until the parent closes its end."""
+    fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
+    _die_with_parent(lifeline)
+    os.set_inheritable(fd, False)
+    _divert_output()
+    _Executor(fd).serve()
+
+
+class _Executor:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._pid = os.getpid()
+        self._frames = pipe.Frames()
+        self._spec: Optional[JobSpec] = None
+        self._job: Optional[Job] = None
+        self._broken: Optional[Failure] = None
+        self._home = os.getcwd()
+        self._environ = dict(os.environ)
+
+    def serve(self) -> None:
+        """Do as told until the pipe is closed."""
+        self._send(pipe.Hello(self._pid, interpreter_tag()))
+        while True:
+            data = os.read(self._fd, _READ_BYTES)
+            if not data:
+                return
+            for message in self._frames.feed(data):
+                if isinstance(message, pipe.Load):
+                    self._load(message.spec)
+                elif isinstance(message, pipe.Run):
+                    self._run(message.task)
+
+    def _load(self, spec: JobSpec) -> None:
+        self._spec, self._job, self._broken = spec, None, None
+        try:
+            self._job = load(spec.bundle).bind(spec.params)
+        except JobError as error:
+            cause = error.__cause__
+            shown = user_traceback(cause) if cause is not None else ""
+            self._broken = Failure("code", str(error), traceback=shown)
+        except BaseException as error:  # noqa: BLE001  # user code raises what it likes
+            self._broken = Failure(
+                "code", f"{type(error).__name__}: {error}", traceback=user_traceback(error)
+            )
+        self._tidy_up()
+
+    def _run(self, task: TaskSpec) -> None:
+        answer = self._attempt(task)
+        self._tidy_up()
+        self._send(answer)
+
+    def _attempt(self, task: TaskSpec) -> Any:
+        if self._broken is not None or self._job is None or self._spec is None:
+            return pipe.Failed(task.attempt, self._broken or Failure("code", "no job was loaded"))
+        number, next_report = task.attempt, time.monotonic() + PROGRESS_EVERY_SECS
+
+        def wrote(partition: int, seq: int, block: Block) -> None:
+            self._send(pipe.Wrote(number, partition, seq, block))
+
+        def read(records: int) -> None:
+            nonlocal next_report
+            now = time.monotonic()
+            if now >= next_report:
+                next_report = now + PROGRESS_EVERY_SECS
+                self._send(pipe.Read(number, records))
+
+        try:
+            counters, stats = run_task(task, self._job, self._spec, wrote, read)
+        except TaskFailed as error:
+            return pipe.Failed(number, error.failure)
+        return pipe.Done(number, counters, stats)
+
+    def _send(self, message: Any) -> None:
+        if os.getpid() != self._pid:
+            os._exit(1)  # user code forked, and its child came back here: it must not speak for us
+        data = memoryview(pipe.encode(message))
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def _tidy_up(self) -> None:
+        """Undo what user code may have done to the process, so that the next task finds what this one
+        found.
+        """
+        with contextlib.suppress(OSError):
+            os.chdir(self._home)
+        if os.environ != self._environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):  # closed, or replaced by whatever
+                _divert_output()
+
+
+def _divert_output() -> None:
+    """User code's print must not meet the job's output: standard output goes where standard error goes.
+
+    The streams do not own their descriptors, so that closing them does not free the numbers for files of
+    ours.
+    """
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
+    sys.stdout = sys.__stdout__ = _stream(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2)  # type: ignore[misc]
+
+
+def _stream(fd: int) -> Any:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """End this process and its group when the other end of ``lifeline``, a pipe in which nothing is sent, is
+    closed.
+
+    Linux does that by itself, at once, also while C code holds the interpreter's lock for ever. (Its signal
+    for the death of a parent would end this process alone, and with the parent's thread rather than the
+    parent.)
+    """
+    os.set_inheritable(lifeline, False)
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgid(0))
+        fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+        if _hung_up(lifeline, 0):  # before we asked for the signal
+            _end_group()
+    else:
+        _thread.start_new_thread(_watch, (lifeline,))
+
+
+def _watch(lifeline: int) -> None:
+    _hung_up(lifeline, None)
+    _end_group()
+
+
+def _hung_up(fd: int, timeout: Optional[int]) -> bool:
+    poller = select.poll()
+    poller.register(fd, 0)  # a hang-up is reported without being asked for
+    return bool(poller.poll(timeout))
+
+
+def _end_group() -> None:
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What an executor and its parent say to each other, over a socket pair.
+
+    frame   4 bytes length, big endian; then msgpack [tag, [field, …]]
+
+    parent                         executor
+      │ ◀────── Hello ────────────── │   it is up
+      │ ─────── Load ──────────────▶ │   the job that it will serve, once
+      │ ─────── Run ───────────────▶ │   an attempt; one at a time
+      │ ◀────── Wrote, … ─────────── │   a block is on disk
+      │ ◀────── Read, … ──────────── │   so many records so far; twice a second at most
+      │ ◀────── Done or Failed ───── │
+      ╳ closed                       │   it ends at once, with all that it started
+
+Dataclasses become lists of plain fields here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+from mapreduce import codec, wire
+from mapreduce.refs import Block, Counters, Failure, Stats, TaskSpec
+from mapreduce.spec import JobSpec
+
+LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class Hello:
+    pid: int
+    interpreter: str  #: see `code.interpreter_tag`
+
+
+@dataclass(frozen=True)
+class Load:
+    spec: JobSpec
+
+
+@dataclass(frozen=True)
+class Run:
+    task: TaskSpec
+
+
+@dataclass(frozen=True)
+class Wrote:
+    attempt: int
+    partition: int
+    seq: int
+    block: Block
+
+
+@dataclass(frozen=True)
+class Read:
+    attempt: int
+    records: int
+
+
+@dataclass(frozen=True)
+class Done:
+    attempt: int
+    counters: Counters
+    stats: Stats
+
+
+@dataclass(frozen=True)
+class Failed:
+    attempt: int
+    failure: Failure
+
+
+_TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Read, Done, Failed)}
+
+
+def encode(message: Any) -> bytes:
+    """One frame."""
+    body = codec.pack([type(message).__name__, wire.to_plain(message)])
+    return LENGTH.pack(len(body)) + body
+
+
+def decode(body: bytes) -> Any:
+    """What a frame holds, without its length. Raises `wire.BadMessage` for what is none of ours."""
+    tag, fields = codec.unpack(body)
+    if tag not in _TAGS:
+        raise wire.BadMessage(f"no message is called {tag!r}")
+    return wire.from_plain(_TAGS[tag], fields)
+
+
+class Frames:
+    """Cuts a stream of bytes into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """The messages that are complete with ``data``."""
+        self._buffer += data
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            end = LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[LENGTH.size : end])
+            del self._buffer[:end]
+            yield decode(body)

@@ -1,0 +1,342 @@
+"""The parent's side of the executors: child processes, one per slot at work, and what they report.
+
+    submit ─▶ an idle child that has this job, or a blank one, or a new one ─ Load, Run ─▶ child
+    poll   ◀─ blocks, then done or failed; a child that dies is a failed attempt ◀──────── child
+
+One child serves one job, so that modules of two jobs never meet; children that wait for more of their job are
+kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. Nothing here
+blocks, but for starting a process and for `close`. All calls come from one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator
+from typing import Any, Optional, Union
+
+from mapreduce import pipe
+from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
+from mapreduce.errors import UsageError
+from mapreduce.refs import Failure, TaskSpec
+from mapreduce.spec import JobSpec
+
+SlotEvent = Union[ExecutorBlock, ExecutorDone, ExecutorFailed]
+
+CLOSE_SECS = 5.0
+_RECEIVE_BYTES = 1 << 18
+_REMEMBERED_JOBS = 16
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+#: `-m` would put the current folder first in the path, and a file there before a module of the same name
+_BOOT = """\
+import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]
+root = sys.argv.pop(1)
+if root not in sys.path:
+    sys.path.insert(0, root)
+from mapreduce.executor import main
+main()
+"""
+
+
+class ExecutorPool:
+    """``count`` slots, each of which runs one attempt at a time."""
+
+    def __init__(self, count: int, python: str = sys.executable) -> None:
+        """Starts ``count`` children, without waiting for them. Raises `UsageError` if there is no such
+        ``python``.
+        """
+        self.count = count
+        self._python = python
+        self._selector = selectors.DefaultSelector()
+        self._running: dict[int, _Child] = {}
+        self._idle: list[_Child] = []  #: longest idle first
+        self._dying: list[_Child] = []
+        self._events: list[SlotEvent] = []
+        self._loads: dict[str, bytes] = {}
+        self._closed = False
+        try:
+            self._top_up()
+        except OSError as error:
+            raise UsageError(f"cannot start {python}: {error.strerror or error}") from error
+
+    def submit(self, slot: int, job: str, spec: JobSpec, task: TaskSpec) -> None:
+        """Run an attempt in a slot where none runs. Whatever becomes of it, `poll` tells."""
+        if slot in self._running:
+            raise ValueError(f"slot {slot} is busy")
+        try:
+            child = self._take(job)
+        except OSError as error:
+            text = f"cannot start an executor: {error.strerror or error}"
+            self._events.append(ExecutorFailed(slot, task.attempt, Failure("disk", text)))
+            return
+        if child.job is None:
+            child.job = job
+            child.outgoing += self._load_frame(job, spec)
+        child.slot, child.attempt = slot, task.attempt
+        child.outgoing += pipe.encode(pipe.Run(task))
+        self._running[slot] = child
+        self._flush(child)
+
+    def kill(self, slot: int) -> None:
+        """End whatever runs in the slot, and all processes that it started. No event will tell of it."""
+        child = self._running.pop(slot, None)
+        if child is not None:
+            self._discard(child)
+            self._replace()
+
+    def poll(self) -> list[SlotEvent]:
+        """What has happened since the last time; never blocks."""
+        for key, mask in self._selector.select(0):
+            child: _Child = key.data
+            if mask & selectors.EVENT_WRITE:
+                self._flush(child)
+            if mask & selectors.EVENT_READ and not child.closed:
+                self._receive(child)
+        self._dying = [child for child in self._dying if child.process.poll() is None]
+        events, self._events = self._events, []
+        return events
+
+    def filenos(self) -> list[int]:
+        """File descriptors that are readable when `poll` has something to do."""
+        fileno = getattr(self._selector, "fileno", None)
+        if fileno is not None:
+            return [fileno()]  # a selector of the kernel's can itself be waited for
+        return [child.socket.fileno() for child in self._children()]
+
+    def close(self) -> None:
+        """End all children, with all that they started."""
+        if self._closed:
+            return
+        self._closed = True
+        for child in list(self._children()):
+            self._discard(child)
+        self._running.clear()
+        self._idle.clear()
+        for child in self._dying:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(CLOSE_SECS)
+        self._selector.close()
+
+    def __enter__(self) -> ExecutorPool:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ children come and go
+
+    def _children(self) -> Iterator[_Child]:
+        yield from self._running.values()
+        yield from self._idle
+
+    def _take(self, job: str) -> _Child:
+        """A child for ``job``: one that has it, else a blank one, else a new one."""
+        for wanted in (job, None):
+            for child in reversed(self._idle):
+                if child.job == wanted:
+                    self._idle.remove(child)
+                    return child
+        # each slot may keep one idle child of another job
+        while self._idle and len(self._idle) + len(self._running) >= 2 * self.count:
+            self._discard(self._idle.pop(0))
+        return self._spawn()
+
+    def _spawn(self) -> _Child:
+        child = _Child(self._python)
+        self._selector.register(child.socket, selectors.EVENT_READ, child)
+        return child
+
+    def _top_up(self) -> None:
+        while len(self._idle) + len(self._running) < self.count:
+            self._idle.append(self._spawn())
+
+    def _replace(self) -> None:
+        """Start a blank child ahead of need. If that fails now, `submit` will say so then."""
+        with contextlib.suppress(OSError):
+            self._top_up()
+
+    def _discard(self, child: _Child) -> None:
+        """Out of our sight, and dead in a moment."""
+        self._selector.unregister(child.socket)
+        child.end()
+        self._dying.append(child)
+
+    def _load_frame(self, job: str, spec: JobSpec) -> bytes:
+        frame = self._loads.pop(job, None) or pipe.encode(pipe.Load(spec))
+        self._loads[job] = frame
+        while len(self._loads) > _REMEMBERED_JOBS:
+            del self._loads[next(iter(self._loads))]
+        return frame
+
+    # ------------------------------------------------------------ the pipes
+
+    def _flush(self, child: _Child) -> None:
+        """Send what the pipe takes; the selector says when it takes more."""
+        child.send()
+        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.outgoing else 0)
+        self._selector.modify(child.socket, mask, child)
+
+    def _receive(self, child: _Child) -> None:
+        try:
+            data = child.socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost(child)
+            return
+        try:
+            for message in child.frames.feed(data):
+                self._handle(child, message)
+        except Exception:  # noqa: BLE001  # user code has written to the pipe: whatever comes out of that
+            child.nonsense = True
+            self._lost(child)
+
+    def _handle(self, child: _Child, message: Any) -> None:
+        if isinstance(message, pipe.Hello):
+            child.ready = True
+        elif message.attempt != child.attempt:
+            raise ValueError("a message of an attempt that does not run here")
+        elif isinstance(message, pipe.Wrote):
+            self._events.append(
+                ExecutorBlock(child.slot, message.attempt, message.partition, message.seq, message.block)
+            )
+        elif isinstance(message, pipe.Done):
+            self._release(child)
+            self._events.append(ExecutorDone(child.slot, message.attempt, message.counters, message.stats))
+        elif isinstance(message, pipe.Failed):
+            self._release(child)
+            self._events.append(ExecutorFailed(child.slot, message.attempt, message.failure))
+
+    def _release(self, child: _Child) -> None:
+        del self._running[child.slot]
+        child.attempt = 0
+        self._idle.append(child)
+
+    def _lost(self, child: _Child) -> None:
+        """The child is gone, or of no use any more."""
+        self._discard(child)
+        if child in self._idle:
+            self._idle.remove(child)
+            return  # no need to hurry; and one that cannot even start must not be started in a loop
+        del self._running[child.slot]
+        self._events.append(ExecutorFailed(child.slot, child.attempt, Failure("died", child.epitaph())))
+        if child.ready:
+            self._replace()
+
+
+class _Child:
+    """One executor process."""
+
+    def __init__(self, python: str) -> None:
+        self.job: Optional[str] = None
+        self.ready = False
+        self.slot = -1
+        self.attempt = 0
+        self.frames = pipe.Frames()
+        self.outgoing = bytearray()
+        self.nonsense = False
+        self.closed = False
+        self.socket, theirs = socket.socketpair()
+        #: nothing is sent here; that it is open tells the child that we live
+        their_lifeline, self._lifeline = os.pipe()
+        try:
+            self.process = _start(python, theirs.fileno(), their_lifeline)
+        except BaseException:
+            self.hang_up()
+            raise
+        finally:
+            theirs.close()
+            os.close(their_lifeline)
+        self.socket.setblocking(False)
+        _open_children.add(self)
+
+    def send(self) -> None:
+        """As much as the pipe takes."""
+        try:
+            while self.outgoing:
+                sent = self.socket.send(self.outgoing)
+                del self.outgoing[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.outgoing.clear()  # it is dead; reading the pipe will tell
+
+    def end(self) -> None:
+        """Kill it and all of its process group; close the pipe."""
+        if self.closed:
+            return
+        # before it is reaped: until then nobody else can get the group's number
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close our ends of its pipes."""
+        self.closed = True
+        self.socket.close()
+        os.close(self._lifeline)
+        _open_children.discard(self)
+
+    def epitaph(self) -> str:
+        """What to say of a child that ended in the middle of a task. A signal to a dying process changes
+        nothing.
+        """
+        if self.nonsense:
+            return "user code wrote into the executor's pipe: it must leave open file descriptors alone"
+        try:
+            status = self.process.wait(CLOSE_SECS)
+        except subprocess.TimeoutExpired:
+            return "the executor hung up and cannot be killed"
+        when = "in the middle of the task" if self.ready else "before it was ready"
+        if status >= 0:
+            return f"the executor exited with status {status} {when}"
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        hint = "; was there too little memory?" if name == "SIGKILL" else ""
+        return f"the executor was killed by {name} {when}{hint}"
+
+
+#: children of all pools in this process
+_open_children: weakref.WeakSet[_Child] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A copy of this process must not hold on to our children, who would then outlive us."""
+    for child in list(_open_children):
+        child.hang_up()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _start(python: str, fd: int, lifeline: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [python, "-c", _BOOT, _ROOT, str(fd), str(lifeline)],
+        stdin=subprocess.DEVNULL,
+        stdout=2 if _is_open(2) else subprocess.DEVNULL,
+        stderr=None if _is_open(2) else subprocess.DEVNULL,
+        pass_fds=(fd, lifeline),
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        start_new_session=True,
+    )
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""One attempt: read → process → write. All that an executor does, and no more: no broker, no processes.
+
+    stage 0:   splits.read ─ records ─▶ map ─ pairs ─▶ writer
+    stage k:   sort.merge ─▶ sort.groups ─ groups ─▶ reduce ─ pairs ─▶ [map ─ pairs ─▶] writer
+    writer:    combine, partition, spill, sort (`sort.PartitionedWriter`); the last stage's is a
+    `sort.PlainWriter`
+
+The loop over the records is all that matters for speed, so it is a chain of iterators driven from C: nothing
+here is called once per record. What is known only per record (which one failed, say) is found out afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import chain, starmap
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
+
+from mapreduce import order, sort, splits
+from mapreduce.blame import Blame, TaskFailed
+from mapreduce.job import Context, Fold, Function, Job, SampledRanges, Stage, enter, is_whole
+from mapreduce.refs import Block, Counters, Stats, TaskSpec
+from mapreduce.spec import JobSpec
+
+__all__ = ["TaskFailed", "run_task"]
+
+Pairs = Iterator[Any]
+Emit = Callable[[int, int, Block], None]
+Progress = Callable[[int], None]
+
+
+def run_task(
+    spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit, progress: Optional[Progress] = None
+) -> tuple[Counters, Stats]:
+    """Run one attempt of a task of ``job``, which has its parameters bound.
+
+    ``emit(partition, seq, block)`` is told of each block once it is on disk; ``progress(records)``, how many
+    have been read, now and then. Returns the user's counters, and "records_in", "records_out", "bytes_in",
+    "bytes_out" and "seconds". Raises `TaskFailed` for whatever goes wrong, also for `SystemExit` from user
+    code.
+    """
+    return _Task(spec, job, job_spec, emit, progress).run()
+
+
+class _Task:
+    def __init__(
+        self, spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit, progress: Optional[Progress]
+    ) -> None:
+        self._spec = spec
+        self._stages = job.stages
+        self._stage: Stage = self._stages[spec.stage]
+        self._job_spec = job_spec
+        self._emit = emit
+        self._progress = progress
+        self._context = Context()
+        self._blame = Blame(self._stage, spec.stage, len(self._stages))
+        self._emitted: dict[int, int] = {}
+        self._records_in = self._records_out = self._bytes_out = 0
+
+    def run(self) -> tuple[Counters, Stats]:
+        started = time.perf_counter()
+        # the same with and without a broker, and for each try of the task
+        random.seed(f"{self._spec.stage}.{self._spec.index}")
+        before = enter(self._context)
+        try:
+            writer = self._writer()
+            writer.write(self._pairs())
+            writer.close()
+        except BaseException as error:  # exit() and its like in user code are failures of the task
+            raise TaskFailed(self._blame.failure(error)) from error
+        finally:
+            enter(before)
+        return self._context.counters, {
+            "records_in": self._records_in,
+            "records_out": self._records_out,
+            "bytes_in": self._bytes_in(),
+            "bytes_out": self._bytes_out,
+            "seconds": time.perf_counter() - started,
+        }
+
+    # ------------------------------------------------------------ reading
+
+    def _pairs(self) -> Pairs:
+        """All that the task has to write, as an iterator that does the task's work as it is drained."""
+        stage, split = self._stage, self._spec.split
+        if stage.reduce is None:
+            assert split is not None and stage.map is not None
+            return _mapped(stage.map, chain.from_iterable(self._records(split)))
+        batches = sort.merge(self._spec.blocks, self._spec.directory)
+        pairs = _reduced(stage.reduce, sort.groups(self._counted(batches)))
+        return pairs if stage.map is None else _mapped(stage.map, _checkpoint(pairs))
+
+    def _records(self, split: Any) -> Iterator[Iterator[Any]]:
+        for batch in splits.read(split, self._job_spec.input):
+            self._context.source = batch.source
+            self._read(len(batch.records))
+            position = iter(batch.records)
+            self._blame.batch, self._blame.position = batch, position
+            yield position
+        self._blame.batch = None
+
+    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._read(len(batch[0]))
+            yield batch
+
+    def _read(self, records: int) -> None:
+        self._records_in += records
+        if self._progress is not None:
+            self._progress(self._records_in)
+
+    def _bytes_in(self) -> int:
+        if self._spec.split is not None:
+            return self._spec.split.length
+        return sum(block.length for block in self._spec.blocks)
+
+    # ------------------------------------------------------------ writing
+
+    def _writer(self) -> Any:
+        directory = self._spec.directory
+        if self._spec.stage == len(self._stages) - 1:
+            return sort.PlainWriter(directory, self._wrote)
+        partitions = self._job_spec.partitions
+        return sort.PartitionedWriter(
+            directory, partitions, self._partition_all(partitions), self._stage.combine, self._wrote
+        )
+
+    def _partition_all(self, partitions: int) -> Callable[[Sequence[Any]], Sequence[int]]:
+        chosen = self._stage.partition
+        if chosen is None:
+            return lambda keys: order.partition_all(keys, partitions)
+        if not isinstance(chosen, SampledRanges):
+            return _UserPartition(chosen, partitions)
+        borders = self._job_spec.boundaries
+        own = borders[self._spec.stage] if self._spec.stage < len(borders) else None
+        return order.RangePartition(own or []).partition_all
+
+    def _wrote(self, partition: int, block: Block) -> None:
+        seq = self._emitted.get(partition, 0)
+        self._emitted[partition] = seq + 1
+        self._records_out += block.records
+        self._bytes_out += block.length
+        self._emit(partition, seq, block)
+
+
+def _mapped(function: Function, records: Iterator[Any]) -> Pairs:
+    if is_whole(function):
+        return iter(function(records))
+    return chain.from_iterable(map(function, records))
+
+
+def _reduced(function: Function, groups: Iterator[Any]) -> Pairs:
+    if isinstance(function, Fold):
+        return _folded(function.function, groups)
+    if is_whole(function):
+        return iter(function(groups))
+    return chain.from_iterable(starmap(function, groups))
+
+
+def _folded(function: Function, groups: Iterator[Any]) -> Pairs:
+    for key, values in groups:
+        yield key, function(values)
+
+
+def _checkpoint(pairs: Pairs) -> Pairs:
+    """Nothing but a frame in tracebacks, which tells what a reduce did wrong from what the map behind it
+    did.
+    """
+    yield from pairs
+
+
+class _UserPartition:
+    """The user's ``partition(key, n)`` for many keys."""
+
+    def __init__(self, function: Function, partitions: int) -> None:
+        self._function = function
+        self._partitions = partitions
+
+    def __call__(self, keys: Sequence[Any]) -> Sequence[int]:
+        function, partitions = self._function, self._partitions
+        result = [function(key, partitions) for key in keys]
+        if result and (set(map(type, result)) != {int} or min(result) < 0 or max(result) >= partitions):
+            self._refuse(keys, result)
+        return result
+
+    def _refuse(self, keys: Sequence[Any], result: list[Any]) -> None:
+        bad = next(i for i, n in enumerate(result) if type(n) is not int or not 0 <= n < self._partitions)
+        raise ValueError(
+            f"partition returned {result[bad]!r} for the key {keys[bad]!r}: it must be a whole number "
+            f"from 0 to {self._partitions - 1}"
+        )

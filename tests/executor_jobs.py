@@ -1,0 +1,134 @@
+"""Jobs that do to their executor what real ones do by accident."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from mapreduce import Job, count
+
+
+def words(line):
+    for word in line.split():
+        count("words")
+        yield word, 1
+
+
+def total(word, counts):
+    yield word, sum(counts)
+
+
+def _map_only(action):
+    def mapper(line):
+        yield line, action(line)
+
+    return Job(mapper)
+
+
+def segfault(line):
+    ctypes.string_at(0)
+
+
+def deep_exit(line):
+    sys.exit(7)
+
+
+def os_exit(line):
+    os._exit(3)
+
+
+def interrupt(line):
+    raise KeyboardInterrupt
+
+
+def kill_oneself(line):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def print_for_ever(line):
+    while True:
+        print("noise " * 20)
+
+
+def spin(line):
+    while True:
+        pass
+
+
+def ignore_all(line):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        time.sleep(1)
+
+
+def start_sleeper(line):
+    """A process of user code's own; its number goes to the file that the record names."""
+    sleeper = subprocess.Popen(["sleep", "600"])
+    with open(line, "w") as stream:
+        stream.write(f"{os.getpid()} {sleeper.pid}\n")
+    while True:
+        time.sleep(1)
+
+
+def make_a_mess(line):
+    state = (os.getcwd(), os.environ.get("MESS"), sys.stdout.closed)
+    print("to standard output")
+    os.system("echo from a shell")
+    os.chdir("/")
+    os.environ["MESS"] = "1"
+    sys.stdout.close()
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return [str(item) for item in state]
+
+
+def fork(line):
+    pid = os.fork()
+    if pid == 0:
+        return "child"
+    os.waitpid(pid, 0)
+    return "parent"
+
+
+def close_pipe(line):
+    os.closerange(3, 64)
+
+
+def write_pipe(line):
+    for fd in range(3, 32):
+        try:
+            os.write(fd, b"\0\0\0\4spam")
+        except OSError:
+            continue
+
+
+def where(line):
+    return os.getpid()
+
+
+wordcount = Job(words, reduce=total, combine=total)
+jobs = {
+    function.__name__: _map_only(function)
+    for function in (
+        segfault,
+        deep_exit,
+        os_exit,
+        interrupt,
+        kill_oneself,
+        print_for_ever,
+        spin,
+        ignore_all,
+        start_sleeper,
+        make_a_mess,
+        fork,
+        close_pipe,
+        write_pipe,
+        where,
+    )
+}
+globals().update({f"job_{name}": job for name, job in jobs.items()})

@@ -1,0 +1,325 @@
+"""Executors as real child processes: what user code does to them, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+from mapreduce.sort import read_blocks
+
+from mapreduce import code, pool
+from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
+from mapreduce.errors import UsageError
+from mapreduce.pool import ExecutorPool
+from mapreduce.refs import Block, Segment, Split, TaskSpec
+from mapreduce.spec import JobSpec
+
+JOBS = Path(__file__).with_name("executor_jobs.py")
+ROOT = str(Path(pool.__file__).parent.parent)
+PATIENCE_SECS = 30.0
+
+
+class Bench:
+    """A pool, and attempts to run in it."""
+
+    def __init__(self, folder: Path, count: int = 1) -> None:
+        self.folder = folder
+        self.pool = ExecutorPool(count)
+        self._attempts = 0
+        self._specs: dict[str, JobSpec] = {}
+
+    def spec(self, name: str) -> JobSpec:
+        if name not in self._specs:
+            job, bundle = code.from_file(f"{JOBS}:{name}")
+            self._specs[name] = JobSpec(name, bundle, {}, len(job.stages), partitions=2)
+        return self._specs[name]
+
+    def submit(self, name: str, text: str = "a b a\n", slot: int = 0, blocks: Any = ()) -> int:
+        self._attempts += 1
+        directory = self.folder / str(self._attempts)
+        directory.mkdir()
+        source = directory / "input.txt"
+        source.write_text(text)
+        segment = Segment("input.txt", str(source), 0, len(text), 0, True)
+        split = None if blocks else Split((segment,))
+        task = TaskSpec(name, 1 if blocks else 0, 0, self._attempts, str(directory), split, tuple(blocks))
+        self.pool.submit(slot, name, self.spec(name), task)
+        return self._attempts
+
+    def wait(self, attempt: int) -> list[Any]:
+        """The events of one attempt, up to its end."""
+        seen: list[Any] = []
+        deadline = time.monotonic() + PATIENCE_SECS
+        while time.monotonic() < deadline:
+            select.select(self.pool.filenos(), [], [], 1.0)
+            for event in self.pool.poll():
+                if event.attempt == attempt:
+                    seen.append(event)
+                    if not isinstance(event, ExecutorBlock):
+                        return seen
+        raise AssertionError("the attempt does not end")
+
+    def output(self, name: str, text: str = "a b a\n") -> list[Any]:
+        """Keys and values that an attempt writes."""
+        *wrote, done = self.wait(self.submit(name, text))
+        assert isinstance(done, ExecutorDone), done
+        return [pair for ks, vs in read_blocks([e.block for e in wrote]) for pair in zip(ks, vs)]
+
+    def failure(self, name: str, **options: Any) -> Any:
+        event = self.wait(self.submit(name, **options))[-1]
+        assert isinstance(event, ExecutorFailed), event
+        return event.failure
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.pool.close()
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended (a zombie that nobody has reaped counts as ended)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+# ---------------------------------------------------------------- the normal case
+
+
+def test_a_task_reports_its_blocks_then_that_it_is_done(bench: Bench) -> None:
+    *wrote, done = bench.wait(bench.submit("wordcount"))
+    assert all(isinstance(event, ExecutorBlock) for event in wrote)
+    assert done.counters == {"words": 3}
+    assert (done.stats["records_in"], done.stats["records_out"]) == (1, 2)
+    assert {event.seq for event in wrote} == {0}
+
+
+def test_the_next_stage_reads_what_the_first_wrote(bench: Bench) -> None:
+    *wrote, _ = bench.wait(bench.submit("wordcount"))
+    blocks = [event.block for event in wrote]
+    *wrote, done = bench.wait(bench.submit("wordcount", blocks=blocks))
+    pairs = [pair for ks, vs in read_blocks([e.block for e in wrote]) for pair in zip(ks, vs)]
+    assert pairs == [("a", 2), ("b", 1)]
+    assert done.stats["records_in"] == 2
+
+
+def test_a_child_is_kept_for_its_job_and_not_given_to_another(bench: Bench) -> None:
+    ((_, first),) = bench.output("job_where")
+    ((_, second),) = bench.output("job_where")
+    bench.output("wordcount")
+    ((_, third),) = bench.output("job_where")
+    assert first == second == third
+    assert len(list(bench.pool._children())) == 2
+
+
+def test_idle_children_are_bounded(bench: Bench) -> None:
+    for name in ("job_where", "wordcount", "job_make_a_mess", "job_fork"):
+        bench.output(name)
+    assert len(list(bench.pool._children())) <= 2
+
+
+def test_slots_run_at_the_same_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    spinning = bench.submit("job_spin", slot=0)
+    bench.wait(bench.submit("wordcount", slot=1))
+    with pytest.raises(ValueError, match="slot 0 is busy"):
+        bench.submit("wordcount", slot=0)
+    bench.pool.kill(0)
+    *_, done = bench.wait(bench.submit("wordcount", slot=0))
+    assert isinstance(done, ExecutorDone) and done.attempt != spinning
+    bench.pool.close()
+
+
+def test_a_bundle_larger_than_the_pipe_arrives(bench: Bench) -> None:
+    spec = bench.spec("wordcount")
+    spec.bundle["files"]["ballast.py"] = "#" * 5_000_000
+    assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+
+
+# ---------------------------------------------------------------- user code that ends its process
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("job_segfault", "the executor was killed by SIGSEGV in the middle of the task"),
+        ("job_os_exit", "the executor exited with status 3 in the middle of the task"),
+        (
+            "job_kill_oneself",
+            "the executor was killed by SIGKILL in the middle of the task; was there too li",
+        ),
+        ("job_close_pipe", "the executor "),
+        ("job_write_pipe", "user code wrote into the executor's pipe"),
+    ],
+)
+def test_a_death_is_a_failed_attempt(bench: Bench, name: str, says: str) -> None:
+    failure = bench.failure(name)
+    assert failure.kind == "died"
+    assert failure.message.startswith(says)
+    # and the slot serves on
+    assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("deep_exit", "SystemExit: 7"), ("interrupt", "KeyboardInterrupt")]
+)
+def test_exit_is_a_failed_try_and_no_more(bench: Bench, name: str, says: str) -> None:
+    failure = bench.failure(f"job_{name}")
+    assert (failure.kind, failure.message, failure.function) == ("raised", says, "map mapper")
+    assert (failure.source, failure.offset, failure.record) == ("input.txt", 0, "'a b a'")
+    assert f"in {name}" in failure.traceback and "task.py" not in failure.traceback
+
+
+def test_a_job_that_does_not_load_says_so_each_time(bench: Bench) -> None:
+    spec = bench.spec("wordcount")
+    spec.bundle["files"]["executor_jobs.py"] = "import nothing_like_that\n"
+    for _ in range(2):
+        failure = bench.failure("wordcount")
+        assert failure.kind == "code"
+        assert "needs the module 'nothing_like_that'" in failure.message
+        assert "import nothing_like_that" in failure.traceback
+
+
+def test_a_python_that_cannot_run_us_is_a_failed_attempt(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.pool.close()
+    bench.pool = ExecutorPool(1, "/bin/false")
+    failure = bench.failure("wordcount")
+    assert (failure.kind, failure.message) == (
+        "died",
+        "the executor exited with status 1 before it was ready",
+    )
+    bench.pool.close()
+
+
+def test_a_python_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot start /no/such/python"):
+        ExecutorPool(1, "/no/such/python")
+
+
+# ---------------------------------------------------------------- user code that behaves badly
+
+
+def test_what_a_task_did_to_the_process_is_undone(capfd: Any, tmp_path: Path) -> None:
+    bench = Bench(tmp_path)  # not the fixture: children take over standard error as it is when they start
+    ((_, first),) = bench.output("job_make_a_mess")
+    ((_, second),) = bench.output("job_make_a_mess")
+    assert first == second == [os.getcwd(), "None", "False"]
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("to standard output") == captured.err.count("from a shell") == 2
+    bench.pool.close()
+
+
+def test_a_fork_does_not_speak_for_the_executor(bench: Bench) -> None:
+    ((_, who),) = bench.output("job_fork", "one line\n")
+    assert who == "parent"
+    assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+
+
+@pytest.mark.parametrize("name", ["job_print_for_ever", "job_spin", "job_ignore_all"])
+def test_kill_ends_what_does_not_end(capfd: Any, tmp_path: Path, name: str) -> None:
+    bench = Bench(tmp_path)
+    bench.submit(name)
+    (child,) = bench.pool._running.values()
+    time.sleep(0.3)
+    bench.pool.kill(0)
+    assert eventually(lambda: gone(child.process.pid), 2.0)
+    assert bench.pool.poll() == []
+    assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+    bench.pool.close()
+    capfd.readouterr()
+
+
+def test_kill_takes_along_what_user_code_started(bench: Bench, tmp_path: Path) -> None:
+    pids = start_sleeper(bench, tmp_path)
+    bench.pool.kill(0)
+    assert eventually(lambda: all(map(gone, pids)), 2.0)
+
+
+def start_sleeper(bench: Bench, folder: Path) -> list[int]:
+    note = folder / "pids"
+    bench.submit("job_start_sleeper", f"{note}\n")
+    assert eventually(lambda: note.exists() and note.read_text().endswith("\n"))
+    return [int(pid) for pid in note.read_text().split()]
+
+
+def test_close_leaves_nothing_behind(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    pids = start_sleeper(bench, tmp_path) + [child.process.pid for child in bench.pool._children()]
+    bench.pool.close()
+    bench.pool.close()
+    assert eventually(lambda: all(map(gone, pids)), 2.0)
+
+
+PARENT = """
+import sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+from test_executor import Bench, start_sleeper
+folder = Path({folder!r})
+bench = Bench(folder, 2)
+pids = start_sleeper(bench, folder)
+bench.submit("job_spin", slot=1)
+pids += [child.process.pid for child in bench.pool._children()]
+time.sleep(0.2)
+print(*pids, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_executors_die_with_their_parent(tmp_path: Path, number: int) -> None:
+    text = PARENT.format(root=ROOT, tests=str(JOBS.parent), folder=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 4 and not any(map(gone, pids))
+        parent.send_signal(number)
+        parent.wait()
+    assert eventually(lambda: all(map(gone, pids)), 5.0)
+
+
+def test_ctrl_c_of_a_terminal_does_not_reach_executors(bench: Bench) -> None:
+    (child,) = bench.pool._children()
+    assert os.getpgid(child.process.pid) == os.getsid(child.process.pid) == child.process.pid
+
+
+def test_a_file_in_the_current_folder_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('wrong module')")
+    monkeypatch.chdir(tmp_path)
+    bench = Bench(tmp_path)
+    assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+    bench.pool.close()
+
+
+def test_hashes_are_the_same_in_every_executor(bench: Bench) -> None:
+    (child,) = bench.pool._children()
+    environment = Path(f"/proc/{child.process.pid}/environ").read_bytes().split(b"\0")
+    assert b"PYTHONHASHSEED=0" in environment
+
+
+def test_blocks_are_named_as_they_lie(bench: Bench) -> None:
+    *wrote, _ = bench.wait(bench.submit("wordcount"))
+    for event in wrote:
+        assert isinstance(event.block, Block)
+        assert Path(event.block.path).stat().st_size >= event.block.offset + event.block.length
