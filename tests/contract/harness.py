@@ -41,6 +41,12 @@ class Session:
                 assert self.broker.poll() == [], "a broker without descriptor is never behind"
                 raise AssertionError(f"will never come; so far {self.seen[-20:]}")
 
+    def glance(self, patience_secs: float) -> None:
+        """Take what has come; wait for it a little."""
+        if self.broker.fileno() >= 0:
+            select.select([self.broker.fileno()], [], [], patience_secs)
+        self.seen += self.broker.poll()
+
     def all(self, kind: type[E], **fields: object) -> list[E]:
         """What has been seen of a kind, with these fields."""
         return [

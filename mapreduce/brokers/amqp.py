@@ -1,0 +1,203 @@
+"""The broker over RabbitMQ. Two connections, each with a thread of its own, behind the one interface.
+
+    perform ─┬─ Declare, Publish, Broadcast ───────────────▶ "mr-publish"  Link + Publisher ─┐
+             └─ Consume, Listen, Cancel, Ack, Delete, Inspect ▶ "mr-consume"  Link + Consumer ─┤
+    poll ◀──────────────────────────── inbox ◀── events ─────────────────────────────────────┘
+
+An alarm on the broker stops its reading from connections that publish, acks included; so one connection
+publishes and declares, and the other never publishes. When either ends, the session ends: both are thrown
+away, and `Disconnected` is the last event.
+
+RabbitMQ takes messages of at most 128 MiB (3.x) or 16 MiB (4.x); a larger one ends the session.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from itertools import count
+from typing import Any, Optional, Union
+
+from mapreduce.brokers import base
+from mapreduce.brokers.consumer import Consumer, Ended, PutBack, Start, Stop, serial_of
+from mapreduce.brokers.link import FAREWELL_SECS, Bell, Link
+from mapreduce.brokers.publisher import Publisher
+from mapreduce.brokers.pyamqp import Wire
+from mapreduce.brokers.url import parse
+from mapreduce.errors import BrokerError
+
+
+class _Inbox:
+    """Events of both threads for the host. After `seal`, or a `Disconnected`, it takes nothing more."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._events: deque[Any] = deque()
+        self._lock = threading.Lock()
+        self._sealed = False
+
+    def put(self, events: list[Any]) -> None:
+        with self._lock:
+            if self._sealed:
+                return
+            self._events.extend(events)
+        self._bell.ring()
+
+    def put_last(self, event: base.Disconnected) -> None:
+        """The end of the session; of two connections only the first to fail is heard."""
+        with self._lock:
+            if self._sealed:
+                return
+            self._sealed = True
+            self._events.append(event)
+        self._bell.ring()
+
+    def seal(self) -> None:
+        with self._lock:
+            self._sealed = True
+
+    def take(self) -> list[Any]:
+        with self._lock:
+            events = list(self._events)
+            self._events.clear()
+        return events
+
+
+class _Report:
+    """One link's way to the inbox: collects events, hands them over together."""
+
+    def __init__(self, inbox: _Inbox) -> None:
+        self._inbox = inbox
+        self._events: list[Any] = []
+        self.peers: list[Link] = []  #: what ends when this link fails
+
+    def emit(self, event: Any) -> None:
+        self._events.append(event)
+
+    def hand_over(self) -> None:
+        if self._events:
+            self._inbox.put(self._events)
+            self._events = []
+
+    def fail(self, reason: str, denied: bool) -> None:
+        self._inbox.put_last(base.Disconnected(reason, denied))
+        for link in self.peers:
+            link.abandon()
+
+
+class _Session:
+    """Two links and their inbox, from `connect` to the end."""
+
+    def __init__(self, url: str, bell: Bell) -> None:
+        address = parse(url)
+        self.inbox = _Inbox(bell)
+        reports = [_Report(self.inbox), _Report(self.inbox)]
+        publisher = Publisher(reports[0].emit)
+        wires = [Wire(address, publisher.on_blocked, publisher.on_unblocked), Wire(address)]
+        publisher.attach(wires[0])
+        consumer = Consumer(wires[1], reports[1].emit)
+        _connect_all(wires)
+        self.publishing = Link("mr-publish", wires[0], publisher, reports[0])
+        self.consuming = Link("mr-consume", wires[1], consumer, reports[1])
+        reports[0].peers.append(self.consuming)
+        reports[1].peers.append(self.publishing)
+        self.publishing.start()
+        self.consuming.start()
+
+    def close(self, drain_secs: float) -> None:
+        """Returns soon after ``drain_secs`` at the latest."""
+        until = time.monotonic() + drain_secs
+        for link in (self.publishing, self.consuming):
+            link.close(until)
+        for link in (self.publishing, self.consuming):
+            link.join(until + 2 * FAREWELL_SECS - time.monotonic())
+            link.abandon()
+        self.inbox.seal()
+
+
+def _connect_all(wires: list[Wire]) -> None:
+    try:
+        for wire in wires:
+            wire.connect()
+    except BaseException:
+        for wire in wires:
+            wire.drop()
+        raise
+
+
+class AmqpBroker(base.Broker):
+    """Sessions with one RabbitMQ, one after the other."""
+
+    by_reference = False
+
+    def __init__(self, url: str) -> None:
+        parse(url)  # what is wrong with it should be said before anything is started
+        self._url = url
+        self._bell = Bell()
+        self._session: Optional[_Session] = None
+        self._last_inbox: Optional[_Inbox] = None
+        self._serials = count(1)
+        self._consumers: dict[str, int] = {}  # tag → serial of the consumer that it names now
+
+    def connect(self) -> None:
+        if self._session:
+            raise BrokerError("this session has begun already")
+        self._consumers.clear()
+        self._session = _Session(self._url, self._bell)
+        self._last_inbox = self._session.inbox
+
+    def perform(self, command: base.Command) -> None:
+        if self._session is None:
+            return
+        if isinstance(command, (base.Declare, base.Publish, base.Broadcast)):
+            self._session.publishing.submit(command)
+        elif isinstance(command, (base.Consume, base.Listen)):
+            self._start(self._session, command)
+        elif isinstance(command, base.Cancel):
+            self._stop(self._session, command.tag)
+        else:
+            self._session.consuming.submit(command)
+
+    def poll(self) -> list[base.BrokerEvent]:
+        self._bell.hush()
+        events: list[base.BrokerEvent] = []
+        for event in self._last_inbox.take() if self._last_inbox else ():
+            self._sift(event, events)
+        return events
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def close(self, drain_secs: float) -> None:
+        if self._session:
+            self._session.close(drain_secs)
+            self._session = None
+
+    # -------------------------------------------------------- details
+
+    def _start(self, session: _Session, command: Union[base.Consume, base.Listen]) -> None:
+        self._stop(session, command.tag)  # a tag names one consumer: the newest
+        serial = self._consumers[command.tag] = next(self._serials)
+        session.consuming.submit(Start(serial, command))
+
+    def _stop(self, session: _Session, tag: str) -> None:
+        serial = self._consumers.pop(tag, None)
+        if serial is not None:
+            session.consuming.submit(Stop(serial))
+
+    def _sift(self, event: Any, events: list[base.BrokerEvent]) -> None:
+        """Pass an event on, unless its consumer was stopped while it was on its way."""
+        if isinstance(event, base.Delivered):
+            if self._consumers.get(event.tag) == serial_of(event.receipt):
+                events.append(event)
+            elif self._session:
+                self._session.consuming.submit(PutBack(event.receipt))
+        elif isinstance(event, Ended):
+            if self._consumers.get(event.tag) == event.serial:
+                del self._consumers[event.tag]
+                events.append(base.Gone(event.tag))
+        else:
+            if isinstance(event, base.Disconnected):
+                self._session = None  # its links end by themselves
+            events.append(event)

@@ -1,0 +1,167 @@
+"""The connection that publishes: declarations, publications and their confirmations, broadcasts.
+
+    commands ─▶ waiting ─▶ (read the file) ─▶ sent, unconfirmed ─▶ Confirmed or Unroutable
+
+What is sent and not confirmed is bounded: a stream packs all that its writers have in flight into one chunk,
+and whoever attaches at an offset has to read that whole chunk. It also bounds our memory: what waits, waits
+as references to files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Callable, Optional, Union
+
+from mapreduce.brokers import base
+from mapreduce.brokers.base import Kind
+from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
+
+CONTROL_EXCHANGE = "mr.1.control"
+
+MAX_IN_FLIGHT_BYTES = 8 << 20
+MAX_IN_FLIGHT = 1000
+#: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
+MAX_BACKLOG_BYTES = 2 << 20
+
+#: On a single node; work queues of a cluster would be "quorum" (see `docs/protocol.md`).
+_ARGUMENTS = {Kind.QUEUE: {"x-queue-type": "classic"}, Kind.STREAM: {"x-queue-type": "stream"}}
+
+Emit = Callable[[base.BrokerEvent], None]
+
+
+class Publisher(Listener):
+    """A `link.Duty`. All in the link's thread."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._waiting: deque[Union[base.Declare, base.Publish]] = deque()  # in the order of their commands
+        self._advice: deque[bytes] = deque()
+        self._declaring: deque[str] = deque()
+        self._sequence = 0  # of the last publication sent: the broker counts the same way
+        self._unconfirmed: dict[int, tuple[str, int]] = {}  # sequence → token and size, in order
+        self._in_flight_bytes = 0
+        self._returned: set[int] = set()
+        self._blocked = False
+        self._wire: Wire
+        self._channel: Channel
+        self._side_channel: Channel  # for what is not confirmed
+
+    def attach(self, wire: Wire) -> None:
+        """Give it its connection, before it starts."""
+        self._wire = wire
+
+    # -------------------------------------------------------- the duty
+
+    def start(self) -> None:
+        self._channel = self._wire.open_channel(self)
+        self._channel.with_confirms()
+        self._side_channel = self._wire.open_channel(Listener())
+        self._side_channel.declare_fanout(CONTROL_EXCHANGE)
+
+    def take(self, command: Union[base.Declare, base.Publish, base.Broadcast]) -> None:
+        if isinstance(command, base.Broadcast):
+            self._advice.append(command.body)
+        else:
+            self._waiting.append(command)
+
+    def advance(self) -> None:
+        while self._advice and not self._blocked:
+            self._side_channel.publish(CONTROL_EXCHANGE, "", self._advice.popleft())
+        while self._waiting and self._has_room_for(self._waiting[0]):
+            command = self._waiting.popleft()
+            if isinstance(command, base.Declare):
+                self._declaring.append(command.name)
+                self._channel.declare(command.name, dict(_ARGUMENTS[command.kind]))
+            else:
+                self._publish(command)
+
+    @property
+    def idle(self) -> bool:
+        return not (self._waiting or self._advice or self._declaring or self._unconfirmed)
+
+    # -------------------------------------------------------- sending
+
+    def _has_room_for(self, command: Union[base.Declare, base.Publish]) -> bool:
+        if self._blocked or self._wire.backlog > MAX_BACKLOG_BYTES:
+            return False
+        if isinstance(command, base.Declare) or not self._unconfirmed:
+            return True
+        in_flight = self._in_flight_bytes + _size(command)
+        return in_flight <= MAX_IN_FLIGHT_BYTES and len(self._unconfirmed) < MAX_IN_FLIGHT
+
+    def _publish(self, command: base.Publish) -> None:
+        body = _whole(command)
+        if body is None:
+            # It reaches no queue. The session lives on: a file vanishes when its attempt is stopped.
+            self._emit(base.Unroutable(command.token))
+            return
+        self._sequence += 1
+        self._unconfirmed[self._sequence] = (command.token, len(body))
+        self._in_flight_bytes += len(body)
+        self._channel.publish("", command.to, body, message_id=str(self._sequence))
+
+    # -------------------------------------------------------- hearing
+
+    def on_declared(self, name: str, messages: int, consumers: int) -> None:
+        self._declaring.popleft()
+        self._emit(base.Declared(name))
+
+    def on_returned(self, message_id: str) -> None:
+        self._returned.add(int(message_id))
+
+    def on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        if not accepted:
+            raise WireClosed("RabbitMQ could not take charge of a message (negative confirmation)")
+        if not multiple:
+            self._settle(tag)
+            return
+        while self._unconfirmed:
+            first = next(iter(self._unconfirmed))
+            if first > tag:
+                return
+            self._settle(first)
+
+    def _settle(self, sequence: int) -> None:
+        token, size = self._unconfirmed.pop(sequence)
+        self._in_flight_bytes -= size
+        if sequence in self._returned:  # confirmed means only that the broker has done with it
+            self._returned.discard(sequence)
+            self._emit(base.Unroutable(token))
+        else:
+            self._emit(base.Confirmed(token))
+
+    def on_blocked(self, reason: str) -> None:
+        self._blocked = True
+        self._emit(base.Blocked(reason))
+
+    def on_unblocked(self) -> None:
+        self._blocked = False
+        self._emit(base.Unblocked())
+
+
+def _size(command: base.Publish) -> int:
+    return len(command.head) + (command.body.length if command.body else 0)
+
+
+def _whole(command: base.Publish) -> Union[None, bytes, bytearray]:
+    """Head and body in one piece; None if the file does not hold the body (any more)."""
+    if command.body is None:
+        return command.head
+    whole = bytearray(_size(command))
+    whole[: len(command.head)] = command.head
+    return whole if _read_into(memoryview(whole)[len(command.head) :], command.body) else None
+
+
+def _read_into(room: memoryview, source: base.FileSlice) -> bool:
+    """Fill the room from the file; False if that is not possible."""
+    try:
+        with open(source.path, "rb", buffering=0) as file:
+            file.seek(source.offset)
+            while room:
+                count: Optional[int] = file.readinto(room)
+                if not count:
+                    return False
+                room = room[count:]
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,34 @@
+"""Settings from the environment, and the only module that reads it.
+
+MR_BROKER      URL of the broker; unset: run on this machine alone
+MR_DATA_DIR    where `mr` keeps what outlives a run (the private broker's data);
+               default $XDG_DATA_HOME/mapreduce or ~/.local/share/mapreduce
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+
+def broker_url() -> Optional[str]:
+    """The broker named by MR_BROKER; None if there is none."""
+    return os.environ.get("MR_BROKER") or None
+
+
+def data_dir() -> Path:
+    """Where `mr` keeps what outlives a run. May not exist yet."""
+    own = os.environ.get("MR_DATA_DIR")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_DATA_HOME")
+    base = Path(shared) if shared else Path.home() / ".local" / "share"
+    return base / "mapreduce"
+
+
+def child_environment(changes: Mapping[str, str], without: tuple[str, ...] = ()) -> dict[str, str]:
+    """Our environment for a child process, less the names that begin with one of ``without``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(without)}
+    return {**kept, **changes}
