@@ -20,7 +20,7 @@ from typing import Any, Optional
 
 from mapreduce import pipe
 from mapreduce.blame import TaskFailed, user_traceback
-from mapreduce.code.load import interpreter_tag, load
+from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
 from mapreduce.job import Job
 from mapreduce.refs import Block, Failure, TaskSpec

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Optional
 
 from mapreduce import parameters
-from mapreduce.code.load import Bundle, interpreter_tag, load
+from mapreduce.code.loader import Bundle, interpreter_tag, load
 from mapreduce.code.local import ENGINE, collect, is_local, is_standard
 from mapreduce.errors import JobError
 from mapreduce.job import Job

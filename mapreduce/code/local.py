@@ -16,7 +16,7 @@ import tokenize
 from types import ModuleType
 from typing import Iterator, Optional
 
-from mapreduce.code.load import syntax_error_line
+from mapreduce.code.loader import syntax_error_line
 from mapreduce.errors import JobError
 
 ENGINE = __name__.partition(".")[0]
@@ -87,8 +87,13 @@ def _parse(text: str, filename: str) -> ast.AST:
     try:
         return ast.parse(text, filename)
     except SyntaxError as error:
-        raise JobError(syntax_error_line(error)) from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; nested beyond measure
+        where = f"{filename}: " if error.lineno is None else ""  # a null byte stands in no line
+        raise JobError(where + syntax_error_line(error)) from error
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # a null byte in older versions; nested beyond measure
         raise JobError(f"{filename}: not a text of Python: {error}") from error
 
 

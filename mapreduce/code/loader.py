@@ -13,7 +13,7 @@ import sys
 import traceback
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Optional, cast
+from typing import Any, Iterable, Optional, cast
 
 from mapreduce.errors import JobError
 from mapreduce.job import Context, Job, enter
@@ -46,7 +46,7 @@ class BundleFinder:
         self.directory: str = bundle["directory"]
         self.files: dict[str, str] = bundle["files"]
         #: module name → path within the bundle; a folder without `__init__.py` has an empty one
-        self.modules = dict(module_names(self.files))
+        self.modules = dict(module_names(path for path in self.files if path != bundle["main"]))
         self.modules[bundle["module"]] = bundle["main"]
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
@@ -87,7 +87,7 @@ class BundleFinder:
         return os.path.join(self.directory, *(self.modules[name] or name.replace(".", "/")).split("/"))
 
 
-def module_names(files: dict[str, str]) -> list[tuple[str, str]]:
+def module_names(files: Iterable[str]) -> list[tuple[str, str]]:
     """(module, path) of everything that can be imported from ``files``, folders first."""
     found: dict[str, str] = {}
     for path in sorted(files):
@@ -162,6 +162,8 @@ def _explain(finder: BundleFinder, error: BaseException) -> str:
 
 def syntax_error_line(error: SyntaxError) -> str:
     """One line that says where and what."""
+    if error.lineno is None:
+        return f"{type(error).__name__}: {error.msg}"
     text = (error.text or "").strip()
     return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}" + (
         f": {text}" if text else ""
