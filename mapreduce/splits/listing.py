@@ -1,0 +1,126 @@
+"""From what the user names (files, folders, patterns, URLs, "-") to a list of files.
+
+Only the listing itself is asked: no file is opened. An input that is named twice is read twice.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mapreduce.errors import InputError, UsageError
+from mapreduce.refs import Segment
+from mapreduce.splits.compression import compression_of
+from mapreduce.splits.format import Header
+from mapreduce.splits.opening import is_url, local_pin, reason
+
+STANDARD_INPUT = "<stdin>"
+#: a file that jobs leave beside their output, no data
+_SUCCESS_MARKER = "_SUCCESS"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of the input. ``name`` is for people; ``path`` is what to open, absolute or a URL."""
+
+    name: str
+    path: str
+    size: int  #: bytes; 0 for a stream
+    pin: str = ""
+    #: can be read once only, front to end: standard input, a pipe, a server that knows no ranges
+    stream: bool = False
+
+    @property
+    def compression(self) -> str:
+        return compression_of(self.path.partition("?")[0] if is_url(self.path) else self.path)
+
+    def segment(self, start: int, end: int, aligned: bool, header: Header = None) -> Segment:
+        """Bytes ``start`` to ``end``, pinned."""
+        return Segment(self.name, self.path, start, end, start, aligned, self.compression, self.pin, header)
+
+
+def list_inputs(inputs: Sequence[str]) -> list[InputFile]:
+    """All files, in the order of ``inputs``, sorted within each. Raises `InputError`, `UsageError`."""
+    if not inputs:
+        raise UsageError("no input; name files, folders, patterns or URLs, or - for standard input")
+    if list(inputs).count("-") > 1:
+        raise UsageError("standard input (-) can be read only once")
+    return [file for name in inputs for file in _list_one(name)]
+
+
+def _list_one(name: str) -> list[InputFile]:
+    if name == "-":
+        return [InputFile(STANDARD_INPUT, "-", 0, stream=True)]
+    if is_url(name):
+        from mapreduce.splits import remote  # fsspec is heavy, and most jobs do not need it
+
+        return remote.list_url(name)
+    if glob.has_magic(name) and not os.path.lexists(name):
+        return _list_pattern(name)
+    status = _status(name)
+    if stat.S_ISDIR(status.st_mode):
+        files = sorted(_walk(name, ((status.st_dev, status.st_ino),)), key=lambda file: file.name)
+        if not files:
+            raise InputError(f"{name}: the folder holds no files (hidden ones do not count)")
+        return files
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+        return [InputFile(name, os.path.abspath(name), 0, stream=True)]
+    return [_regular(name, status)]
+
+
+def _list_pattern(pattern: str) -> list[InputFile]:
+    matches = sorted(glob.glob(pattern, recursive=True))
+    found: dict[str, InputFile] = {}  # with **, a file is found by itself and in its folder
+    for match in matches:
+        if os.path.basename(match) == _SUCCESS_MARKER:
+            continue
+        status = _status(match)
+        if stat.S_ISDIR(status.st_mode):
+            files = _walk(match, ((status.st_dev, status.st_ino),))
+            found.update((os.path.normpath(file.name), file) for file in files)
+        else:
+            found.setdefault(os.path.normpath(match), _regular(match, status))
+    if not found:
+        raise InputError(f"{pattern}: no file matches this pattern")
+    return [found[name] for name in sorted(found)]
+
+
+def _walk(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[InputFile]:
+    """The files in a folder and below it. ``above``: the folders on the way, to notice loops."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = list(entries)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read: {reason(error)}") from error
+    for entry in listed:
+        if entry.name.startswith(".") or entry.name == _SUCCESS_MARKER:
+            continue
+        status = _status(entry.path)
+        if not stat.S_ISDIR(status.st_mode):
+            yield _regular(entry.path, status)
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            raise InputError(f"{entry.path}: this link leads back to a folder above it; remove it")
+        yield from _walk(entry.path, (*above, here))
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError as error:
+        text = "the link leads to nothing" if os.path.islink(path) else "there is no such file or folder"
+        raise InputError(f"{path}: {text}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _regular(name: str, status: os.stat_result) -> InputFile:
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{name}: is neither a file nor a folder")
+    if not os.access(name, os.R_OK):
+        raise InputError(f"{name}: cannot be read: permission denied")
+    return InputFile(name, os.path.abspath(name), status.st_size, local_pin(status))

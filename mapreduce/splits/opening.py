@@ -1,0 +1,110 @@
+"""Opening what a segment refers to: local files and, through fsspec, URLs. Translates their errors.
+
+A file that is read by reference is pinned: what was planned is what gets read, or the job is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+from mapreduce.errors import InputError, MapReduceError, UsageError
+from mapreduce.refs import Segment
+from mapreduce.splits.batches import PIECE_BYTES
+
+#: what file systems call the thing that changes when a file does, best first
+_VERSION_KEYS = (
+    *("ETag", "etag", "e_tag", "md5Hash", "md5", "checksum", "crc32c", "Content-MD5", "Digest", "generation"),
+    *("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "modified", "created"),
+)
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` is for fsspec: `s3://…`, `https://…`, chained ones such as `zip://a::s3://b`."""
+    return "://" in path
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, without the number and the path that `str(OSError)` has."""
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def local_pin(status: os.stat_result) -> str:
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def url_pin(info: Mapping[str, Any]) -> str:
+    version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "")
+    return f"{info.get('size')}:{version}"
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system for ``url``, and the path in it. Raises `UsageError`, `InputError`."""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise UsageError(f"{url}: reading URLs needs a package: pip install fsspec") from error
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{url}: {reason(error)}") from error
+    except Exception as error:  # each file system has its own errors
+        raise InputError(f"{url}: {reason(error)}") from error
+    return fs, str(path)
+
+
+@contextmanager
+def opened(segment: Segment) -> Iterator[BinaryIO]:
+    """The file that ``segment`` lies in, checked against its pin when it is opened and again at the end.
+
+    Raises `InputError`, also for trouble while it is being read.
+    """
+    try:
+        if is_url(segment.path):
+            fs, path = file_system(segment.path)
+            _check(segment, _url_pin_now(fs, path))
+            # readers ask for about 1 MiB at a time themselves; fsspec's default is 5 MiB and reading ahead
+            with fs.open(path, "rb", block_size=PIECE_BYTES) as file:
+                yield cast(BinaryIO, file)
+            _check(segment, _url_pin_now(fs, path))
+        else:
+            with open(segment.path, "rb", buffering=0) as raw:
+                _check(segment, local_pin(os.fstat(raw.fileno())))
+                yield cast(BinaryIO, raw)
+                _check(segment, local_pin(os.fstat(raw.fileno())))
+    except MapReduceError:
+        raise
+    except FileNotFoundError as error:
+        here = "" if segment.path == segment.name else f" ({segment.path} on this machine)"
+        raise InputError(f"{segment.name}: the file is gone, or was never here{here}") from error
+    except OSError as error:
+        raise InputError(f"{segment.name}: cannot be read: {reason(error)}") from error
+    except Exception as error:
+        if not is_url(segment.path):
+            raise
+        raise InputError(f"{segment.name}: cannot be read: {reason(error)}") from error
+
+
+def read_range(file: BinaryIO, start: int, end: int, name: str) -> Iterator[bytes]:
+    """Bytes ``start`` to ``end`` in chunks of up to 1 MiB. Raises `InputError` if the file ends before."""
+    file.seek(start)
+    while start < end:
+        chunk = file.read(min(PIECE_BYTES, end - start))
+        if not chunk:
+            raise InputError(f"{name}: changed since the job was submitted (shorter now); submit it again")
+        start += len(chunk)
+        yield chunk
+
+
+def _url_pin_now(fs: Any, path: str) -> str:
+    fs.invalidate_cache()  # a worker lives long, and so do listings that fsspec keeps
+    return url_pin(fs.info(path))
+
+
+def _check(segment: Segment, pin: str) -> None:
+    if segment.pin and segment.pin != pin:
+        text = f"{segment.name}: changed since the job was submitted; submit the job again"
+        raise InputError(f"{text} (size and version were {segment.pin}, now {pin})")

@@ -1,0 +1,104 @@
+"""From splits to records, and from splits to the bytes that travel through the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import BinaryIO, Optional
+
+from mapreduce.refs import Segment, Split
+from mapreduce.spec import InputFormat
+from mapreduce.splits.batches import PIECE_BYTES, Batch
+from mapreduce.splits.compression import decompressed
+from mapreduce.splits.format import Format
+from mapreduce.splits.formats import make_format
+from mapreduce.splits.opening import opened, read_range
+
+
+def read(split: Split, fmt: InputFormat) -> Iterator[Batch]:
+    """The records that the split owns, in order, in batches of about 1 MiB of bytes (a longer record: whole).
+
+    Raises `BadRecord` for bytes that the format forbids and `InputError` for a file that is gone, cannot be
+    read, is damaged, or has changed since it was planned.
+    """
+    form = make_format(fmt)
+    for segment in split.segments:
+        yield from _read_segment(segment, form)
+
+
+def inline(split: Split, fmt: InputFormat) -> tuple[Split, Iterator[bytes]]:
+    """The split as it is after its bytes have travelled, and these bytes in pieces of at most 1 MiB.
+
+    The new segments hold whole records, ``start`` and ``end`` count from the first byte of the pieces,
+    ``path`` is for the receiver to fill in. Reading them gives the same records, sources and offsets as
+    reading ``split``. Raises `InputError`, as does the iterator.
+    """
+    form = make_format(fmt)
+    owned = [_aligned(segment) for segment in split.segments]
+    owned = [part for part in owned if part.start < part.end or form.keeps_empty_files]
+    moved = []
+    start = 0
+    for part in owned:
+        end = start + part.end - part.start
+        moved.append(replace(part, path="", pin="", start=start, end=end))
+        start = end
+    return Split(tuple(moved)), _copy(owned)
+
+
+def _copy(segments: list[Segment]) -> Iterator[bytes]:
+    for segment in segments:
+        with opened(segment) as file:
+            yield from read_range(file, segment.start, segment.end, segment.name)
+
+
+def _read_segment(segment: Segment, form: Format) -> Iterator[Batch]:
+    with opened(segment) as file:
+        owned = segment if segment.aligned else align(segment, file)
+        chunks = read_range(file, owned.start, owned.end, owned.name)
+        if owned.compression:
+            chunks = decompressed(chunks, owned.compression, owned.name)
+        pieces = form.pieces(chunks, owned.origin, owned.name)
+        header = owned.header
+        if header is None:
+            header, pieces = form.split_header(pieces, owned.name)
+        yield from form.batches(pieces, owned.name, header)
+
+
+def _aligned(segment: Segment) -> Segment:
+    if segment.aligned:
+        return segment
+    with opened(segment) as file:
+        return align(segment, file)
+
+
+def align(segment: Segment, file: BinaryIO) -> Segment:
+    """The part of ``file`` that holds just the lines that begin in the segment; empty if none does.
+
+    A line begins at byte 0 and after each newline, so looking for newlines starts one byte before a border.
+    """
+    start = segment.start
+    if start:
+        # not beyond the segment: with one line of a gigabyte, a hundred segments would all read on to its end
+        start, found = _after_newline(file, start - 1, segment.end - 1)
+        if not found:
+            return replace(
+                segment, start=segment.end, aligned=True, origin=segment.origin + segment.end - segment.start
+            )
+    end, _ = _after_newline(file, segment.end - 1, None)
+    return replace(segment, start=start, end=end, aligned=True, origin=segment.origin + start - segment.start)
+
+
+def _after_newline(file: BinaryIO, start: int, limit: Optional[int]) -> tuple[int, bool]:
+    """The position after the first newline in [start, limit), and True; or where it ended, and False."""
+    file.seek(start)
+    block_bytes = 4096
+    while limit is None or start < limit:
+        block = file.read(block_bytes if limit is None else min(block_bytes, limit - start))
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return start + newline + 1, True
+        if not block:
+            break
+        start += len(block)
+        block_bytes = min(2 * block_bytes, PIECE_BYTES)
+    return start, False
