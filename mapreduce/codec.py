@@ -1,0 +1,316 @@
+"""Values and chunks of pairs as bytes, and back: what comes out equals what went in, types included.
+
+A value is one msgpack object. What msgpack has no exact notation for is an extension type:
+
+    code  type               payload
+     1    tuple              msgpack array of the items
+     2    int beyond 64 bits two's complement, big endian
+     3,4  set, frozenset     msgpack array of the items, each encoded on its own, sorted
+     5    datetime           msgpack array: year … microsecond, fold, zone
+     6    date               msgpack array: year, month, day
+     7    time               msgpack array: hour … microsecond, fold, zone
+     8    timedelta          msgpack array: days, seconds, microseconds
+     9    Decimal            its text, ASCII
+    10    UUID               its 16 bytes
+
+    zone: nil; for a fixed offset [seconds, microseconds] or [seconds, microseconds, name]; for a ZoneInfo its
+    key
+
+A chunk is the msgpack array [keys, values]; a column of it is
+
+    [0, [item, …]]           the items as they are
+    [1, column, …]           the items are tuples of one width: a column for each position
+
+Values that are equal, types included, become the same bytes in every process. Instances of subclasses are
+refused: they would come back as something else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+import zoneinfo
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Callable, Optional, Union
+
+import msgpack
+
+#: Containers in containers: more is taken for a cycle. Within what msgpack and Python's own stack can do.
+MAX_DEPTH = 100
+_MAX_COLUMN_DEPTH = 4
+
+_NUMBERS = frozenset([type(None), bool, int, float])
+_PLAIN = _NUMBERS | {str, bytes}
+_LEAVES = _PLAIN | {
+    datetime.datetime,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+}
+_SEQUENCES = frozenset([list, tuple, set, frozenset])
+_CONTAINERS = _SEQUENCES | {dict}
+_SUPPORTED = _LEAVES | _CONTAINERS
+
+
+class UnsupportedValue(Exception):
+    """A value that cannot be encoded; ``value`` is the one that is to blame, maybe deep inside another."""
+
+    def __init__(self, message: str, value: Any) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+def pack(value: Any) -> bytes:
+    """One value as bytes. Raises `UnsupportedValue`."""
+    if type(value) not in _PLAIN:
+        _check([value])
+    return _pack(value)
+
+
+def unpack(data: Union[bytes, memoryview]) -> Any:
+    """What `pack` made ``data`` of. Raises ValueError for anything else."""
+    try:
+        return _unpack(data)
+    except ValueError:
+        raise
+    except (TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"not an encoded value: {error}") from error
+
+
+def encode_chunk(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
+    """Two columns of the same length as bytes. Raises `UnsupportedValue`."""
+    return _pack([_column(keys, 0), _column(values, 0)])
+
+
+def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], list[Any]]:
+    """What `encode_chunk` made ``data`` of. Raises ValueError for anything else."""
+    keys, values = unpack(data)
+    return _items(keys), _items(values)
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _column(items: Sequence[Any], depth: int) -> list[Any]:
+    types = set(map(type, items))
+    if types == {tuple} and depth < _MAX_COLUMN_DEPTH:
+        widths = set(map(len, items))
+        if len(widths) == 1 and widths != {0}:
+            return [1, *(_column(column, depth + 1) for column in zip(*items))]
+    if not types <= _PLAIN:
+        _check(items)
+    return [0, items if type(items) is list else list(items)]
+
+
+def _items(column: list[Any]) -> list[Any]:
+    if column[0] == 0:
+        items: list[Any] = column[1]
+        return items
+    return list(zip(*map(_items, column[1:])))
+
+
+# ---------------------------------------------------------------- what is in a value
+
+
+def levels(items: Iterable[Any]) -> Iterator[tuple[Sequence[Any], set[type]]]:
+    """Items and their types, then what is right inside those, and so on: one list per level, at C speed.
+
+    A container that is met twice in one level is opened once. A cycle never ends: the caller stops.
+    """
+    level: Sequence[Any] = items if isinstance(items, (list, tuple)) else list(items)
+    while level:
+        types = set(map(type, level))
+        yield level, types
+        if types.isdisjoint(_CONTAINERS):
+            return
+        opened = {id(item): item for item in level if type(item) in _CONTAINERS}.values()
+        inside = [chain.from_iterable(opened)]
+        if dict in types:
+            inside.append(chain.from_iterable(item.values() for item in opened if type(item) is dict))
+        level = list(chain.from_iterable(inside))
+
+
+def _check(items: Sequence[Any]) -> None:
+    """The packer itself would let pass what does not come back as it was, bytearray for one."""
+    for depth, (_, types) in enumerate(levels(items)):
+        if depth > MAX_DEPTH or not types <= _SUPPORTED:
+            for item in items:
+                _blame(item, "", 0)
+
+
+def _blame(value: Any, where: str, depth: int) -> None:
+    """Raise the error for the first thing in ``value`` that is not supported."""
+    kind = type(value)
+    if depth > MAX_DEPTH:
+        raise UnsupportedValue(f"nested more than {MAX_DEPTH} deep (or inside itself)", value)
+    if kind not in _SUPPORTED:
+        raise UnsupportedValue(_reason(value) + (f" (at {where})" if where else ""), value)
+    if kind is dict:
+        for key, item in value.items():
+            _blame(key, f"{where}, a key of the dict" if where else "a key of the dict", depth + 1)
+            _blame(item, f"{where}[{_short(key)}]", depth + 1)
+    elif kind in (list, tuple):
+        for index, item in enumerate(value):
+            _blame(item, f"{where}[{index}]", depth + 1)
+    elif kind in _SEQUENCES:
+        for item in value:
+            _blame(item, f"{where}, an item of the set" if where else "an item of the set", depth + 1)
+
+
+def _short(key: Any) -> str:
+    text = repr(key) if type(key) in _PLAIN else type(key).__name__
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def _reason(value: Any) -> str:
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    for base in kind.__mro__[1:]:
+        if base in _SUPPORTED:
+            return (
+                f"{name} cannot be encoded: convert it to a plain {base.__name__}, of which it is a subclass"
+            )
+    if hasattr(kind, "__next__"):
+        return f"{name} cannot be encoded: it is an iterator; make a list of it"
+    return f"{name} cannot be encoded: use str, bytes, numbers, dates, UUID, list, tuple, dict, set, None"
+
+
+# ---------------------------------------------------------------- msgpack
+
+
+def _pack(value: Any) -> bytes:
+    """Encode what is known to hold supported types only."""
+    try:
+        return _packb(value, None)
+    except UnicodeEncodeError:  # lone surrogates: rare, and slower
+        return _packb(value, "surrogatepass")
+    except ValueError as error:
+        raise UnsupportedValue(f"too large to be encoded: {error}", value) from error
+
+
+def _packb(value: Any, unicode_errors: Optional[str]) -> bytes:
+    result: bytes = msgpack.packb(
+        value, use_bin_type=True, strict_types=True, default=_extend, unicode_errors=unicode_errors
+    )
+    return result
+
+
+def _unpack(data: Union[bytes, memoryview]) -> Any:
+    return msgpack.unpackb(
+        data, raw=False, strict_map_key=False, ext_hook=_restore, unicode_errors="surrogatepass"
+    )
+
+
+def _extend(value: Any) -> Any:
+    code, encode = _ENCODERS[type(value)]
+    return msgpack.ExtType(code, encode(value))
+
+
+def _restore(code: int, data: bytes) -> Any:
+    return _DECODERS[code](data)
+
+
+def _pack_int(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+
+
+def _pack_set(items: Iterable[Any]) -> bytes:
+    # sorted, for the order of a set differs between processes
+    return _pack(sorted(map(_pack, items)))
+
+
+def _unpack_set(data: bytes) -> Iterator[Any]:
+    return map(_unpack, _unpack(data))
+
+
+def _zone(tz: Optional[datetime.tzinfo]) -> Any:
+    if tz is None:
+        return None
+    if type(tz) is zoneinfo.ZoneInfo and tz.key is not None:
+        return tz.key
+    if type(tz) is datetime.timezone:
+        offset, *name = tz.__getinitargs__()  # type: ignore[attr-defined]
+        return [offset.days * 86400 + offset.seconds, offset.microseconds, *name]
+    raise UnsupportedValue(
+        f"a time zone of type {type(tz).__module__}.{type(tz).__qualname__} cannot be encoded: "
+        "use datetime.timezone or a ZoneInfo that has a key",
+        tz,
+    )
+
+
+def _tzinfo(zone: Any) -> Optional[datetime.tzinfo]:
+    if zone is None:
+        return None
+    if type(zone) is str:
+        return zoneinfo.ZoneInfo(zone)
+    seconds, microseconds, *name = zone
+    return datetime.timezone(datetime.timedelta(seconds=seconds, microseconds=microseconds), *name)
+
+
+def _pack_datetime(t: datetime.datetime) -> bytes:
+    return _pack([t.year, t.month, t.day, t.hour, t.minute, t.second, t.microsecond, t.fold, _zone(t.tzinfo)])
+
+
+def _unpack_datetime(data: bytes) -> datetime.datetime:
+    *fields, fold, zone = _unpack(data)
+    return datetime.datetime(*fields).replace(tzinfo=_tzinfo(zone), fold=fold)
+
+
+def _pack_time(t: datetime.time) -> bytes:
+    return _pack([t.hour, t.minute, t.second, t.microsecond, t.fold, _zone(t.tzinfo)])
+
+
+def _unpack_time(data: bytes) -> datetime.time:
+    *fields, fold, zone = _unpack(data)
+    return datetime.time(*fields).replace(tzinfo=_tzinfo(zone), fold=fold)
+
+
+_Codec = tuple[int, type, Callable[[Any], bytes], Callable[[bytes], Any]]
+_EXTENSIONS: list[_Codec] = [
+    (1, tuple, lambda items: _pack(list(items)), lambda data: tuple(_unpack(data))),
+    (2, int, _pack_int, lambda data: int.from_bytes(data, "big", signed=True)),
+    (3, set, _pack_set, lambda data: set(_unpack_set(data))),
+    (4, frozenset, _pack_set, lambda data: frozenset(_unpack_set(data))),
+    (5, datetime.datetime, _pack_datetime, _unpack_datetime),
+    (
+        6,
+        datetime.date,
+        lambda d: _pack([d.year, d.month, d.day]),
+        lambda data: datetime.date(*_unpack(data)),
+    ),
+    (7, datetime.time, _pack_time, _unpack_time),
+    (
+        8,
+        datetime.timedelta,
+        lambda d: _pack([d.days, d.seconds, d.microseconds]),
+        lambda data: datetime.timedelta(*_unpack(data)),
+    ),
+    (9, decimal.Decimal, lambda d: str(d).encode(), lambda data: decimal.Decimal(data.decode())),
+    (10, uuid.UUID, lambda u: u.bytes, lambda data: uuid.UUID(bytes=data)),
+]
+_ENCODERS = {kind: (code, encode) for code, kind, encode, _ in _EXTENSIONS}
+_DECODERS = {code: decode for code, _, _, decode in _EXTENSIONS}
+
+# ---------------------------------------------------------------- weight
+
+_NUMBER_WEIGHT = 32
+_ITEM_WEIGHT = 64
+
+
+def weigh(items: Sequence[Any]) -> int:
+    """About how many bytes of memory the items take: a function of the data alone, alike on every Python."""
+    total = 0
+    for depth, (level, types) in enumerate(levels(items)):
+        if depth > MAX_DEPTH:  # will be refused when it is encoded
+            break
+        total += len(level) * (_NUMBER_WEIGHT if types <= _NUMBERS else _ITEM_WEIGHT)
+        if types in ({str}, {bytes}):
+            total += sum(map(len, level))
+        elif int in types or not types <= _NUMBERS:
+            total += sum(len(item) for item in level if type(item) is str or type(item) is bytes)
+            total += sum(item.bit_length() >> 3 for item in level if type(item) is int)
+    return total
