@@ -45,7 +45,7 @@ format: .venv/.develop
 	$(BIN)/ruff check --fix .
 
 bench: .venv/.installed
-	$(BIN)/python bench/wordcount.py
+	$(BIN)/python -m bench.wordcount
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/data
