@@ -12,7 +12,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.collector import Collector
 from mapreduce.effects import Append, Command
-from mapreduce.refs import Block, Counters, Stats, TaskSpec
+from mapreduce.refs import Block, Counters, Split, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 
@@ -133,7 +133,8 @@ class Attempt:
     def task_spec(self) -> TaskSpec:
         """What the executor needs; its paths are of this machine."""
         d = self.dispatch
-        split, blocks = None, ()
+        split: Optional[Split] = None
+        blocks: tuple[Block, ...] = ()
         if self._collector is not None:
             blocks = self._collector.blocks()
         elif d.input is not None:

@@ -21,7 +21,10 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 #: name -> (module, one line of help)
 COMMANDS = {
-    "run": ("mapreduce.commands.run", "Run a job over files; with --broker on all workers, else on this machine."),
+    "run": (
+        "mapreduce.commands.run",
+        "Run a job over files; with --broker on all workers, else on this machine.",
+    ),
     "worker": ("mapreduce.commands.worker", "Work on the jobs of a broker until stopped."),
     "broker": ("mapreduce.commands.broker", "Run a private RabbitMQ node, until Ctrl-C."),
     "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),

@@ -1,6 +1,7 @@
 """The client of one job: submits it, feeds its input, follows its log, collects its output.
 
-    publish the lease (so that even a client that dies now leaves an owner) ─▶ declare the streams ─▶ log `Submitted`
+    publish a provisional lease (so that even a client that dies now leaves an owner) ─▶ declare the streams
+        ─▶ log `Submitted` ─▶ publish the lease proper, which somebody acts on at once
         ─▶ feed pieces and log `Splits` … `InputComplete` ─▶ follow the log, collect `out` ─▶ seal read, nothing
         missing: `collected` ─▶ the host writes the output and calls `deliver` ─▶ log `Delivered` ─▶ finished
 
@@ -173,15 +174,19 @@ class Client:
 
     def _submit(self, spec: JobSpec) -> list[Command]:
         """The lease goes first: it names every stream, so whatever is declared has an owner."""
-        rank = ev.Rank(0, self._rng.getrandbits(63))
-        lease = ev.Lease(self.job, rank, 0, spec.stages, spec.partitions)
         names = [ev.log_stream(self.job), *ev.data_streams(self.job, spec.stages, spec.partitions)]
         return [
             base.Declare(ev.JOBS, base.Kind.QUEUE),
-            self._publish(ev.JOBS, wire.encode(lease), "lease"),
+            self._publish_lease(spec, renewals=0),
             *(base.Declare(name, base.Kind.STREAM) for name in names),
             self._publish_event(ev.Submitted(self.job, spec, self._version, self._submitted_at), "submitted"),
         ]
+
+    def _publish_lease(self, spec: JobSpec, renewals: int) -> base.Publish:
+        """The lease of renewal 0 is provisional: whoever gets it waits, and finds itself outranked by the next."""
+        rank = ev.Rank(renewals, self._rng.getrandbits(63))
+        lease = ev.Lease(self.job, rank, 0, spec.stages, spec.partitions)
+        return self._publish(ev.JOBS, wire.encode(lease), "lease")
 
     def _follow(self) -> list[Command]:
         return [
@@ -244,9 +249,9 @@ class Client:
         if self._unconfirmed.pop(event.token, None) is None:
             return []
         kind = event.token[len(self.prefix) :].partition(":")[0]
-        if kind == "submitted":
+        if kind == "submitted" and self._spec is not None:
             self.phase = Phase.FEEDING
-            return [*self._follow(), *self._read_ahead()]
+            return [self._publish_lease(self._spec, renewals=1), *self._follow(), *self._read_ahead()]
         if kind == "input":
             self.phase = Phase.WAITING
             if self._spec is not None and self._spec.detached:
@@ -258,7 +263,9 @@ class Client:
     def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
         publication = self._unconfirmed.pop(event.token, None)
         if publication is not None and self.state.terminal is None:
-            self._lose(f"{publication.to} is gone from the broker; somebody deleted it, or the job was cleaned up")
+            self._lose(
+                f"{publication.to} is gone from the broker; somebody deleted it, or the job was cleaned up"
+            )
         elif self.phase is Phase.CLOSING:
             self._end()
         return []
@@ -329,7 +336,11 @@ class Client:
         return self._collector(self.state.out.generation)
 
     def _check_collected(self) -> list[Command]:
-        if self.phase not in (Phase.FEEDING, Phase.WAITING) or not self.state.ready or not self._current().complete:
+        if (
+            self.phase not in (Phase.FEEDING, Phase.WAITING)
+            or not self.state.ready
+            or not self._current().complete
+        ):
             return []
         generation = self.state.out.generation
         missing = self._current().missing()
@@ -348,7 +359,9 @@ class Client:
         if self._spec is None and self.state.spec is None:
             self.error = JobLost(f"there is no job {self.job} on this broker (any more)")
         which = "log" if event.tag == LOG_TAG else "output"
-        self._lose(f"its {which} stream is gone from the broker; somebody deleted it, or the broker lost its data")
+        self._lose(
+            f"its {which} stream is gone from the broker; somebody deleted it, or the broker lost its data"
+        )
         return []
 
     def _lose(self, text: str) -> None:

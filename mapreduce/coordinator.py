@@ -24,11 +24,19 @@ from mapreduce.state import JobState
 
 RENEW_SECS = 180.0
 PARKED_LOG_SECS = 120.0
+#: a client's first lease is there in case it dies while it declares the job's streams; touching a stream that is
+#: being declared ends the connection (RabbitMQ 3.10), and a lease that outranks this one is on its way
+PROVISIONAL_SECS = 10.0
+#: how long workers have to stop before the streams that they publish to are deleted; a publication that meets a
+#: deletion ends the connection too
+STOP_SECS = 1.0
 #: a log that does not exist this long after its lease was taken never will
 NO_LOG_SECS = 60.0
 LOOK_AGAIN_SECS = 1.0
 #: longer than a worker may hold a dispatch without starting or returning it
 UNSTARTED_SECS = 400.0
+#: how often the work queue is then asked whether it still holds it
+DEPTH_SECS = 20.0
 ALIVE_SECS = 200.0
 #: a task whose executor or whole host died so often is given up
 MAX_LOSSES = 4
@@ -82,6 +90,7 @@ class Coordinator:
         self._renewing = False
         self._to_delete: Optional[set[str]] = None
         self._log_deleted = False
+        self._stop_at: Optional[float] = None
         self._depth_asked_at = float("-inf")
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             base.Delivered: self._on_log_entry,
@@ -97,12 +106,17 @@ class Coordinator:
         """Take the job over."""
         self._taken_at = now
         self._idle_since = now - self.lease.idle_secs
+        if self.lease.rank.renewals == 0:
+            self._look_again_at = now + PROVISIONAL_SECS
+            return []
         return self._open_log()
 
     def park(self, now: float) -> list[Command]:
         """End a job whose coordinators keep dying, without reading its log: that may be what kills them."""
         self._taken_at = self._idle_since = now
-        text = f"{self.lease.takeovers} coordinators died without any progress; its log may be what kills them"
+        text = (
+            f"{self.lease.takeovers} coordinators died without any progress; its log may be what kills them"
+        )
         self.state.apply(ev.Abandoned(text))
         self.caught_up = True
         return [self._log_event(ev.Abandoned(text)), *self._act(now)]
@@ -110,6 +124,10 @@ class Coordinator:
     def hand_on(self, now: float) -> list[Command]:
         """Renew at once: this worker is leaving."""
         return [] if self._renewing else self._publish_renewal(now)
+
+    def leave_if_provisional(self) -> list[Command]:
+        """The job has ended: what this lease was kept for cannot happen any more."""
+        return self._finish([]) if self._look_again_at is not None and self._next_offset == 0 else []
 
     @property
     def handed_on(self) -> bool:
@@ -133,7 +151,9 @@ class Coordinator:
         try:
             entry, _ = wire.decode(event.body)
         except wire.BadMessage as error:
-            text = f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {error}"
+            text = (
+                f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {error}"
+            )
             return [*commands, Report("warning", text)]
         commands += self._before(entry)
         was_ready, was_over = self.state.ready, self.state.terminal is not None
@@ -160,7 +180,9 @@ class Coordinator:
         if isinstance(entry, ev.Done) and self.caught_up:
             task = self.state.task(entry.stage, entry.index)
             if task is not None and task.winner is None:
-                losers = [r.attempt for r in task.live.values() if r is not None and r.attempt != entry.attempt]
+                losers = [
+                    r.attempt for r in task.live.values() if r is not None and r.attempt != entry.attempt
+                ]
                 return [base.Broadcast(wire.encode(ev.StopAttempt(attempt))) for attempt in losers]
         return []
 
@@ -203,7 +225,7 @@ class Coordinator:
         kind, _, rest = event.token[len(self.prefix) :].partition(":")
         if kind == "dispatch":
             self._in_flight.pop(int(rest), None)
-        elif kind == "took" and not self._log_deleted:
+        elif kind == "took" and not self._log_deleted and self.lease.rank.renewals > 0:
             self._look_again_at = now + LOOK_AGAIN_SECS  # the client may still be declaring
         # Streams that are gone show as `Gone` on the log, or as `Missing` by whoever reads them.
         return []
@@ -212,7 +234,8 @@ class Coordinator:
         if event.tag != self._log_tag or self._log_deleted:
             return []
         self._reading = False
-        if self._next_offset == 0 and now - self._taken_at < NO_LOG_SECS:
+        provisional = self.lease.rank.renewals == 0
+        if self._next_offset == 0 and now - self._taken_at < NO_LOG_SECS and not provisional:
             self._look_again_at = now + LOOK_AGAIN_SECS
             return []
         self._log_deleted = True
@@ -227,7 +250,9 @@ class Coordinator:
     def _on_depth(self, event: base.Depth, now: float) -> list[Command]:
         if event.name != self._tasks_queue() or event.ready != 0:
             return []
-        lost = [d for d in self.state.unstarted if now - self._dispatched_at.setdefault(d, now) > UNSTARTED_SECS]
+        lost = [
+            d for d in self.state.unstarted if now - self._dispatched_at.setdefault(d, now) > UNSTARTED_SECS
+        ]
         return [self._log_event(ev.Lost(d, *self.state.unstarted[d])) for d in lost]
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
@@ -239,10 +264,13 @@ class Coordinator:
             return commands
         commands += self._check_alive(now)
         oldest = next(iter(self.state.unstarted), None)
-        if oldest is not None and now - self._depth_asked_at > UNSTARTED_SECS / 20:
-            if now - self._dispatched_at.setdefault(oldest, now) > UNSTARTED_SECS:
-                self._depth_asked_at = now
-                commands.append(base.Inspect(self._tasks_queue()))
+        if (
+            oldest is not None
+            and now - self._depth_asked_at > DEPTH_SECS
+            and now - self._dispatched_at.setdefault(oldest, now) > UNSTARTED_SECS
+        ):
+            self._depth_asked_at = now
+            commands.append(base.Inspect(self._tasks_queue()))
         return commands
 
     def _check_alive(self, now: float) -> list[Command]:
@@ -265,8 +293,9 @@ class Coordinator:
             return []
         if self.state.terminal is not None:
             return self._wind_up(now)
-        if self.state.spec is None:
-            return []  # its `Submitted` is not there yet, or never will be: the idle limit ends it
+        if self.state.spec is None:  # its client died while it submitted, or is about to
+            late = now - self._taken_at > NO_LOG_SECS and not self._concluded
+            return self._conclude(ev.Abandoned("it was never submitted")) if late else []
         return [
             *self._judge(now),
             *self._announce_dispatches(),
@@ -410,11 +439,13 @@ class Coordinator:
     def _wind_up(self, now: float) -> list[Command]:
         """After a terminal event: stop all, delete the data, and the log once nobody needs it."""
         commands: list[Command] = []
-        if self._to_delete is None:
+        if self._stop_at is None:
+            self._stop_at = now if isinstance(self.state.terminal, ev.Delivered) else now + STOP_SECS
+            commands.append(base.Broadcast(wire.encode(ev.StopJob(self.lease.job))))
+        if self._to_delete is None and now >= self._stop_at:
             commands += self._begin_deleting()
-        if not self._log_deleted and self._log_may_go(now):
+        if not self._log_deleted and self._to_delete is not None and self._log_may_go(now):
             self._log_deleted = True
-            assert self._to_delete is not None
             self._to_delete.add(self._log)
             commands += [base.Cancel(self._log_tag), base.Delete(self._log)]
         if not self._log_deleted:
@@ -424,8 +455,7 @@ class Coordinator:
     def _begin_deleting(self) -> list[Command]:
         names = ev.data_streams(self.lease.job, self.lease.stages, self.lease.partitions)
         self._to_delete = set(names)
-        stop = base.Broadcast(wire.encode(ev.StopJob(self.lease.job)))
-        return [stop, *(base.Delete(name) for name in names)]
+        return [base.Delete(name) for name in names]
 
     def _log_may_go(self, now: float) -> bool:
         spec = self.state.spec

@@ -72,7 +72,7 @@ class Feeder:
                 item = next(self._items)
             except StopIteration:
                 return
-            except Exception as error:  # whatever a file system or a URL may raise is the user's to read
+            except Exception as error:  # noqa: BLE001  # whatever a file system or a URL may raise is the user's to read
                 self._post(InputFailed(error))
                 return
             self._post(item)

@@ -32,14 +32,17 @@ class LeaseKeeper:
         self._worker = worker
         self._rng = rng
         self._tag = f"{self.prefix}jobs"
+        self._control_tag = f"{self.prefix}control"
         self._reissued: dict[str, base.Receipt] = {}
         self._serial = 0
         self._stopping = False
+        self._consuming = False
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
             base.Disconnected: self._on_disconnected,
             Shutdown: self._on_shutdown,
             base.Gone: self._on_gone,
+            base.Declared: self._on_declared,
         }
 
     def handle(self, event: Any, now: float) -> list[Command]:
@@ -53,6 +56,8 @@ class LeaseKeeper:
             return handler(event, now)
         if isinstance(event, base.Delivered) and event.tag == self._tag:
             return self._on_lease(event, now)
+        if isinstance(event, base.Delivered) and event.tag == self._control_tag:
+            return self._on_control(event, now)
         if isinstance(event, (base.Confirmed, base.Unroutable)) and event.token in self._reissued:
             return [base.Ack(self._reissued.pop(event.token))]
         return self._forward(event, now)
@@ -61,16 +66,25 @@ class LeaseKeeper:
         return [
             base.Declare(ev.JOBS, base.Kind.QUEUE),
             base.Declare(ev.ASIDE, base.Kind.QUEUE),
-            base.Consume(self._tag, ev.JOBS, PREFETCH),
+            base.Listen(self._control_tag),
         ]
+
+    def _on_declared(self, event: base.Declared, now: float) -> list[Command]:
+        """Consuming has a connection of its own, so it begins when the queue is known to be there."""
+        if event.name != ev.JOBS or self._consuming or self._stopping:
+            return self._forward(event, now)
+        self._consuming = True
+        return [base.Consume(self._tag, ev.JOBS, PREFETCH)]
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         if event.tag == self._tag:  # somebody deleted the queue
+            self._consuming = False
             return self._on_connected(Connected(), now)
         return self._forward(event, now)
 
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
         """Every lease goes back to the queue by itself; whoever gets it starts from the log."""
+        self._consuming = False
         self.coordinators.clear()
         self._reissued.clear()
         return []
@@ -98,6 +112,24 @@ class LeaseKeeper:
         self.coordinators[prefix] = coordinator
         return coordinator.park(now) if lease.takeovers > MAX_TAKEOVERS else coordinator.start(now)
 
+    def _on_control(self, event: base.Delivered, now: float) -> list[Command]:
+        """A job that has ended needs no provisional lease any more."""
+        try:
+            advice, _ = wire.decode(event.body)
+        except wire.BadMessage:
+            return []  # the worker reports it
+        commands: list[Command] = []
+        if isinstance(advice, ev.StopJob):
+            for coordinator in self.coordinators.values():
+                if coordinator.lease.job == advice.job:
+                    commands += coordinator.leave_if_provisional()
+        return commands + self._sweep()
+
+    def _sweep(self) -> list[Command]:
+        for prefix in [p for p, each in self.coordinators.items() if each.finished]:
+            del self.coordinators[prefix]
+        return []
+
     def _reissue(self, lease: ev.Lease, receipt: base.Receipt) -> list[Command]:
         token = f"{self.prefix}reissue{self._serial}"
         self._reissued[token] = receipt
@@ -114,9 +146,7 @@ class LeaseKeeper:
             prefix = "/".join(address.split("/")[:2]) + "/"
             coordinator = self.coordinators.get(prefix)
             commands = coordinator.handle(event, now) if coordinator is not None else []
-        for prefix in [p for p, each in self.coordinators.items() if each.finished]:
-            del self.coordinators[prefix]
-        return commands
+        return commands + self._sweep()
 
 
 def set_aside(event: base.Delivered, queue: str, reason: Exception, token: str) -> list[Command]:

@@ -49,4 +49,3 @@ class WaitNotice:
             queue = ev.tasks_queue(state.spec.pool, tag)
             return f"no worker with {what} in pool {state.spec.pool!r} takes its tasks (queue {queue})"
         return None
-

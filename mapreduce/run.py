@@ -289,10 +289,10 @@ def make_spec(
     bound = job.bind(params)
     partitions = options.partitions or job.partitions or DEFAULT_PARTITIONS
     first = bound.stages[0]
-    boundaries: tuple[Optional[list[Any]], ...] = ()
+    boundaries: dict[int, list[Any]] = {}
     if isinstance(first.partition, SampledRanges) and first.map is not None:
         listed = list(planned)
-        boundaries, planned = (sample_borders(listed, fmt, first.map, partitions),), iter(listed)
+        boundaries, planned = {0: sample_borders(listed, fmt, first.map, partitions)}, iter(listed)
     tag = code.interpreter_tag()
     spec = JobSpec(
         name=job.name or bundle.get("main", "job").rpartition(".")[0] or "job",
@@ -357,6 +357,4 @@ def _stats(client: Client) -> dict[str, Any]:
 
 
 def _print_report(level: str, text: str) -> None:
-    print(f"mr: {text}", file=sys.stderr)
-
-
+    sys.stderr.write(f"mr: {text}\n")

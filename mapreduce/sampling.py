@@ -21,7 +21,9 @@ SAMPLED_SPLITS = 16
 RECORDS_PER_SPLIT = 2000
 
 
-def sample_borders(planned: Sequence[Split], fmt: InputFormat, mapper: Function, partitions: int) -> list[Any]:
+def sample_borders(
+    planned: Sequence[Split], fmt: InputFormat, mapper: Function, partitions: int
+) -> list[Any]:
     """At most ``partitions - 1`` keys, ascending, that cut the sample into ranges of about equal size.
 
     Raises `InputError`, and `JobFailed` for what the map raises.
@@ -47,7 +49,9 @@ def _sample_keys(split: Split, fmt: InputFormat, mapper: Function) -> list[Any]:
         except MapReduceError:
             raise
         except Exception as error:
-            text = f"{type(error).__name__}: {error} in map, while sampling {batch.source} for sampled_ranges()"
+            text = (
+                f"{type(error).__name__}: {error} in map, while sampling {batch.source} for sampled_ranges()"
+            )
             raise JobFailed(text, traceback.format_exc()) from error
         finally:
             enter(before)

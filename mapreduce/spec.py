@@ -6,7 +6,7 @@ Nothing here runs user code: `code` is an opaque bundle until it reaches an exec
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 MIB = 1024 * 1024
 DEFAULT_SPLIT_BYTES = 8 * MIB
@@ -48,8 +48,8 @@ class JobSpec:
     #: "cp311", "pp39", …: workers that may run it; "any": all
     interpreter: str = "any"
     pool: str = "default"
-    #: per stage, the borders of its output's key ranges where the job partitions by sampled ranges
-    boundaries: tuple[Optional[list[Any]], ...] = ()
+    #: stage -> the borders of its output's key ranges, where the job partitions by sampled ranges
+    boundaries: dict[int, list[Any]] = field(default_factory=dict)
     #: True: the client may leave once the input is in
     detached: bool = False
     #: the job is given up when a client that must be there says nothing for so long

@@ -131,9 +131,7 @@ class _Task:
             return lambda keys: order.partition_all(keys, partitions)
         if not isinstance(chosen, SampledRanges):
             return _UserPartition(chosen, partitions)
-        borders = self._job_spec.boundaries
-        own = borders[self._spec.stage] if self._spec.stage < len(borders) else None
-        return order.RangePartition(own or []).partition_all
+        return order.RangePartition(self._job_spec.boundaries.get(self._spec.stage, [])).partition_all
 
     def _wrote(self, partition: int, block: Block) -> None:
         seq = self._emitted.get(partition, 0)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from functools import lru_cache
+from functools import cache
 from typing import Any, Callable, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mapreduce import codec
@@ -63,9 +63,13 @@ def decode(data: bytes) -> tuple[Any, memoryview]:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses and named tuples as lists of their fields, all the way down."""
+    """Dataclasses and named tuples as lists of their fields, all the way down.
+
+    Dicts are left as they are: a field whose values must keep their exact types (tuples among them) is a dict.
+    """
     if dataclasses.is_dataclass(value):
-        return [to_plain(getattr(value, name)) for name in _names(type(value))]
+        cls: Any = type(value)
+        return [to_plain(getattr(value, name)) for name in _names(cls)]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return [to_plain(item) for item in value]
     if type(value) is list:
@@ -75,20 +79,21 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(cls: type[T], plain: Any) -> T:
     """The inverse of `to_plain`; checks types and arity. Raises `BadMessage`."""
-    result: T = _record(cls)(plain)
+    key: Any = cls
+    result: T = _record(key)(plain)
     return result
 
 
-@lru_cache(maxsize=None)
+@cache
 def _names(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cls))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _record(cls: Any) -> Convert:
     """A converter from a list of fields to ``cls``, a dataclass or a named tuple."""
     hints = get_type_hints(cls)
-    names = _names(cls) if dataclasses.is_dataclass(cls) else cls._fields
+    names: tuple[str, ...] = getattr(cls, "_fields", ()) or _names(cls)
     converters = [(name, _converter(hints[name])) for name in names]
 
     def convert(plain: Any) -> Any:
@@ -108,7 +113,7 @@ def _record(cls: Any) -> Convert:
     return convert
 
 
-@lru_cache(maxsize=None)
+@cache
 def _converter(hint: Any) -> Convert:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:

@@ -79,8 +79,10 @@ class Worker:
         self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
         self._serial = 0
         self._stopping = False
+        self._consumed: set[str] = set()  #: queues with a consumer of ours
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
+            base.Declared: self._on_declared,
             base.Disconnected: self._on_disconnected,
             base.Delivered: self._on_delivered,
             base.Confirmed: self._on_confirmed,
@@ -107,17 +109,22 @@ class Worker:
 
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
         commands: list[Command] = []
-        for number, queue in enumerate(self._queues):
-            commands += self._take_from(f"worker/tasks{number}", queue)
+        self._consumed.clear()
+        commands += [base.Declare(queue, base.Kind.QUEUE) for queue in self._queues]
         commands.append(base.Listen(CONTROL_TAG))
         for job in sorted(self._interrupted):
             commands.append(self._log(job, ev.Back(self.name), "worker/back"))
         self._interrupted.clear()
         return commands
 
-    def _take_from(self, tag: str, queue: str) -> list[Command]:
+    def _on_declared(self, event: base.Declared, now: float) -> list[Command]:
+        """Consuming has a connection of its own, so it begins when the queue is known to be there."""
+        if event.name not in self._queues or event.name in self._consumed or self._stopping:
+            return []
+        self._consumed.add(event.name)
+        tag = f"worker/tasks{self._queues.index(event.name)}"
         # One more than there are executors: the next input is here by the time a slot gets free.
-        return [base.Declare(queue, base.Kind.QUEUE), base.Consume(tag, queue, len(self._slots) + 1)]
+        return [base.Consume(tag, event.name, len(self._slots) + 1)]
 
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -366,7 +373,9 @@ class Worker:
             return self._abort(attempt) if attempt is not None else []
         if kind.startswith("tasks") and not self._stopping:
             queue = self._queues[int(kind[len("tasks") :])]
-            return [Report("warning", f"{queue} was deleted; declaring it again"), *self._take_from(event.tag, queue)]
+            self._consumed.discard(queue)
+            text = f"{queue} was deleted; declaring it again"
+            return [Report("warning", text), base.Declare(queue, base.Kind.QUEUE)]
         return []
 
     def _addressed(self, token: str) -> tuple[str, Optional[Attempt]]:

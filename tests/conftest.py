@@ -7,7 +7,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
@@ -30,19 +29,6 @@ def own_node(tmp_path: Path) -> Iterator[PrivateNode]:
     """A node for one test alone: to kill, to starve, to stop."""
     with PrivateNode(tmp_path / "broker") as node:
         yield node
-
-
-@pytest.fixture(scope="session")
-def session_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], PrivateNode]]:
-    """The node that tests of one process share which need its `control`; started when it is asked for."""
-    node = PrivateNode(tmp_path_factory.mktemp("node") / "broker")
-
-    def started() -> PrivateNode:
-        node.start()
-        return node
-
-    yield started
-    node.stop()
 
 
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -25,7 +25,9 @@ def _name(command: Any) -> Optional[str]:
     if isinstance(command, base.Publish):
         return type(wire.decode(command.head)[0]).__name__
     if isinstance(command, base.Ack):
-        return {"worker/tasks": "Ack", "leases/jobs": "AckLease"}.get(command.receipt.tag.rstrip("0123456789"))
+        return {"worker/tasks": "Ack", "leases/jobs": "AckLease"}.get(
+            command.receipt.tag.rstrip("0123456789")
+        )
     return "Delete" if isinstance(command, base.Delete) else None
 
 

@@ -145,7 +145,9 @@ class Actor:
 class Simulation:
     """One job, some workers, and trouble."""
 
-    def __init__(self, seed: int, stages: int = 2, partitions: int = 3, splits: int = 6, workers: int = 3) -> None:
+    def __init__(
+        self, seed: int, stages: int = 2, partitions: int = 3, splits: int = 6, workers: int = 3
+    ) -> None:
         self.world = World(seed)
         self.spec = JobSpec("model", {}, {}, stages, partitions, tries=1000)
         self.client = Client("job", self.spec, "", "0", self.world.rng, at=0.0)
@@ -217,7 +219,9 @@ class Simulation:
                 self.world.note(f"lose entry {index} of {name}")
 
     def output(self) -> list[Pair]:
-        return [p for blocks in self.client.output() for block in blocks for p in self.world.files[block.path]]
+        return [
+            p for blocks in self.client.output() for block in blocks for p in self.world.files[block.path]
+        ]
 
     def check_output(self) -> None:
         """Every path of a split through the partitions appears once, and each attempt's stamp is the same all over."""
@@ -248,7 +252,9 @@ class Simulation:
 
     def play(self, trouble: float) -> None:
         """The whole job, then its end; raises AssertionError with what went wrong."""
-        assert self.run(trouble, lambda: self.client.finished or self.client.phase is Phase.COLLECTED), "it hangs"
+        assert self.run(trouble, lambda: self.client.finished or self.client.phase is Phase.COLLECTED), (
+            "it hangs"
+        )
         assert self.client.error is None, f"it failed: {self.client.error}"
         self.check_output()
         self.front.perform(self.client, self.client.deliver())

@@ -70,7 +70,9 @@ class TestOverRabbitMQ:
             )
         assert output == count_words(text)
 
-    def test_a_late_worker_gets_work_and_the_job_says_what_it_waits_for(self, rabbit_url: str, text: Path) -> None:
+    def test_a_late_worker_gets_work_and_the_job_says_what_it_waits_for(
+        self, rabbit_url: str, text: Path
+    ) -> None:
         job = Process("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "late")
         try:
             job.wait_for(r"waits: no worker")
@@ -85,7 +87,9 @@ class TestOverRabbitMQ:
             name = job.decode().strip()
             assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
 
-    def test_a_small_job_does_not_wait_for_a_large_one(self, rabbit_url: str, text: Path, tmp_path: Path) -> None:
+    def test_a_small_job_does_not_wait_for_a_large_one(
+        self, rabbit_url: str, text: Path, tmp_path: Path
+    ) -> None:
         slow = tmp_path / "slow.py"
         slow.write_text(
             "import time\nfrom mapreduce import Job\n"
@@ -97,7 +101,6 @@ class TestOverRabbitMQ:
         with workers(rabbit_url, 1, 2, "fair"):
             large = Process("run", slow, lines, "--broker", rabbit_url, "--pool", "fair", "--split-size", "4")
             try:
-                large.wait_for("nothing", 0.0) if False else None
                 small = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "fair")
                 assert small == count_words(text)
                 assert large.popen.poll() is None, "the large job was over before the small one"
@@ -118,7 +121,7 @@ def test_errors_are_one_line_with_their_own_exit_code(tmp_path: Path, text: Path
     (tmp_path / "two.py").write_text(
         "from mapreduce import Job\ndef f(x):\n    yield x, 1\na = Job(f)\nb = Job(f)\n"
     )
-    user, _, rest = rabbit_url.partition("://")[2].partition("@")
+    _, _, rest = rabbit_url.partition("://")[2].partition("@")
     cases = [
         (("run", tmp_path / "syntax.py", text), 3),
         (("run", tmp_path / "missing.py", text), 3),
@@ -140,12 +143,12 @@ def test_errors_are_one_line_with_their_own_exit_code(tmp_path: Path, text: Path
         assert "Traceback" not in error and error.count("\n") == 1, (args, error)
 
 
-def test_a_failing_map_names_function_file_offset_record_and_shows_the_users_traceback(tmp_path: Path) -> None:
+def test_a_failing_map_names_function_file_offset_record_and_shows_the_users_traceback(
+    tmp_path: Path,
+) -> None:
     job = tmp_path / "fails.py"
     job.write_text(
-        "from mapreduce import Job\n\n"
-        "def parse(line):\n    yield int(line), 1\n\n"
-        "job = Job(parse)\n"
+        "from mapreduce import Job\n\ndef parse(line):\n    yield int(line), 1\n\njob = Job(parse)\n"
     )
     data = tmp_path / "data.txt"
     data.write_text("1\n2\nthree\n4\n")

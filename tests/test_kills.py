@@ -78,14 +78,14 @@ def test_a_worker_killed_from_within_user_code(
 def test_the_broker_killed_and_restarted_in_the_middle(own_node: Any, text: Path, tmp_path: Path) -> None:
     slow = tmp_path / "slow.py"
     slow.write_text(
-        "import time\nfrom mapreduce import Job\n\n"
+        "import time\nfrom mapreduce import Job\n\nprint('user code is here')\n\n"
         "def words(line):\n    time.sleep(0.001)\n    for word in line.split():\n        yield word, 1\n\n"
         "job = Job(words, fold=sum)\n"
     )
     with workers(own_node.url, 2, 1) as pair:
         job = Process("run", slow, text, "--broker", own_node.url, "--split-size", "64K")
         try:
-            job.wait_for("nothing yet", 0) if False else None
+            pair[0].wait_for("user code is here")
             own_node.kill9()
             own_node.start()
             assert job.output() == count_words(text)

@@ -28,7 +28,7 @@ AMQP_ONLY = "brokers"
 
 def floor_of(name: str) -> tuple[int, str]:
     """The floor of a module, and the name it has there: a package stands for what is in it."""
-    for candidate in (name, name.split(".")[0]):
+    for candidate in (name, name.split(".", maxsplit=1)[0]):
         for number, floor in enumerate(FLOORS):
             if candidate in floor:
                 return number, candidate
@@ -99,5 +99,9 @@ def test_only_the_amqp_broker_imports_py_amqp() -> None:
 def test_only_config_reads_the_environment() -> None:
     for name, path in modules().items():
         attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
-        if name not in ("config", "executor", "pool"):  # the latter two hand it to child processes, or restore it
+        if name not in (
+            "config",
+            "executor",
+            "pool",
+        ):  # the latter two hand it to child processes, or restore it
             assert not attributes & {"environ", "getenv"}, f"{name} reads the environment"

@@ -24,12 +24,20 @@ def job(splits: int = 2, stages: int = 2) -> JobState:
     return state
 
 
-def started(dispatch: int, index: int, attempt: int, stage: int = 0, generation: int = 0, worker: str = "w") -> Any:
+def started(
+    dispatch: int, index: int, attempt: int, stage: int = 0, generation: int = 0, worker: str = "w"
+) -> Any:
     return ev.Started(dispatch, stage, index, generation, attempt, worker, 0)
 
 
 def done(
-    dispatch: int, index: int, attempt: int, stage: int = 0, generation: int = 0, worker: str = "w", n: int = 1
+    dispatch: int,
+    index: int,
+    attempt: int,
+    stage: int = 0,
+    generation: int = 0,
+    worker: str = "w",
+    n: int = 1,
 ) -> Any:
     return ev.Done(dispatch, stage, index, generation, attempt, worker, {0: 1, 1: 1}, {"n": n}, {})
 

@@ -20,6 +20,7 @@ from mapreduce.brokers.publisher import CONTROL_EXCHANGE, Emit
 from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
 
 _NOT_FOUND = 404
+_RESOURCE_ERROR = 506
 _TAG_BITS = 40  #: a channel that delivers a million messages a second fills them in two weeks
 _TAG_MASK = (1 << _TAG_BITS) - 1
 
@@ -157,7 +158,8 @@ class _Consumer(Listener):
 
     def on_closed(self, code: int, text: str) -> None:
         self._channel = None
-        if code != _NOT_FOUND:
+        # A stream that is being deleted is still a queue by name, but no process any more.
+        if code != _NOT_FOUND and not (code == _RESOURCE_ERROR and "not found" in text):
             raise WireClosed(text, denied=code == 403)
         self._emit(Ended(self._serial, self._command.tag))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from typing import Optional
 
 import click
@@ -14,7 +15,9 @@ from mapreduce.node import PrivateNode
 
 @click.command(name="broker")
 @click.option("--port", type=click.IntRange(1, 65535), help="[default: a free one]")
-@click.option("--dir", "directory", metavar="DIR", help="Where it keeps its data.  [default: in your data folder]")
+@click.option(
+    "--dir", "directory", metavar="DIR", help="Where it keeps its data.  [default: in your data folder]"
+)
 def command(port: Optional[int], directory: Optional[str]) -> None:
     """Run a RabbitMQ node of your own on loopback; print its URL; stop with Ctrl-C.
 
@@ -25,7 +28,7 @@ def command(port: Optional[int], directory: Optional[str]) -> None:
     mr broker --port 5673
     export MR_BROKER=$(cat ~/.local/share/mapreduce/broker/url)
     """
-    node = PrivateNode(directory or str(config.data_dir() / "broker"), port)
+    node = PrivateNode(Path(directory) if directory else config.data_dir() / "broker", port)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         node.start()

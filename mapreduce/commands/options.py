@@ -15,7 +15,11 @@ broker: Callable[[F], F] = click.option(
     "--broker", metavar="URL", default=None, help="amqp://user:password@host:port/vhost; also from MR_BROKER."
 )
 output: Callable[[F], F] = click.option(
-    "-o", "--output", metavar="DIR", default=None, help="Write part-00000 … and _SUCCESS into a new folder DIR."
+    "-o",
+    "--output",
+    metavar="DIR",
+    default=None,
+    help="Write part-00000 … and _SUCCESS into a new folder DIR.",
 )
 output_format: Callable[[F], F] = click.option(
     "--format",
@@ -36,5 +40,7 @@ def required_broker_url(given: Optional[str]) -> str:
     """The same where there must be one. Raises `UsageError`."""
     url = broker_url(given)
     if not url:
-        raise UsageError("no broker: give --broker amqp://… or set MR_BROKER (`mr broker` starts a private one)")
+        raise UsageError(
+            "no broker: give --broker amqp://… or set MR_BROKER (`mr broker` starts a private one)"
+        )
     return url

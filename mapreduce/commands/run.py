@@ -16,7 +16,7 @@ from mapreduce.write import open_sink
 _UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1024, "KIB": 1024, "M": MIB, "MB": MIB, "MIB": MIB, "G": 1024 * MIB}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in some versions, in others not
     """A number of bytes: 1048576, 512K, 8M."""
 
     name = "size"
@@ -37,7 +37,9 @@ class Size(click.ParamType):
 @options.broker
 @options.output
 @options.output_format
-@click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="Set a parameter of the job.")
+@click.option(
+    "-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="Set a parameter of the job."
+)
 @click.option(
     "-c", "--executors", type=click.IntRange(1), help="Processes, without a broker.  [default: one per core]"
 )
@@ -53,10 +55,14 @@ class Size(click.ParamType):
     type=click.Choice(["strict", "replace", "latin-1"]),
     help="What to do with bytes that are not UTF-8.  [default: strict]",
 )
-@click.option("--partitions", type=click.IntRange(1, 10_000), help=f"[default: the job's own, or {DEFAULT_PARTITIONS}]")
+@click.option(
+    "--partitions", type=click.IntRange(1, 10_000), help=f"[default: the job's own, or {DEFAULT_PARTITIONS}]"
+)
 @click.option("--split-size", type=Size(), default=DEFAULT_SPLIT_BYTES, metavar="SIZE", help="[default: 8M]")
 @click.option("--tries", type=click.IntRange(1), default=DEFAULT_TRIES, show_default=True, help="Per task.")
-@click.option("--shared", is_flag=True, help="The input's paths exist on the workers too: send references, not bytes.")
+@click.option(
+    "--shared", is_flag=True, help="The input's paths exist on the workers too: send references, not bytes."
+)
 @click.option("--interpreter", metavar="TAG", help="cp311, pp39, … or any.  [default: this one's]")
 @click.option("--pool", default="default", show_default=True, help="Which workers.")
 @click.option("--detach", is_flag=True, help="Print the job's id and leave once the input is in.")

@@ -35,7 +35,9 @@ CLOSE_SECS = 5.0
 @options.broker
 @click.option("-c", "--executors", type=click.IntRange(1), help="Processes.  [default: one per core]")
 @click.option("--pool", default="default", show_default=True, help="Which jobs to work on.")
-@click.option("--drain", default=DRAIN_SECS, metavar="SECONDS", help="To finish tasks when stopped.  [default: 30]")
+@click.option(
+    "--drain", default=DRAIN_SECS, metavar="SECONDS", help="To finish tasks when stopped.  [default: 30]"
+)
 def command(broker: Optional[str], executors: Optional[int], pool: str, drain: float) -> None:
     """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
 

@@ -1,0 +1,414 @@
+"""What only a broker over a network has: alarms, crashes, silence, refused rights, TLS."""
+
+from __future__ import annotations
+
+import select
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.contract.harness import Session
+from tests.contract.proxy import Proxy
+
+from mapreduce.brokers import base, open_broker, publisher, pyamqp
+from mapreduce.brokers.base import Kind
+from mapreduce.brokers.url import parse
+from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
+from mapreduce.node import PrivateNode
+
+
+def begin(url: str) -> Session:
+    session = Session(open_broker(url))
+    session.broker.connect()
+    return session
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateNode]:
+    """For tests that need `rabbitmqctl` but leave the node as it was."""
+    with PrivateNode(tmp_path_factory.mktemp("node") / "broker") as node:
+        yield node
+
+
+@pytest.fixture
+def proxy(rabbit_url: str) -> Iterator[Proxy]:
+    with Proxy(parse(rabbit_url).port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_url(rabbit_url: str, proxy: Proxy) -> str:
+    return through(rabbit_url, proxy)
+
+
+def through(url: str, proxy: Proxy, scheme: str = "amqp", host: str = "127.0.0.1", query: str = "") -> str:
+    parts = urlsplit(url)
+    netloc = f"{parts.username}:{parts.password}@{host}:{proxy.port}"
+    return parts._replace(scheme=scheme, netloc=netloc, query=query).geturl()
+
+
+@pytest.fixture
+def name(rabbit_url: str) -> Iterator[str]:
+    name = f"mr.test.{uuid.uuid4().hex}"
+    yield name
+    session = begin(rabbit_url)
+    session.do(base.Delete(name))
+    session.wait(base.Deleted)
+    session.broker.close(1.0)
+
+
+# ---------------------------------------------------------------- crashes
+
+
+def test_no_confirmed_message_is_lost_when_the_node_is_killed(own_node: PrivateNode) -> None:
+    session = begin(own_node.url)
+    session.declare("q", Kind.QUEUE)
+    session.declare("s", Kind.STREAM)
+    session.do(*(base.Publish("qs"[n % 2], b"%d" % n + b"." * 2000, str(n)) for n in range(20_000)))
+    session.wait_for(2000, base.Confirmed)
+    own_node.kill9()
+    session.wait(base.Disconnected)
+    confirmed = {int(e.token) for e in session.all(base.Confirmed)}
+    assert confirmed
+
+    own_node.start()
+    session.broker.connect()
+    session.do(base.Consume("q", "q", 100), base.Consume("s", "s", 100, "first"))
+    found: set[int] = set()
+    while not confirmed <= found:
+        session.seen.clear()
+        session.until(lambda: bool(session.all(base.Delivered)))
+        session.ack(*session.all(base.Delivered))
+        found.update(int(e.body.rstrip(b".")) for e in session.all(base.Delivered))
+    session.broker.close(1.0)
+
+
+def test_a_node_that_stops_in_order_says_why(own_node: PrivateNode) -> None:
+    session = begin(own_node.url)
+    own_node.stop()
+    ended = session.wait(base.Disconnected)
+    assert not ended.denied
+    assert "CONNECTION_FORCED" in ended.reason or "lost" in ended.reason or "closed" in ended.reason
+    with pytest.raises(BrokerError, match=r"connection refused; is it running\? `mr broker`"):
+        session.broker.connect()
+
+
+def test_a_cut_line_ends_the_session_with_one_event(proxy: Proxy, proxied_url: str) -> None:
+    session = begin(proxied_url)
+    proxy.cut()
+    session.wait(base.Disconnected)
+    session.glance(0.2)
+    assert len(session.seen) == 1
+    session.broker.connect()  # and a new one can begin
+    session.broker.close(1.0)
+
+
+# ---------------------------------------------------------------- silence
+
+
+def test_a_silent_broker_is_taken_for_dead(
+    proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyamqp, "HEARTBEAT_SECS", 1)
+    session = begin(proxied_url)
+    proxy.silence()
+    ended = session.wait(base.Disconnected)
+    assert "heartbeat" in ended.reason
+
+
+def test_an_idle_session_is_kept_alive(
+    rabbit_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyamqp, "HEARTBEAT_SECS", 1)
+    session = begin(rabbit_url)
+    assert select.select([session.broker.fileno()], [], [], 4.0)[0] == [], "more than two heartbeats"
+    session.declare(name, Kind.QUEUE)
+    assert session.depth(name).ready == 0
+    session.broker.close(1.0)
+
+
+@pytest.mark.parametrize("commands", [0, 100])
+def test_close_never_hangs(proxy: Proxy, proxied_url: str, name: str, commands: int) -> None:
+    session = begin(proxied_url)
+    session.declare(name, Kind.QUEUE)
+    proxy.silence()
+    session.do(*(base.Publish(name, bytes(1 << 20), str(n)) for n in range(commands)))
+    began = time.monotonic()
+    session.broker.close(0.3)
+    assert time.monotonic() - began < 3.0
+
+
+def test_connecting_to_the_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyamqp, "CONNECT_TIMEOUT_SECS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker = open_broker(f"amqp://127.0.0.1:{silent.getsockname()[1]}/")
+        with pytest.raises(BrokerError, match="no answer within"):
+            broker.connect()
+
+
+@pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\x00\x01\x00\x00"])
+def test_connecting_to_what_is_no_broker(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyamqp, "CONNECT_TIMEOUT_SECS", 0.5)
+    import threading
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.sendall(words)
+                client.shutdown(socket.SHUT_WR)
+                client.recv(8)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(BrokerError, match="RabbitMQ at 127.0.0.1"):
+            open_broker(f"amqp://127.0.0.1:{server.getsockname()[1]}/").connect()
+
+
+# ---------------------------------------------------------------- alarms and bounds
+
+
+@pytest.fixture
+def alarm(node: PrivateNode) -> Iterator[None]:
+    """Raises a memory alarm; use it by `request.getfixturevalue`, when the test is ready."""
+    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    yield
+    node.control("set_vm_memory_high_watermark", "0.4")
+
+
+def test_an_alarm_stops_publishing_but_not_acks_and_deletes(
+    node: PrivateNode, request: pytest.FixtureRequest
+) -> None:
+    session = begin(node.url)
+    session.declare("work", Kind.QUEUE)
+    session.declare("doomed", Kind.STREAM)
+    session.publish("work", b"1", b"2")
+    session.do(base.Consume("c", "work", 1))
+    first = session.wait(base.Delivered)
+
+    request.getfixturevalue("alarm")
+    # The broker tells at the first message that it would have taken; what we send until then, it holds.
+    session.do(*(base.Publish("work", bytes(1 << 20), f"waits{n}") for n in range(40)))
+    assert session.wait(base.Blocked).reason
+    session.ack(first)
+    session.wait_for(2, base.Delivered)
+    session.do(base.Delete("doomed"))
+    session.wait(base.Deleted, name="doomed")
+    waiting = [e for e in session.all(base.Confirmed) if e.token.startswith("waits")]
+    assert len(waiting) < 40
+
+    node.control("set_vm_memory_high_watermark", "0.4")
+    session.wait(base.Unblocked)
+    session.wait_for(42, base.Confirmed)
+    session.do(base.Delete("work"))
+    session.wait(base.Deleted, name="work")
+    session.broker.close(1.0)
+
+
+def test_close_does_not_wait_for_the_end_of_an_alarm(
+    node: PrivateNode, request: pytest.FixtureRequest
+) -> None:
+    session = begin(node.url)
+    session.declare("never", Kind.QUEUE)
+    request.getfixturevalue("alarm")
+    session.do(*(base.Publish("never", bytes(1 << 20), f"waits{n}") for n in range(40)))
+    session.wait(base.Blocked)
+    began = time.monotonic()
+    session.broker.close(0.3)
+    assert time.monotonic() - began < 3.0
+
+
+def test_bytes_in_flight_are_bounded(proxy: Proxy, proxied_url: str, name: str) -> None:
+    session = begin(proxied_url)
+    session.declare(name, Kind.STREAM)
+    before = proxy.sent_upstream
+    proxy.downstream.clear()  # the broker takes all, but no confirmation comes
+    session.do(*(base.Publish(name, bytes(1 << 20), str(n)) for n in range(64)))
+    session.glance(1.0)
+    assert proxy.sent_upstream - before < publisher.MAX_IN_FLIGHT_BYTES + (64 << 10)
+    assert session.all(base.Confirmed) == []
+    proxy.downstream.set()
+    session.wait_for(64, base.Confirmed)
+    session.broker.close(1.0)
+
+
+def test_a_message_larger_than_the_bound_passes_alone(rabbit_url: str, name: str) -> None:
+    session = begin(rabbit_url)
+    session.declare(name, Kind.QUEUE)
+    large = bytes(2 * publisher.MAX_IN_FLIGHT_BYTES)
+    session.publish(name, b"before", large, b"after")
+    session.do(base.Consume("c", name, 3))
+    session.wait_for(3, base.Delivered)
+    assert session.bodies("c") == [b"before", large, b"after"]
+    session.broker.close(1.0)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_a_wrong_password_is_refused(rabbit_url: str) -> None:
+    parts = urlsplit(rabbit_url)
+    wrong = parts._replace(netloc=f"{parts.username}:wrong@{parts.hostname}:{parts.port}").geturl()
+    with pytest.raises(BrokerRefused, match=f"refuses user '{parts.username}'") as caught:
+        open_broker(wrong).connect()
+    assert "wrong" not in str(caught.value)
+
+
+def test_an_absent_virtual_host_is_refused(rabbit_url: str) -> None:
+    with pytest.raises(BrokerRefused, match="absent"):
+        open_broker(urlsplit(rabbit_url)._replace(path="/absent").geturl()).connect()
+
+
+def test_nobody_there(rabbit_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as placeholder:
+        port = placeholder.getsockname()[1]
+    with pytest.raises(BrokerError, match=f"127.0.0.1:{port}: connection refused; is it running"):
+        open_broker(f"amqp://127.0.0.1:{port}/").connect()
+    with pytest.raises(BrokerError, match="no such host"):
+        open_broker("amqp://no-such-host.invalid/").connect()
+
+
+def test_a_denied_right_ends_the_session_and_says_so(node: PrivateNode) -> None:
+    node.control("add_user", "reader", "secret")
+    node.control("set_permissions", "reader", "^mr\\.1\\.control.*", ".*", ".*")
+    session = begin(f"amqp://reader:secret@127.0.0.1:{node.port}/")
+    session.do(base.Declare("forbidden", Kind.QUEUE))
+    ended = session.wait(base.Disconnected)
+    assert ended.denied
+    assert "forbidden" in ended.reason
+    node.control("delete_user", "reader")
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"product": "RabbitMQ", "version": "3.8.34"}, "3.9 or newer"),
+        ({"product": "Qpid", "version": "9.1"}, "not RabbitMQ"),
+        ({}, "not RabbitMQ"),
+    ],
+)
+def test_an_unsuitable_broker(properties: dict[str, str], message: str) -> None:
+    with pytest.raises(BrokerUnsuitable, match=message):
+        pyamqp._check_server(parse("amqp://host"), properties)
+
+
+@pytest.mark.parametrize("version", ["3.9.0", "3.10.8", "3.13.0-rc.1", "4.1.2"])
+def test_suitable_versions(version: str) -> None:
+    pyamqp._check_server(parse("amqp://host"), {"product": "RabbitMQ", "version": version})
+
+
+# ---------------------------------------------------------------- TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for "localhost", with its key in the same file, that vouches for itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    file = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+        + ["-keyout", str(file), "-out", str(file.with_suffix(".crt"))],
+        check=True,
+        capture_output=True,
+    )
+    file.write_bytes(file.read_bytes() + file.with_suffix(".crt").read_bytes())
+    return file
+
+
+@pytest.fixture
+def tls_proxy(rabbit_url: str, certificate: Path) -> Iterator[Proxy]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Proxy(parse(rabbit_url).port, context) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("query", ["cacertfile={}", "verify=none"])
+def test_messages_of_all_sizes_pass_tls(
+    rabbit_url: str, tls_proxy: Proxy, certificate: Path, name: str, query: str
+) -> None:
+    query = query.format(certificate)
+    session = begin(through(rabbit_url, tls_proxy, "amqps", "localhost", query))
+    session.declare(name, Kind.STREAM)
+    bodies = [bytes([n % 251]) * (n * n * 1000) for n in range(50)]
+    session.do(base.Consume("c", name, 5, "first"))
+    session.publish(name, *bodies)
+    for number in range(len(bodies)):
+        session.ack(session.wait_for(number + 1, base.Delivered)[number])
+    assert session.bodies("c") == bodies
+    session.broker.close(1.0)
+
+
+def test_a_stranger_is_not_trusted(rabbit_url: str, tls_proxy: Proxy, certificate: Path) -> None:
+    with pytest.raises(BrokerError, match="cannot trust RabbitMQ at localhost"):
+        open_broker(through(rabbit_url, tls_proxy, "amqps", "localhost")).connect()
+    query = f"cacertfile={certificate}"
+    with pytest.raises(BrokerError, match="cannot trust RabbitMQ at 127.0.0.1"):  # the name is another
+        open_broker(through(rabbit_url, tls_proxy, "amqps", "127.0.0.1", query)).connect()
+
+
+def test_an_absent_file_of_authorities(rabbit_url: str, tls_proxy: Proxy) -> None:
+    with pytest.raises(BrokerError, match="cannot read /absent"):
+        open_broker(through(rabbit_url, tls_proxy, "amqps", "localhost", "cacertfile=/absent")).connect()
+
+
+# ---------------------------------------------------------------- URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "user", "password", "vhost"),
+    [
+        ("amqp://h", "h", 5672, "guest", "guest", "/"),
+        ("AMQP://h/", "h", 5672, "guest", "guest", "/"),
+        ("amqps://h", "h", 5671, "guest", "guest", "/"),
+        ("amqp://u:p@h:1/v", "h", 1, "u", "p", "v"),
+        ("amqp://u@h", "h", 5672, "u", "guest", "/"),
+        ("amqp://u:@h", "h", 5672, "u", "", "/"),
+        ("amqp://a%40b:p%2F%3A%25@h/%2Fv%2fw", "h", 5672, "a@b", "p/:%", "/v/w"),
+        ("amqp://[::1]:7/", "::1", 7, "guest", "guest", "/"),
+    ],
+)
+def test_urls(url: str, host: str, port: int, user: str, password: str, vhost: str) -> None:
+    address = parse(url)
+    assert (address.host, address.port, address.user) == (host, port, user)
+    assert (address.password, address.vhost) == (password, vhost)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "http://u:hidden@h/",
+        "amqp://",
+        "amqp://u:hidden@",
+        "amqp://u:hidden@h:port",
+        "amqp://u:hidden@h:99999999",
+        "amqp://u:hid/den@h/",
+        "amqp://u:hid#den@h/",
+        "amqp://u:hidden@h/a/b",
+        "amqp://u:hidden@h/?verify=none",
+        "amqps://u:hidden@h/?verify=maybe",
+        "amqps://u:hidden@h/?cafile=x",
+        "amqp://u:hidden@[::1/",
+    ],
+)
+def test_nonsense_urls_are_explained_without_the_password(url: str) -> None:
+    with pytest.raises(BrokerError) as caught:
+        open_broker(url)
+    assert "amqp" in str(caught.value) or "broker URL" in str(caught.value)
+    assert "hid" not in str(caught.value)
+
+
+def test_an_address_hides_its_password() -> None:
+    assert "hidden" not in repr(parse("amqp://u:hidden@h"))
