@@ -19,10 +19,13 @@ from mapreduce.errors import InputError
 from mapreduce.job import Fold, Stage
 from mapreduce.refs import Failure
 from mapreduce.sort import NotAPair
+from mapreduce.splits import BadRecord
 
 ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: the modules of the engine that call functions of users
 CALLERS = tuple(ENGINE + name for name in ("task.py", "sort.py", "job.py"))
+#: the user's traceback goes without these
+HIDDEN = (ENGINE, "<frozen importlib")
 MAX_RECORD_CHARS = 200
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 10_000
@@ -79,7 +82,7 @@ class Blame:
         return Failure("raised", text, function, source, offset, record, user_traceback(error))
 
     def _not_a_pair(self, error: NotAPair) -> Failure:
-        function = self._writers()
+        function = self._name(self._last) if isinstance(self._stage.combine, Fold) else self._writers()
         return Failure("raised", f"{function} yielded {_message(error, False)}", function)
 
     # ------------------------------------------------------------ who
@@ -190,8 +193,9 @@ def _offset(batch: Any, index: int) -> int:
 
 
 def _input_failure(error: InputError) -> Failure:
-    source, offset = getattr(error, "source", ""), getattr(error, "offset", -1)
-    return Failure("input", _message(error, False), "", source, offset, shorten(getattr(error, "record", "")))
+    if isinstance(error, BadRecord):
+        return Failure("input", error.message, "", error.source, error.offset, error.record)
+    return Failure("input", _message(error, False))
 
 
 def _message(error: BaseException, named: bool = True) -> str:
@@ -223,7 +227,7 @@ def shorten(value: Any) -> str:
 
 def user_traceback(error: BaseException) -> str:
     """As Python prints it, without the frames of the engine; "" if no others are there."""
-    if all(f.f_code.co_filename.startswith(ENGINE) for f, _ in traceback.walk_tb(error.__traceback__)):
+    if all(f.f_code.co_filename.startswith(HIDDEN) for f, _ in traceback.walk_tb(error.__traceback__)):
         return ""
     whole = traceback.TracebackException.from_exception(error)
     _drop_engine(whole, set())

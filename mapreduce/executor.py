@@ -16,7 +16,7 @@ import select
 import signal
 import sys
 import time
-from typing import Any, Optional
+from typing import Any, Optional, TextIO
 
 from mapreduce import pipe
 from mapreduce.blame import TaskFailed, user_traceback
@@ -38,7 +38,6 @@ def main() -> None:
     fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
     _die_with_parent(lifeline)
     os.set_inheritable(fd, False)
-    _divert_output()
     _Executor(fd).serve()
 
 
@@ -52,6 +51,7 @@ class _Executor:
         self._broken: Optional[Failure] = None
         self._home = os.getcwd()
         self._environ = dict(os.environ)
+        self._streams = _divert_output()
 
     def serve(self) -> None:
         """Do as told until the pipe is closed."""
@@ -122,14 +122,14 @@ class _Executor:
         if os.environ != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
-        for stream in (sys.stdout, sys.stderr):
-            try:
+        for stream in (sys.stdout, sys.stderr, *self._streams):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by whatever
                 stream.flush()
-            except (OSError, ValueError, AttributeError):  # closed, or replaced by whatever
-                _divert_output()
+        if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
+            self._streams = _divert_output()
 
 
-def _divert_output() -> None:
+def _divert_output() -> tuple[TextIO, TextIO]:
     """User code's print must not meet the job's output: standard output goes where standard error goes.
 
     The streams do not own their descriptors, so that closing them does not free the numbers for files of
@@ -139,6 +139,7 @@ def _divert_output() -> None:
         os.dup2(2, 1)
     sys.stdout = sys.__stdout__ = _stream(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _stream(2)  # type: ignore[misc]
+    return sys.stdout, sys.stderr
 
 
 def _stream(fd: int) -> Any:

@@ -11,14 +11,13 @@
       │ ◀────── Done or Failed ───── │
       ╳ closed                       │   it ends at once, with all that it started
 
-Dataclasses become lists of plain fields here and nowhere else.
+Tuples and dataclasses become lists of plain fields here and nowhere else.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any, Iterator, NamedTuple
 
 from mapreduce import codec, wire
 from mapreduce.refs import Block, Counters, Failure, Stats, TaskSpec
@@ -27,45 +26,38 @@ from mapreduce.spec import JobSpec
 LENGTH = struct.Struct(">I")
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(NamedTuple):
     pid: int
     interpreter: str  #: see `code.interpreter_tag`
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     spec: JobSpec
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     task: TaskSpec
 
 
-@dataclass(frozen=True)
-class Wrote:
+class Wrote(NamedTuple):
     attempt: int
     partition: int
     seq: int
     block: Block
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     attempt: int
     records: int
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     attempt: int
     counters: Counters
     stats: Stats
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     attempt: int
     failure: Failure
 

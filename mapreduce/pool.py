@@ -65,6 +65,7 @@ class ExecutorPool:
         try:
             self._top_up()
         except OSError as error:
+            self.close()
             raise UsageError(f"cannot start {python}: {error.strerror or error}") from error
 
     def submit(self, slot: int, job: str, spec: JobSpec, task: TaskSpec) -> None:

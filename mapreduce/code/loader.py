@@ -6,6 +6,7 @@ later too, and the lines of their sources are left with `linecache`, so that tra
 
 from __future__ import annotations
 
+import importlib
 import linecache
 import os
 import pickle
@@ -117,7 +118,7 @@ def _load_source(bundle: Bundle) -> Job:
     finder = BundleFinder(bundle)
     _install(finder)
     try:
-        module = __import__(bundle["module"], fromlist=["*"] if "." in bundle["module"] else [])
+        module = importlib.import_module(bundle["module"])
     except JobError as error:
         raise JobError(f"{_user_line(finder, error)}{error}") from error
     except KeyboardInterrupt:
