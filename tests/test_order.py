@@ -141,7 +141,8 @@ def test_unequal_keys_of_many_types() -> None:
     keys = [None, 1, NAN, "1", b"1", (1,), [1], {1}, {1: 1}, datetime.date(2020, 1, 1)]
     keys += [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, tzinfo=UTC), datetime.time(1)]
     keys += [datetime.time(1, tzinfo=UTC), datetime.timedelta(1), uuid.UUID(int=1)]
-    assert sorted(reversed(keys), key=order.sort_key) == keys
+    shuffled = keys[5:] + keys[:5]
+    assert sorted(shuffled, key=order.sort_key) == keys
     assert len({order.hashable(key) for key in keys}) == len(keys)
 
 
@@ -158,12 +159,11 @@ def test_a_partition_is_the_same_in_columns(keys: list[Any], n: int) -> None:
 
 @given(values, values)
 def test_equal_keys_share_partition_and_dict_entry(a: Any, b: Any) -> None:
-    if order.sort_key(a) == order.sort_key(b):
+    same = order.sort_key(a) == order.sort_key(b)
+    assert (order.hashable(a) == order.hashable(b)) == same
+    if same:
         assert order.partition(a, 1009) == order.partition(b, 1009)
-        assert order.hashable(a) == order.hashable(b)
         assert hash(order.hashable(a)) == hash(order.hashable(b))
-    else:
-        assert order.hashable(a) != order.hashable(b) or order.hashable(a) is not a
 
 
 def test_partitions_are_the_same_everywhere() -> None:
@@ -184,7 +184,7 @@ print(order.partition_all({keys!r}, 1000))
     assert order.partition_all(keys, 1000) == EXPECTED
 
 
-EXPECTED: list[int] = []
+EXPECTED = [0, 907, 326, 600, 907, 865, 564, 179, 150, 967, 331, 883, 239, 886, 439, 978, 415, 89]
 
 
 @pytest.mark.parametrize("step", [1, 2, 8, 100, 2**32, 0.5])
