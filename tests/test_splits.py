@@ -295,7 +295,9 @@ def test_compressed_files_are_told_by_their_name(suffix: str, size: int) -> None
         assert records_of(through_the_broker(split, LINES, folder), LINES) == found
 
 
-@pytest.mark.parametrize("fmt", [JSONL, CSV, FILES, InputFormat("fixed", record_bytes=2)], ids=lambda f: f.kind)
+@pytest.mark.parametrize(
+    "fmt", [JSONL, CSV, FILES, InputFormat("fixed", record_bytes=2)], ids=lambda f: f.kind
+)
 def test_every_format_can_be_compressed(fmt: InputFormat) -> None:
     data = b'"a"\n"b"\n"c"\n'
     with folder_with([gzip.compress(data)], ".gz") as (folder, names):

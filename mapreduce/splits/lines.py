@@ -50,7 +50,9 @@ class LineFormat(Format):
         """The chunks without a byte order mark at the file's start, and the offset of what is left."""
         if offset or self._errors == "latin-1":
             return chunks, offset
-        first = next(chunks, b"")
+        first = b""
+        while len(first) < len(BYTE_ORDER_MARK) and (chunk := next(chunks, b"")):
+            first += chunk
         if first.startswith(BYTE_ORDER_MARK):
             first, offset = first[len(BYTE_ORDER_MARK) :], len(BYTE_ORDER_MARK)
         return chain((first,), chunks), offset

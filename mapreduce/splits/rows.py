@@ -26,7 +26,7 @@ ROW_LIMIT_BYTES = 64 * 1024 * 1024
 
 #: A quoted field, as the `csv` module sees it: outside of quotes, only a quote at a field's start opens one.
 #: Group 1 is missing where the data ends before the closing quote.
-_QUOTED = re.compile(rb'(?:\A|(?<=[,\n]))"[^"]*(?:""[^"]*)*(?:(")|\Z)')
+_QUOTED = re.compile(rb'"(?<![^,\n]")[^"]*(?:""[^"]*)*(?:(")|\Z)')
 
 
 class CsvFormat(LineFormat):
