@@ -15,9 +15,7 @@ from typing import Optional
 import click
 
 from mapreduce import __version__
-from mapreduce.errors import JobFailed, MapReduceError
-
-BROKEN_PIPE = 128 + signal.SIGPIPE
+from mapreduce.errors import JobFailed, MapReduceError, ReaderGone
 
 #: name -> (module, one line of help)
 COMMANDS = {
@@ -69,6 +67,10 @@ def main() -> None:
 def _run() -> int:
     try:
         cli.main(standalone_mode=False)
+    except ReaderGone as error:
+        # Python would complain when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error.exit_code
     except MapReduceError as error:
         click.echo(f"mr: {error}", err=True)
         if isinstance(error, JobFailed) and error.details:
@@ -81,10 +83,6 @@ def _run() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # Python would complain once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     return 0
 
 

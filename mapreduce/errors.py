@@ -5,6 +5,7 @@
     ├── JobError               3   the job file: does not import, holds no job, two jobs, a bad parameter
     ├── InputError             4   the input: is not there, is not what the format says
     ├── OutputError            5   the output: exists already, cannot be written, cannot be encoded
+    │   └── ReaderGone       141   whoever read standard output went away, as `| head` does: nothing to complain of
     ├── BrokerError            6   the broker: is not there, or went away for good
     │   ├── BrokerRefused      7   it refused the login or denies a right
     │   └── BrokerUnsuitable   8   it is too old, or lacks what we need (streams)
@@ -47,6 +48,12 @@ class OutputError(MapReduceError):
     """The output cannot be written: the folder exists, the disk is full, a value cannot be encoded."""
 
     exit_code = 5
+
+
+class ReaderGone(OutputError):
+    """Whoever read standard output has gone away; what `sort | head` gets as SIGPIPE."""
+
+    exit_code = 141
 
 
 class BrokerError(MapReduceError):

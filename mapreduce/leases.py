@@ -123,12 +123,12 @@ class LeaseKeeper:
             for coordinator in self.coordinators.values():
                 if coordinator.lease.job == advice.job:
                     commands += coordinator.leave_if_provisional()
-        return commands + self._sweep()
+        self._sweep()
+        return commands
 
-    def _sweep(self) -> list[Command]:
+    def _sweep(self) -> None:
         for prefix in [p for p, each in self.coordinators.items() if each.finished]:
             del self.coordinators[prefix]
-        return []
 
     def _reissue(self, lease: ev.Lease, receipt: base.Receipt) -> list[Command]:
         token = f"{self.prefix}reissue{self._serial}"
@@ -146,7 +146,8 @@ class LeaseKeeper:
             prefix = "/".join(address.split("/")[:2]) + "/"
             coordinator = self.coordinators.get(prefix)
             commands = coordinator.handle(event, now) if coordinator is not None else []
-        return commands + self._sweep()
+        self._sweep()
+        return commands
 
 
 def set_aside(event: base.Delivered, queue: str, reason: Exception, token: str) -> list[Command]:

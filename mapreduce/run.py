@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
@@ -33,7 +34,7 @@ from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
 from mapreduce.client import Client, Phase
 from mapreduce.effects import Role
-from mapreduce.errors import UsageError
+from mapreduce.errors import BrokerError, UsageError
 from mapreduce.feeder import Feeder, input_items
 from mapreduce.host import Host, Reporter
 from mapreduce.job import Job, SampledRanges, input_format
@@ -137,8 +138,21 @@ class JobRun:
     def __enter__(self) -> JobRun:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
+        try:
+            if error is not None:
+                self._give_up(error)
+        finally:
+            self.close()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Something failed on our side (the output's disk is full, say): the job must not wait for us in vain."""
+        started = self.client.phase not in (Phase.SUBMITTING, Phase.DONE)
+        if not self._embedded and started and not isinstance(error, BrokerError):
+            with contextlib.suppress(BrokerError):
+                now = time.monotonic()
+                self.host.perform(self.client, self.client.cancel(f"its client failed: {error}", now))
+                self.host.run(lambda: self.client.finished)
 
     def close(self) -> None:
         """End child processes, leave the broker, remove temporary files."""

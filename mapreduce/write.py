@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional, Protocol
 
 from mapreduce import formats
-from mapreduce.errors import OutputError
+from mapreduce.errors import OutputError, ReaderGone
 from mapreduce.outputs import OutputDirectory
 
 Batch = tuple[int, list[Any], list[Any]]
@@ -33,8 +33,8 @@ class StandardOutput:
             for _, keys, values in batches:
                 out.write(self._encode(keys, values))
             out.flush()
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise ReaderGone("whoever read the output went away") from error
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 

@@ -108,10 +108,10 @@ class Process:
                 self.popen.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
-        assert self.popen.stdout is not None and self.popen.stderr is not None
         self._reader.join()
-        self.popen.stdout.close()
-        self.popen.stderr.close()
+        for stream in (self.popen.stdout, self.popen.stderr):
+            if stream is not None:
+                stream.close()
 
 
 @contextlib.contextmanager

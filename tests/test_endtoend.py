@@ -51,6 +51,7 @@ class TestWithoutABroker:
         assert process.popen.wait(60) in (0, 128 + signal.SIGPIPE)
         process.wait_for("(end)")
         assert process.errors == ["(end)"]
+        process.stop()
 
 
 class TestOverRabbitMQ:
@@ -109,9 +110,12 @@ class TestOverRabbitMQ:
 
     def test_interrupt_cancels_the_job(self, rabbit_url: str, text: Path) -> None:
         job = Process("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "nobody")
-        job.wait_for("waits")
-        job.popen.send_signal(signal.SIGINT)
-        assert job.popen.wait(30) == 130
+        try:
+            job.wait_for("waits")
+            job.popen.send_signal(signal.SIGINT)
+            assert job.popen.wait(30) == 130
+        finally:
+            job.stop()
 
 
 def test_errors_are_one_line_with_their_own_exit_code(tmp_path: Path, text: Path, rabbit_url: str) -> None:
