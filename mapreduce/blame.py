@@ -6,6 +6,7 @@ the traceback, and which record off the iterator over the batch.
 
 from __future__ import annotations
 
+import importlib
 import operator
 import os
 import reprlib
@@ -25,7 +26,7 @@ ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: the modules of the engine that call functions of users
 CALLERS = tuple(ENGINE + name for name in ("task.py", "sort.py", "job.py"))
 #: the user's traceback goes without these
-HIDDEN = (ENGINE, "<frozen importlib")
+HIDDEN = (ENGINE, "<frozen importlib", os.path.abspath(importlib.__file__))
 MAX_RECORD_CHARS = 200
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 10_000
@@ -243,9 +244,8 @@ def _drop_engine(shown: Optional[traceback.TracebackException], seen: set[int]) 
     if shown is None or id(shown) in seen:
         return
     seen.add(id(shown))
-    shown.stack = traceback.StackSummary.from_list(
-        [f for f in shown.stack if not f.filename.startswith(ENGINE)]
-    )
+    kept = [frame for frame in shown.stack if not frame.filename.startswith(HIDDEN)]
+    shown.stack = traceback.StackSummary.from_list(kept)
     for other in [shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or [])]:
         _drop_engine(other, seen)
 
