@@ -5,7 +5,8 @@
     jsonl     [key, value], a line each, both as JSON.
     csv       A header line, then a row each: the key, then the value. A dict is spread over columns named by
               its keys, a list or tuple over value_0, value_1, …; the first pair decides on the columns. Cells
-              are a str as it is, None as nothing, everything else as JSON. Lines end with a line feed.
+              are a str as it is, None as nothing, everything else as JSON: without the quotes where that is
+              one string, such as a date. Lines end with a line feed.
     msgpack   [key, value] packed by `codec.pack`, one after the other: the only one that keeps every type.
 
 All text is UTF-8; a lone surrogate, which UTF-8 has no bytes for, becomes \\udc80 and the like. Equal values
@@ -278,7 +279,12 @@ def _fields(value: Any) -> dict[str, Any]:
 def _csv_cell(value: Any) -> str:
     if value is None:
         return ""
-    text = value if type(value) is str else render(value)
+    if type(value) is str:
+        text = value
+    else:
+        text = render(value)
+        if text[0] == '"':
+            text = text[1:-1]  # nothing in it is escaped
     return '"' + text.replace('"', '""') + '"' if _TO_QUOTE.search(text) else text
 
 

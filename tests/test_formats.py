@@ -189,6 +189,15 @@ def test_csv_spreads_dicts_by_name() -> None:
     assert data == b"key,mean,n\nAA,0.5,2\nUA,1.0,3\nB6,,1\n"
 
 
+def test_csv_cells_are_plain_where_they_can_be() -> None:
+    row = [None, "", "a", 'say "a, b"', 1, 0.5, True, Decimal("1.10"), datetime.date(2013, 1, 1), math.nan]
+    data = write("csv", ("a", row), ((1, "b"), [[1, 2], {"x": 1}, {3}]))
+    assert data.splitlines()[1:] == [
+        b'a,,,a,"say ""a, b""",1,0.5,true,1.10,2013-01-01,NaN',
+        b'"[1, ""b""]","[1, 2]","{""x"": 1}",[3],,,,,,,',
+    ]
+
+
 def test_csv_spreads_lists_by_number() -> None:
     assert write("csv", ("a", (1, "x")), ("b", [2])) == b"key,value_0,value_1\na,1,x\nb,2,\n"
 

