@@ -29,6 +29,8 @@ from mapreduce.splits import BadRecord, inline, plan, read
 LINES, JSONL, CSV, FILES = (InputFormat(kind) for kind in ("lines", "jsonl", "csv", "files"))
 BOM = b"\xef\xbb\xbf"
 
+unhurried = settings(deadline=None)  # machines that run tests are busy
+
 Found = tuple[str, int, Any]  # source, offset, record
 
 
@@ -115,6 +117,7 @@ def pieces_of(size: int) -> Iterator[None]:
             patch.stop()
 
 
+@unhurried
 @given(st.lists(text_bytes, min_size=1, max_size=5), split_sizes, piece_sizes)
 @example([b"ab\ncd\n"], 3, MIB)  # border exactly at a record's first byte
 @example([b"ab\r\ncd\r\n"], 3, 1)  # border between CR and LF
@@ -132,6 +135,7 @@ json_values = st.recursive(
 )
 
 
+@unhurried
 @given(st.data(), split_sizes, piece_sizes)
 def test_json_lines(data: st.DataObject, split_bytes: int, piece_bytes: int) -> None:
     ascii_only, end = data.draw(st.booleans()), data.draw(st.sampled_from(["\n", "\r\n", "\n \t\n", "\n\n"]))
@@ -145,10 +149,11 @@ def test_json_lines(data: st.DataObject, split_bytes: int, piece_bytes: int) -> 
 cells = st.text(st.sampled_from('ab,"\n\ré '), max_size=6).filter(lambda cell: "\r" not in cell)
 
 
+@unhurried
 @given(st.data(), split_sizes, piece_sizes)
 def test_csv(data: st.DataObject, split_bytes: int, piece_bytes: int) -> None:
     end = data.draw(st.sampled_from(["\n", "\r\n"]))
-    quoting = data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    quoting: Any = data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     width = data.draw(st.integers(1, 3))
     header = data.draw(st.lists(cells, min_size=width, max_size=width, unique=True).filter(any))
     rows = data.draw(st.lists(st.lists(cells, min_size=1, max_size=width), max_size=8))
@@ -164,6 +169,7 @@ def test_csv(data: st.DataObject, split_bytes: int, piece_bytes: int) -> None:
         check([content, content], CSV, split_bytes, [plain_rows(content)] * 2)
 
 
+@unhurried
 @given(st.integers(1, 9), st.lists(st.integers(0, 30), min_size=1, max_size=4), split_sizes, piece_sizes)
 def test_fixed(size: int, counts: list[int], split_bytes: int, piece_bytes: int) -> None:
     contents = [random.Random(count).randbytes(count * size) for count in counts]
@@ -172,6 +178,7 @@ def test_fixed(size: int, counts: list[int], split_bytes: int, piece_bytes: int)
         check(contents, InputFormat("fixed", record_bytes=size), split_bytes, expected)
 
 
+@unhurried
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=6), split_sizes)
 def test_whole_files_also_empty_ones(contents: list[bytes], split_bytes: int) -> None:
     with folder_with(contents) as (folder, names):
@@ -182,6 +189,7 @@ def test_whole_files_also_empty_ones(contents: list[bytes], split_bytes: int) ->
         assert [record for split in copies for record in records_of(split, FILES)] == found
 
 
+@unhurried
 @given(st.binary(max_size=60), split_sizes, st.sampled_from(["replace", "latin-1"]))
 def test_any_bytes_can_be_read_with_a_policy(content: bytes, split_bytes: int, errors: str) -> None:
     codec, skipped = ("latin-1", 0) if errors == "latin-1" else ("utf-8", 3 * content.startswith(BOM))
@@ -192,6 +200,7 @@ def test_any_bytes_can_be_read_with_a_policy(content: bytes, split_bytes: int, e
     check([content], InputFormat("lines", errors), split_bytes, [expected])
 
 
+@unhurried
 @given(text_bytes, st.integers(1, 50))
 def test_strict_reading_fails_at_the_first_byte_that_is_not_utf8(before: bytes, split_bytes: int) -> None:
     with folder_with([before + b"\xff\nmore\n"]) as (folder, names):
@@ -204,6 +213,7 @@ def test_strict_reading_fails_at_the_first_byte_that_is_not_utf8(before: bytes, 
 # ---------------------------------------------------------------- CSV borders are those of the csv module
 
 
+@unhurried
 @given(st.text(st.sampled_from('a,"\n'), max_size=30))
 def test_rows_are_cut_where_the_csv_module_ends_them(text: str) -> None:
     from mapreduce.splits.rows import _borders, _first_border, _last_border
@@ -231,8 +241,8 @@ def is_closed(text: str) -> bool:
 # ---------------------------------------------------------------- streams
 
 
+@unhurried
 @given(text_bytes, st.integers(1, 60), piece_sizes, st.sampled_from(["lines", "csv", "fixed", "files"]))
-@settings(deadline=None)
 def test_standard_input_is_split_as_a_file_of_the_same_bytes(
     content: bytes, split_bytes: int, piece_bytes: int, kind: str
 ) -> None:
@@ -257,14 +267,15 @@ def strip_name(found: Found) -> tuple[int, Any]:
 
 def test_a_stream_is_worked_on_before_it_ends(tmp_path: Path) -> None:
     source, sink = os.pipe()
-    with os.fdopen(source, "rb", buffering=0) as reader, os.fdopen(sink, "wb", buffering=0) as writer:
-        with mock.patch.object(sys, "stdin", mock.Mock(buffer=reader, closed=False)):
-            splits = plan(["-"], LINES, 10, str(tmp_path))
-            writer.write(b"first line\nsecond")
-            assert [r[2] for r in records_of(next(splits), LINES)] == ["first line"]
-            writer.write(b" line\n")
-            writer.close()
-            assert [r[2] for split in splits for r in records_of(split, LINES)] == ["second line"]
+    reader, writer = os.fdopen(source, "rb", buffering=0), os.fdopen(sink, "wb", buffering=0)
+    stdin = mock.Mock(buffer=reader, closed=False)
+    with reader, writer, mock.patch.object(sys, "stdin", stdin):
+        splits = plan(["-"], LINES, 10, str(tmp_path))
+        writer.write(b"first line\nsecond")
+        assert [r[2] for r in records_of(next(splits), LINES)] == ["first line"]
+        writer.write(b" line\n")
+        writer.close()
+        assert [r[2] for split in splits for r in records_of(split, LINES)] == ["second line"]
 
 
 # ---------------------------------------------------------------- compression

@@ -35,7 +35,7 @@ def decompressed(raw: Iterator[bytes], compression: str, source: str) -> Iterato
     stream = cast(BinaryIO, io.BufferedReader(_Chunks(raw)))
     with _named(source, compression):
         if compression == "zstd":
-            yield from _zstd(stream)
+            yield from _zstd(stream, source)
             return
         with _OPENERS[compression](stream) as expanded:
             while chunk := expanded.read(PIECE_BYTES):
@@ -56,12 +56,12 @@ def _named(source: str, compression: str) -> Iterator[None]:
         raise InputError(text) from error
 
 
-def _zstd(stream: BinaryIO) -> Iterator[bytes]:
+def _zstd(stream: BinaryIO, source: str) -> Iterator[bytes]:
     # the library's own stream reader takes a file that was cut off for its end, so frames are counted here
     try:
         import zstandard
     except ImportError as error:
-        raise InputError("reading .zst files needs a package: pip install zstandard") from error
+        raise InputError(f"{source}: needs a package ({error}): pip install zstandard") from error
     frame: Any = None
     expanded: list[bytes] = []
     size = 0

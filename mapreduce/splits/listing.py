@@ -9,37 +9,15 @@ import glob
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from mapreduce.errors import InputError, UsageError
-from mapreduce.refs import Segment
-from mapreduce.splits.compression import compression_of
-from mapreduce.splits.format import Header
+from mapreduce.splits.input_file import InputFile
 from mapreduce.splits.opening import is_url, local_pin, reason
+from mapreduce.splits.remote import list_url
 
 STANDARD_INPUT = "<stdin>"
 #: a file that jobs leave beside their output, no data
 _SUCCESS_MARKER = "_SUCCESS"
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """One file of the input. ``name`` is for people; ``path`` is what to open, absolute or a URL."""
-
-    name: str
-    path: str
-    size: int  #: bytes; 0 for a stream
-    pin: str = ""
-    #: can be read once only, front to end: standard input, a pipe, a server that knows no ranges
-    stream: bool = False
-
-    @property
-    def compression(self) -> str:
-        return compression_of(self.path.partition("?")[0] if is_url(self.path) else self.path)
-
-    def segment(self, start: int, end: int, aligned: bool, header: Header = None) -> Segment:
-        """Bytes ``start`` to ``end``, pinned."""
-        return Segment(self.name, self.path, start, end, start, aligned, self.compression, self.pin, header)
 
 
 def list_inputs(inputs: Sequence[str]) -> list[InputFile]:
@@ -55,9 +33,7 @@ def _list_one(name: str) -> list[InputFile]:
     if name == "-":
         return [InputFile(STANDARD_INPUT, "-", 0, stream=True)]
     if is_url(name):
-        from mapreduce.splits import remote  # fsspec is heavy, and most jobs do not need it
-
-        return remote.list_url(name)
+        return list_url(name)
     if glob.has_magic(name) and not os.path.lexists(name):
         return _list_pattern(name)
     status = _status(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 from mapreduce.errors import InputError, MapReduceError, UsageError
@@ -37,8 +38,23 @@ def local_pin(status: os.stat_result) -> str:
 
 
 def url_pin(info: Mapping[str, Any]) -> str:
-    version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "")
+    """Size and version, with what the version is called: a listing and a single look-up may know different ones."""
+    version = next((f"{key}={_plain(info[key])}" for key in _VERSION_KEYS if info.get(key)), "")
     return f"{info.get('size')}:{version}"
+
+
+def _url_pin_now(fs: Any, path: str, before: str) -> str:
+    """The pin as ``before`` was made; the size alone where that version is not to be had any more."""
+    fs.invalidate_cache()  # a worker lives long, and so do listings that fsspec keeps
+    info = fs.info(path)
+    key, _, version = before.partition(":")[2].partition("=")
+    if info.get(key):
+        version = _plain(info[key])
+    return f"{info.get('size')}:" + (f"{key}={version}" if key else "")
+
+
+def _plain(version: Any) -> str:
+    return str(version.timestamp() if isinstance(version, datetime) else version).strip('"')
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -65,11 +81,11 @@ def opened(segment: Segment) -> Iterator[BinaryIO]:
     try:
         if is_url(segment.path):
             fs, path = file_system(segment.path)
-            _check(segment, _url_pin_now(fs, path))
+            _check(segment, _url_pin_now(fs, path, segment.pin))
             # readers ask for about 1 MiB at a time themselves; fsspec's default is 5 MiB and reading ahead
             with fs.open(path, "rb", block_size=PIECE_BYTES) as file:
                 yield cast(BinaryIO, file)
-            _check(segment, _url_pin_now(fs, path))
+            _check(segment, _url_pin_now(fs, path, segment.pin))
         else:
             with open(segment.path, "rb", buffering=0) as raw:
                 _check(segment, local_pin(os.fstat(raw.fileno())))
@@ -97,11 +113,6 @@ def read_range(file: BinaryIO, start: int, end: int, name: str) -> Iterator[byte
             raise InputError(f"{name}: changed since the job was submitted (shorter now); submit it again")
         start += len(chunk)
         yield chunk
-
-
-def _url_pin_now(fs: Any, path: str) -> str:
-    fs.invalidate_cache()  # a worker lives long, and so do listings that fsspec keeps
-    return url_pin(fs.info(path))
 
 
 def _check(segment: Segment, pin: str) -> None:

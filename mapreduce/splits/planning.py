@@ -14,7 +14,8 @@ from mapreduce.refs import Segment, Split
 from mapreduce.spec import InputFormat
 from mapreduce.splits.format import Borders, Format
 from mapreduce.splits.formats import make_format
-from mapreduce.splits.listing import InputFile, list_inputs
+from mapreduce.splits.input_file import InputFile
+from mapreduce.splits.listing import list_inputs
 from mapreduce.splits.opening import is_url
 from mapreduce.splits.scanning import Part, scan_file, spool_stream
 

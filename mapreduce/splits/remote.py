@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mapreduce.errors import InputError, MapReduceError
-from mapreduce.splits.listing import InputFile
+from mapreduce.splits.input_file import InputFile
 from mapreduce.splits.opening import file_system, reason, url_pin
 
 
@@ -22,7 +22,9 @@ def list_url(url: str) -> list[InputFile]:
     except MapReduceError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{url}: there is no such file or folder") from error
+        # fsspec calls it that too when a server cannot be reached; the cause tells
+        cause = f" ({reason(error.__cause__)})" if error.__cause__ else ""
+        raise InputError(f"{url}: there is no such file or folder{cause}") from error
     except Exception as error:  # each file system has its own errors
         raise InputError(f"{url}: cannot be read: {reason(error)}") from error
 

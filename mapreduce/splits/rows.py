@@ -79,8 +79,7 @@ class CsvFormat(LineFormat):
 
     def _find_error(self, piece: Piece, source: str) -> Optional[BadRecord]:
         """The row that the csv module does not like: only rows without newlines can be of that kind."""
-        starts = list(_borders(piece.data))
-        for start, end in zip([0, *starts], starts):
+        for start, end in _rows_of(piece.data):
             row = piece.data[start:end]
             if b"\0" in row:
                 return BadRecord(source, piece.offset + start, "this row holds a NUL byte", shown(row))
@@ -171,8 +170,12 @@ def _borders(data: bytes) -> Iterator[int]:
 
 def _row_offsets(piece: Piece) -> Sequence[int]:
     """Of the first byte of each row that is not blank."""
-    ends = list(_borders(piece.data))
-    starts = [0, *ends]
-    ends.append(len(piece.data))
-    rows = zip(starts, ends)
-    return [piece.offset + start for start, end in rows if piece.data[start:end].strip(b"\r\n")]
+    return [
+        piece.offset + start for start, end in _rows_of(piece.data) if piece.data[start:end].strip(b"\r\n")
+    ]
+
+
+def _rows_of(data: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of each row, blank ones included."""
+    ends = [*_borders(data), len(data)]
+    return zip([0, *ends], ends)

@@ -16,7 +16,7 @@ from mapreduce.errors import InputError
 from mapreduce.refs import Segment
 from mapreduce.splits.batches import PIECE_BYTES
 from mapreduce.splits.format import Borders, Format, Header, Piece
-from mapreduce.splits.listing import InputFile
+from mapreduce.splits.input_file import InputFile
 from mapreduce.splits.opening import file_system, is_url, opened, read_range, reason
 
 
