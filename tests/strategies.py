@@ -8,7 +8,12 @@ import math
 import zoneinfo
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+# Machines are busy, PyPy warms up: how long an example takes tells nothing here.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 ZONES = [
     None,

@@ -1,0 +1,261 @@
+"""From runs to groups: a stable merge in bounded memory.
+
+What fits in memory is laid end to end and sorted: `list.sort` finds the runs and merges them at C speed. Of
+more, one chunk of each run is held. All keys up to the *frontier*, the least of the chunks' last keys, are
+complete and can go on:
+
+    run 0   a b d │ f …          frontier: c, of run 1. From runs up to that one go the keys <= c,
+    run 1   a c c │ c …          from those after it only keys < c, for run 1 may have more of c,
+    run 2   b c e │ …            which come first.
+                                 Out: a b, a c c, b. The chunk of run 1 is used up: the next one is read.
+
+Each step uses up a chunk, so a key of any number of values streams through. When there are more runs than
+chunks fit in memory, consecutive runs are merged into longer ones on disk first, as often as it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, compress, count, islice
+from operator import ne
+from typing import Any, Optional
+
+from mapreduce import order
+from mapreduce.refs import Block
+from mapreduce.runs import CHUNK_BYTES, Batch, BlockWriter, RunReader, read_blocks, split_runs
+
+#: of decoded data, as `_weight` counts
+MEMORY_BYTES = 128 * 1024 * 1024
+#: what a pair takes on top of its encoded bytes, about
+PAIR_BYTES = 128
+#: runs merged, and so files open, at a time
+MAX_FAN_IN = 200
+
+Run = Sequence[Block]
+
+# ---------------------------------------------------------------- runs -> batches
+
+
+def merge(blocks: Iterable[Block], directory: str, memory_bytes: int = MEMORY_BYTES) -> Iterator[Batch]:
+    """All pairs of ``blocks``, sorted by key, as batches (keys, values).
+
+    Values of equal keys come in the order of blocks and of their position therein. ``blocks`` are in order of
+    (task, attempt's own sequence); those of one run follow each other. ``directory`` is where temporary files
+    go, which are gone at the end. Raises OSError.
+    """
+    runs: list[Run] = list(split_runs(blocks))
+    spilled: set[str] = set()
+    try:
+        while not _fits(runs, memory_bytes) and len(runs) > _fan_in(runs, memory_bytes):
+            runs = _merge_pass(runs, directory, memory_bytes, spilled)
+            _remove(spilled - {run[0].path for run in runs}, spilled)
+        yield from _merge_runs(runs, memory_bytes)
+    finally:
+        _remove(set(spilled), spilled)
+
+
+def _remove(paths: set[str], spilled: set[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # with the whole directory, by its owner
+            os.unlink(path)
+        spilled.discard(path)
+
+
+def _weight(blocks: Iterable[Block]) -> int:
+    return sum(block.length + PAIR_BYTES * block.records for block in blocks)
+
+
+def _fits(runs: Sequence[Run], memory_bytes: int) -> bool:
+    return sum(map(_weight, runs)) <= memory_bytes
+
+
+def _fan_in(runs: Sequence[Run], memory_bytes: int) -> int:
+    """How many runs can be merged at a time: one chunk of each, and as much again for what goes out."""
+    chunk = max(_chunk_weight(block) for block in chain.from_iterable(runs))
+    return max(2, min(MAX_FAN_IN, memory_bytes // (2 * chunk)))
+
+
+def _chunk_weight(block: Block) -> int:
+    pair_bytes = max(1, block.length // block.records)
+    pairs = max(1, CHUNK_BYTES // pair_bytes)
+    return pairs * (pair_bytes + PAIR_BYTES)
+
+
+def _merge_pass(runs: Sequence[Run], directory: str, memory_bytes: int, spilled: set[str]) -> list[Run]:
+    """Merge consecutive runs into fewer, longer ones, in a new file."""
+    blocks: list[Block] = []
+    writer = BlockWriter(directory, lambda _, block: blocks.append(block))
+    spilled.add(writer.path)
+    with writer.closed_on_error():
+        for number, group in enumerate(_bundles(runs, memory_bytes)):
+            kind = _common_kind(group)
+            for keys, values in _merge_runs(group, memory_bytes):
+                writer.write(0, number, kind, keys, values)
+    writer.close()
+    return list(split_runs(blocks))
+
+
+def _bundles(runs: Sequence[Run], memory_bytes: int) -> Iterator[Sequence[Run]]:
+    """Consecutive runs, as many as fit in memory as a whole or can be merged chunk by chunk."""
+    fan_in = _fan_in(runs, memory_bytes)
+    start = weight = 0
+    for end, run in enumerate(runs):
+        weight += _weight(run)
+        if end - start >= fan_in and weight > memory_bytes:
+            yield runs[start:end]
+            start, weight = end, _weight(run)
+    yield runs[start:]
+
+
+def _common_kind(runs: Sequence[Run]) -> str:
+    kinds = {run[0].kind for run in runs}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _merge_runs(runs: Sequence[Run], memory_bytes: int) -> Iterator[Batch]:
+    if len(runs) == 1:
+        yield from RunReader(runs[0])
+    elif _fits(runs, memory_bytes):
+        yield from _merge_in_memory(runs)
+    else:
+        yield from _merge_chunks(runs)
+
+
+def _merge_in_memory(runs: Sequence[Run]) -> Iterator[Batch]:
+    keys: list[Any] = []
+    values: list[Any] = []
+    for more_keys, more_values in read_blocks(chain.from_iterable(runs)):
+        keys += more_keys
+        values += more_values
+    if keys:
+        kind = _common_kind(runs)
+        yield sort_pairs(keys, values, keys if kind else list(map(order.sort_key, keys)))
+
+
+def sort_pairs(keys: list[Any], values: list[Any], ranks: list[Any]) -> Batch:
+    """Both columns in the order of ``ranks``, stably."""
+    positions = sorted(range(len(ranks)), key=ranks.__getitem__)
+    return list(map(keys.__getitem__, positions)), list(map(values.__getitem__, positions))
+
+
+class _Cursor:
+    """Where the merge stands in one run: the rest of its current chunk."""
+
+    def __init__(self, run: Run, wrapped: bool) -> None:
+        self._chunks = iter(RunReader(run))
+        self._wrapped = wrapped
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._ranks: list[Any] = []
+        self._start = 0
+        self.last: Any = None
+
+    def advance(self) -> bool:
+        """Read the next chunk if this one is used up; False at the end of the run."""
+        if self._start < len(self._keys):
+            return True
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            return False
+        self._keys, self._values = chunk
+        self._ranks = list(map(order.sort_key, self._keys)) if self._wrapped else self._keys
+        self._start, self.last = 0, self._ranks[-1]
+        return True
+
+    def take(self, frontier: Any, inclusive: bool) -> Optional[tuple[list[Any], list[Any], list[Any]]]:
+        """Keys, values and ranks up to the frontier."""
+        search = bisect_right if inclusive else bisect_left
+        start, end = self._start, search(self._ranks, frontier, self._start)
+        if start == end:
+            return None
+        self._start = end
+        return self._keys[start:end], self._values[start:end], self._ranks[start:end]
+
+    def close(self) -> None:
+        self._chunks.close()  # type: ignore[attr-defined]
+
+
+def _merge_chunks(runs: Sequence[Run]) -> Iterator[Batch]:
+    """The frontier merge, see above."""
+    wrapped = not _common_kind(runs)
+    cursors = [_Cursor(run, wrapped) for run in runs]
+    everyone = cursors
+    try:
+        while True:
+            cursors = [cursor for cursor in cursors if cursor.advance()]
+            if not cursors:
+                return
+            lasts = [cursor.last for cursor in cursors]
+            frontier = min(lasts)
+            first = lasts.index(frontier)
+            taken = [cursor.take(frontier, i <= first) for i, cursor in enumerate(cursors)]
+            yield _join([part for part in taken if part is not None])
+    finally:
+        for cursor in everyone:
+            cursor.close()
+
+
+def _join(parts: list[tuple[list[Any], list[Any], list[Any]]]) -> Batch:
+    if len(parts) == 1:
+        return parts[0][:2]
+    keys, values, ranks = (list(chain.from_iterable(column)) for column in zip(*parts))
+    return sort_pairs(keys, values, ranks)
+
+
+# ---------------------------------------------------------------- batches -> groups
+
+
+def groups(batches: Iterable[Batch]) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """(key, values) for each group of keys with equal sort keys, of sorted ``batches``.
+
+    The key is the group's first. A group may be longer than memory: values are read as they are drawn. As with
+    itertools.groupby, a group's values are gone once the next group is asked for.
+    """
+    batches = iter(batches)
+    batch = next(batches, None)
+    while batch is not None:
+        keys, values = batch
+        start = 0
+        for end in _borders(keys):
+            yield keys[start], iter(values[start:end])
+            start = end
+        rest: list[Batch] = []
+        tail = chain(values[start:], chain.from_iterable(_continued(keys[start], batches, rest)))
+        yield keys[start], tail
+        deque(tail, maxlen=0)  # what the user did not want
+        batch = rest[0] if rest else None
+
+
+def _borders(keys: list[Any]) -> Iterator[int]:
+    """Positions of keys that begin a group, without the first."""
+    ranks = keys if order.kind(keys) else list(map(order.sort_key, keys))
+    return compress(count(1), map(ne, ranks, islice(ranks, 1, None)))
+
+
+def _continued(key: Any, batches: Iterator[Batch], rest: list[Batch]) -> Iterator[list[Any]]:
+    """Values of ``key`` in the batches to come; what follows them goes to ``rest``: nothing at the very end."""
+    rank = order.sort_key(key)
+    for keys, values in batches:
+        end = _count_leading(keys, rank)
+        if end == len(keys):
+            yield values
+            continue
+        rest.append((keys[end:], values[end:]))
+        yield values[:end]
+        return
+
+
+def _count_leading(keys: list[Any], rank: Any) -> int:
+    """How many of the sorted keys are of the group, which none of them precedes."""
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        if order.sort_key(keys[middle]) == rank:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,167 @@
+"""Files of blocks: how chunks lie on disk, written and read.
+
+    file:   block block block …         of any partitions, in the order in which they were written
+    block:  chunk chunk …               of one partition and one run; up to about BLOCK_BYTES
+    chunk:  ┌────────────┬───────────┬──────────────────────────────┐
+            │ length, u64│ pairs, u32│ `codec.encode_chunk`: length │   little endian; about CHUNK_BYTES
+            └────────────┴───────────┴──────────────────────────────┘
+
+A pair that is larger than a chunk, or a block, has one for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, Callable, Optional
+
+from mapreduce import codec
+from mapreduce.refs import Block
+
+CHUNK_BYTES = 64 * 1024
+BLOCK_BYTES = 1024 * 1024
+
+_HEADER = struct.Struct("<QI")
+_FIRST_PAIRS = 512
+_MAX_PAIRS = 16384
+
+Batch = tuple[list[Any], list[Any]]
+Emit = Callable[[int, Block], None]
+
+
+class BlockWriter:
+    """Appends blocks to a new file of its own in ``directory``.
+
+    ``emit(partition, block)`` is called for each block once its bytes have been handed to the system. Raises
+    OSError as it comes.
+    """
+
+    def __init__(self, directory: str, emit: Emit) -> None:
+        self._file, self.path = _create(directory)
+        self._offset = 0
+        self._emit = emit
+        self._chunks: list[bytes] = []
+        self._length = self._records = 0
+        self._label = (0, 0, "")
+        self._pairs_per_chunk = _FIRST_PAIRS
+
+    def write(self, partition: int, run: int, kind: str, keys: Sequence[Any], values: Sequence[Any]) -> None:
+        """Append pairs to a run. Raises `codec.UnsupportedValue`."""
+        if self._label != (partition, run, kind):
+            self.flush()
+            self._label = (partition, run, kind)
+        start = 0
+        while start < len(keys):
+            count = self._pairs_per_chunk
+            start += self._write_chunk(keys[start : start + count], values[start : start + count])
+
+    def _write_chunk(self, keys: Sequence[Any], values: Sequence[Any]) -> int:
+        """Append a chunk, or the half of it, or a quarter …; returns its number of pairs."""
+        count = len(keys)
+        data = codec.encode_chunk(keys, values)
+        while len(data) > 2 * CHUNK_BYTES and count > 1:
+            count = max(1, min(count // 2, count * CHUNK_BYTES // len(data)))
+            data = codec.encode_chunk(keys[:count], values[:count])
+        self._pairs_per_chunk = max(1, min(count * CHUNK_BYTES // len(data), 4 * count, _MAX_PAIRS))
+        if self._length and self._length + len(data) > BLOCK_BYTES:
+            self.flush()
+        self._chunks += (_HEADER.pack(len(data), count), data)
+        self._length += _HEADER.size + len(data)
+        self._records += count
+        return count
+
+    def flush(self) -> None:
+        """Write and emit the block at hand."""
+        if not self._chunks:
+            return
+        partition, run, kind = self._label
+        data = memoryview(b"".join(self._chunks))
+        while data:
+            data = data[self._file.write(data) :]
+        block = Block(self.path, self._offset, self._length, self._records, run, kind)
+        self._offset += self._length
+        self._chunks, self._length, self._records = [], 0, 0
+        self._emit(partition, block)
+
+    @contextlib.contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Close the file when the body raises; nothing more is emitted."""
+        try:
+            yield
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+
+def _create(directory: str) -> tuple[BinaryIO, str]:
+    descriptor, path = tempfile.mkstemp(suffix=".blocks", dir=directory)
+    return open(descriptor, "wb", buffering=0), path
+
+
+class RunReader:
+    """Reads blocks that follow each other, chunk by chunk. All lie in one file, which is open meanwhile."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = iter(blocks)
+        self._file: Optional[BinaryIO] = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            for block in self._blocks:
+                if self._file is None:
+                    self._file = open(block.path, "rb")  # noqa: SIM115
+                yield from self._read(self._file, block)
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def _read(self, file: BinaryIO, block: Block) -> Iterator[Batch]:
+        file.seek(block.offset)
+        left = block.length
+        while left > 0:
+            length, _ = _HEADER.unpack(_exactly(file, _HEADER.size))
+            yield decode(_exactly(file, length), file.name)
+            left -= _HEADER.size + length
+
+
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise OSError(errno.EIO, "the file ends within a block", file.name)
+    return data
+
+
+def decode(data: bytes, path: str) -> Batch:
+    """Keys and values of a chunk. Raises OSError where the bytes are damaged."""
+    try:
+        return codec.decode_chunk(data)
+    except ValueError as error:
+        raise OSError(errno.EIO, f"a block is damaged: {error}", path) from error
+
+
+def read_blocks(blocks: Iterable[Block]) -> Iterator[Batch]:
+    """The pairs of blocks as they lie, in batches of (keys, values). Raises OSError."""
+    for run in split_runs(blocks):
+        yield from RunReader(run)
+
+
+def split_runs(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    """Blocks as lists of those that are one run: same file, same number."""
+    run: list[Block] = []
+    for block in blocks:
+        if run and (run[-1].run, run[-1].path) != (block.run, block.path):
+            yield run
+            run = []
+        run.append(block)
+    if run:
+        yield run

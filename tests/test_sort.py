@@ -1,0 +1,258 @@
+"""Pairs written, merged and grouped are what Python's own sorted and groupby make of them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import resource
+import tempfile
+from itertools import chain, groupby
+from typing import Any, Callable, Iterator, Optional
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapreduce import merge as merging
+from mapreduce import order, runs, sort
+from mapreduce.codec import UnsupportedValue
+from mapreduce.job import Fold
+from mapreduce.refs import Block
+from tests.strategies import numbers, same, texts, values
+
+PARTITIONS = 3
+
+
+def partition_all(keys: Any) -> list[int]:
+    return order.partition_all(keys, PARTITIONS)
+
+
+class Written:
+    """What a writer emitted, by partition; and that it was on disk by then."""
+
+    def __init__(self) -> None:
+        self.blocks: list[list[Block]] = [[] for _ in range(PARTITIONS)]
+
+    def __call__(self, partition: int, block: Block) -> None:
+        assert os.stat(block.path).st_size == block.offset + block.length
+        assert sum(len(keys) for keys, _ in sort.read_blocks([block])) == block.records > 0
+        self.blocks[partition].append(block)
+
+
+def write(directory: str, pairs: Any, combine: Any = None, memory_bytes: int = sort.MEMORY_BYTES) -> Written:
+    written = Written()
+    writer = sort.PartitionedWriter(directory, PARTITIONS, partition_all, combine, written, memory_bytes)
+    writer.write(iter(pairs))
+    writer.close()
+    return written
+
+
+def flat(batches: Any) -> list[Any]:
+    return [pair for keys, values in batches for pair in zip(keys, values)]
+
+
+def expected_groups(tasks: list[list[Any]], partition: int) -> list[Any]:
+    pairs = [pair for pair in chain(*tasks) if order.partition(pair[0], PARTITIONS) == partition]
+    pairs.sort(key=lambda pair: order.sort_key(pair[0]))
+    result = []
+    for _, group in groupby(pairs, key=lambda pair: order.sort_key(pair[0])):
+        members = list(group)
+        result.append((members[0][0], [value for _, value in members]))
+    return result
+
+
+@contextlib.contextmanager
+def sizes(tiny: bool) -> Iterator[None]:
+    """Chunks and blocks of the usual size, or of a few bytes."""
+    with contextlib.ExitStack() as stack:
+        if tiny:
+            patch = mock.patch.multiple
+            stack.enter_context(patch(runs, CHUNK_BYTES=24, BLOCK_BYTES=80, _FIRST_PAIRS=2))
+            stack.enter_context(patch(merging, CHUNK_BYTES=24, PAIR_BYTES=4, MAX_FAN_IN=3))
+            stack.enter_context(patch(sort, SLICE_PAIRS=3, FIRST_SLICE_PAIRS=2))
+        yield
+
+
+sizes_of_both = pytest.mark.parametrize("tiny", [False, True])
+
+any_key = st.one_of(texts, numbers, values)
+columns_of_keys = st.sampled_from([texts, numbers, st.integers(0, 3), st.tuples(texts, numbers), any_key])
+tasks_of_pairs = columns_of_keys.flatmap(
+    lambda keys: st.lists(st.lists(st.tuples(keys, values), max_size=12), max_size=6)
+)
+budgets = st.sampled_from([1, 300, 1000, sort.MEMORY_BYTES])
+
+
+@sizes_of_both
+@given(tasks=tasks_of_pairs, write_bytes=budgets, merge_bytes=budgets)
+def test_groups_are_those_of_a_serial_run(
+    tiny: bool, tasks: list[list[Any]], write_bytes: int, merge_bytes: int
+) -> None:
+    with sizes(tiny), tempfile.TemporaryDirectory() as directory:
+        outputs = [write(directory, pairs, memory_bytes=write_bytes) for pairs in tasks]
+        for partition in range(PARTITIONS):
+            blocks = [block for written in outputs for block in written.blocks[partition]]
+            files = os.listdir(directory)
+            merged = sort.merge(blocks, directory, merge_bytes)
+            actual = [(key, list(group)) for key, group in sort.groups(merged)]
+            assert same(actual, expected_groups(tasks, partition))
+            assert os.listdir(directory) == files
+
+
+@sizes_of_both
+@given(tasks=tasks_of_pairs, write_bytes=budgets, takes=st.lists(st.integers(0, 3)))
+def test_values_that_nobody_wants_are_skipped(
+    tiny: bool, tasks: list[list[Any]], write_bytes: int, takes: list[int]
+) -> None:
+    with sizes(tiny), tempfile.TemporaryDirectory() as directory:
+        outputs = [write(directory, pairs, memory_bytes=write_bytes) for pairs in tasks]
+        blocks = [block for written in outputs for block in written.blocks[0]]
+        wanted = iter(takes)
+        for (key, group), (expected_key, expected) in zip(
+            sort.groups(sort.merge(blocks, directory, 1)), expected_groups(tasks, 0)
+        ):
+            taken = [value for value, _ in zip(group, range(next(wanted, 0)))]
+            assert same([key, taken], [expected_key, expected[: len(taken)]])
+
+
+def collect(key: Any, lists: Iterator[list[Any]]) -> Iterator[tuple[Any, list[Any]]]:
+    yield key, list(chain.from_iterable(lists))
+
+
+def collect_in_two(key: Any, lists: Iterator[list[Any]]) -> list[tuple[Any, list[Any]]]:
+    items = list(chain.from_iterable(lists))
+    return [(key, items[:1]), (key, items[1:])]
+
+
+@sizes_of_both
+@pytest.mark.parametrize(
+    "combine", [collect, collect_in_two, Fold(lambda lists: list(chain.from_iterable(lists)))]
+)
+@given(tasks=tasks_of_pairs, write_bytes=budgets)
+def test_a_combiner_sees_values_in_order_and_changes_nothing_else(
+    tiny: bool, combine: Callable[..., Any], tasks: list[list[Any]], write_bytes: int
+) -> None:
+    single = [[(key, [value]) for key, value in pairs] for pairs in tasks]
+    with sizes(tiny), tempfile.TemporaryDirectory() as directory:
+        outputs = [write(directory, pairs, combine, write_bytes) for pairs in single]
+        for partition in range(PARTITIONS):
+            blocks = [block for written in outputs for block in written.blocks[partition]]
+            groups = sort.groups(sort.merge(blocks, directory))
+            actual = [(key, list(chain.from_iterable(group))) for key, group in groups]
+            assert same(actual, expected_groups(tasks, partition))
+
+
+def test_a_key_with_one_value_is_not_combined(tmp_path: Any) -> None:
+    seen = []
+
+    def combine(key: Any, values: Iterator[Any]) -> Any:
+        seen.append((key, list(values)))
+        return [(key, 0)]
+
+    write(str(tmp_path), [("a", 1), ("b", 2), ("a", 3)], combine)
+    assert seen == [("a", [1, 3])]
+
+
+def test_a_combiner_may_change_keys(tmp_path: Any) -> None:
+    pairs = [(i % 10, 1) for i in range(1000)]
+    for memory_bytes in (1, 2000, sort.MEMORY_BYTES):
+        written = write(str(tmp_path), pairs, lambda k, vs: [(k % 2 + 100, sum(vs))], memory_bytes)
+        totals: dict[Any, int] = {}
+        for key, value in flat(sort.read_blocks(chain(*written.blocks))):
+            totals[key % 2] = totals.get(key % 2, 0) + value
+        assert totals == {0: 500, 1: 500}
+
+
+@sizes_of_both
+@given(pairs=st.lists(st.tuples(values, values), max_size=30))
+def test_plain_output_keeps_its_order(tiny: bool, pairs: list[Any]) -> None:
+    with sizes(tiny), tempfile.TemporaryDirectory() as directory:
+        written = Written()
+        writer = sort.PlainWriter(directory, written)
+        writer.write(iter(pairs))
+        writer.close()
+        assert same(flat(sort.read_blocks(written.blocks[0])), pairs)
+        assert {(block.run, block.kind) for block in written.blocks[0]} <= {(0, "")}
+
+
+@pytest.mark.parametrize("bad", [["a", 1], "ab", ("a",), ("a", 1, 2), None, 5, [], {"a": 1, "b": 2}])
+@pytest.mark.parametrize("combine", [None, collect])
+def test_what_is_no_pair_is_refused(tmp_path: Any, bad: Any, combine: Any) -> None:
+    with pytest.raises(sort.NotAPair) as caught:
+        write(str(tmp_path), [("a", 1), bad], combine)
+    assert caught.value.value is bad
+    with pytest.raises(sort.NotAPair):
+        sort.PlainWriter(str(tmp_path), Written()).write(iter([bad]))
+    with pytest.raises(sort.NotAPair):
+        write(str(tmp_path), [("a", 1), ("a", 2)], lambda key, values: [bad])
+
+
+@pytest.mark.parametrize("pair", [("a", object()), (object(), 1), ([object()], 1), ((1, object()), 1)])
+@pytest.mark.parametrize("combine", [None, lambda key, values: [(key, list(values))]])
+def test_what_cannot_be_encoded_is_refused(tmp_path: Any, pair: Any, combine: Any) -> None:
+    with pytest.raises(UnsupportedValue):
+        write(str(tmp_path), [("a", 1), pair, pair], combine)
+
+
+def test_a_full_disk_is_an_os_error(tmp_path: Any) -> None:
+    full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  the writer closes it
+    with mock.patch.object(runs, "_create", lambda _: (full, "full")), pytest.raises(OSError) as caught:
+        write(str(tmp_path), [("a", 1)])
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_damaged_files_are_an_os_error(tmp_path: Any) -> None:
+    (block,) = write(str(tmp_path), [("a", 1)] * 10).blocks[order.partition("a", PARTITIONS)]
+    data = pathlib.Path(block.path).read_bytes()
+    for damaged in (data[:-1], data[:5], data[:12] + b"\xc1" + data[13:]):
+        pathlib.Path(block.path).write_bytes(damaged)
+        with pytest.raises(OSError) as caught:
+            list(sort.merge([block], str(tmp_path)))
+        assert caught.value.errno == errno.EIO
+
+
+def test_temporary_files_go_when_a_merge_is_given_up(tmp_path: Any) -> None:
+    outputs = [write(str(tmp_path), [(i, i) for i in range(1000)]) for _ in range(9)]
+    blocks = [block for written in outputs for block in written.blocks[0]]
+    before = set(os.listdir(tmp_path))
+    merged = sort.merge(blocks, str(tmp_path), 1)
+    next(merged)
+    assert set(os.listdir(tmp_path)) > before
+    merged.close()  # type: ignore[attr-defined]
+    assert set(os.listdir(tmp_path)) == before
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("combine", [None, Fold(max)])
+def test_one_key_of_many_values_streams(tmp_path: Any, combine: Optional[Fold]) -> None:
+    start = peak_mib()
+    pairs = (("k", (i, "v" * 500)) for i in range(200_000))
+    written = write(str(tmp_path), pairs, combine, 8 * MIB)
+    blocks = written.blocks[order.partition("k", PARTITIONS)]
+    groups = sort.groups(sort.merge(blocks, str(tmp_path), 8 * MIB))
+    (found,) = ([i for i, _ in group] for _, group in groups)
+    assert found == (list(range(200_000)) if combine is None else [199_999])
+    assert peak_mib() - start < 60
+
+
+def test_many_runs_are_merged_in_little_memory(tmp_path: Any) -> None:
+    outputs = [
+        write(str(tmp_path), [(f"{i * 7919 % 1000:05d}{r}", r) for i in range(200)]) for r in range(500)
+    ]
+    blocks = [block for written in outputs for block in written.blocks[0]]
+    start = peak_mib()
+    count, last = 0, ""
+    for key, group in sort.groups(sort.merge(blocks, str(tmp_path), MIB)):
+        assert key > last
+        count, last = count + len(list(group)), key
+    assert count == sum(block.records for block in blocks)
+    assert peak_mib() - start < 30
