@@ -29,6 +29,7 @@ from typing import Optional
 
 from mapreduce import config
 from mapreduce.brokers import open_broker
+from mapreduce.brokers.base import Declare, Delete, Kind
 from mapreduce.errors import BrokerError, BrokerUnsuitable
 
 USER = "mapreduce"
@@ -39,6 +40,8 @@ START_SECS = 60.0
 STOP_SECS = 30.0
 #: There is no event to wait for: the port answers when the node serves.
 START_POLL_SECS = 0.05
+
+_FIRST_STREAM = "mr.1.first"
 
 _INSTALL = (
     "rabbitmq-server is not installed; install it (Debian, Ubuntu: apt install rabbitmq-server; "
@@ -110,6 +113,7 @@ class PrivateNode:
             self._spawn("node", [server], environment)
             self._spawn_guard()
             self._wait_until_it_serves()
+            self._make_streams_last()
         except BaseException:  # Ctrl-C too: nothing may be left running
             self.stop()
             raise
@@ -287,6 +291,25 @@ class PrivateNode:
             else:
                 broker.close(1.0)
                 return
+
+    def _make_streams_last(self) -> None:
+        """Have RabbitMQ write down that it has a coordinator of streams, once.
+
+        It does so half a second after the first stream was made. Killed before that, it would come back
+        with every stream unavailable for ever.
+        """
+        done = self.directory / "etc" / "streams"
+        if done.exists():
+            return
+        broker = open_broker(self.url)
+        broker.connect()
+        broker.perform(Declare(_FIRST_STREAM, Kind.STREAM))
+        broker.close(STOP_SECS)
+        self.control("eval", "[dets:sync(Table) || Table <- dets:all()].")
+        broker.connect()
+        broker.perform(Delete(_FIRST_STREAM))
+        broker.close(STOP_SECS)
+        _write_private(done, "")
 
     def _last_words(self) -> str:
         """The line of the node's own output that says most, and where to read on."""

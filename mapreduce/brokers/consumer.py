@@ -9,20 +9,23 @@ what is on its way for the old consumer must not reach the new one. A receipt's 
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 from mapreduce.brokers import base
+from mapreduce.brokers.asking import RETRY_SECS, Asker, is_absent, is_unavailable
 from mapreduce.brokers.base import Receipt
-from mapreduce.brokers.publisher import CONTROL_EXCHANGE, Emit
+from mapreduce.brokers.publisher import CONTROL_EXCHANGE
 from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
 
-_NOT_FOUND = 404
-_RESOURCE_ERROR = 506
-_TAG_BITS = 40  #: a channel that delivers a million messages a second fills them in two weeks
+#: A consumer's deliveries are numbered through all its channels.
+_TAG_BITS = 64
 _TAG_MASK = (1 << _TAG_BITS) - 1
+_TAGS_PER_CHANNEL = 1 << 40
+_NEVER = float("inf")
 
 #: Broadcasts are advice: whoever does not listen for a while misses the oldest.
 _CONTROL_QUEUE = {"x-queue-type": "classic", "x-max-length": 1000}
@@ -64,27 +67,42 @@ class Ended:
 
 
 class _Consumer(Listener):
-    """One consumer and its channel."""
+    """One consumer and its channel.
+
+    When the broker ends it (its place was deleted, but perhaps the place only moves or restarts) or calls the
+    place unavailable, it begins again where it was, on a new channel. Only "no queue" is the end.
+    """
 
     def __init__(self, start: Start, wire: Wire, emit: Callable[[Any], None]) -> None:
         self._command = start.command
         self._serial = start.serial
+        self._wire = wire
         self._emit = emit
+        consume = start.command if isinstance(start.command, base.Consume) else None
+        self._prefetch = consume.prefetch if consume else 0
+        self._offset = consume.offset if consume else None  # where to go on; None: no stream
+        self._channel: Optional[Channel] = None
+        self._begin_at = 0.0  # when there is no channel: when to begin again; endless: never
+        self._fruitless = 0  # beginnings since the last delivery
+        self._tags_before = 0  # delivery tags of earlier channels: ours go on counting
         self._unacked: set[int] = set()
         self._held: deque[base.Delivered] = deque()  # more than the prefetch that a stream has sent
-        self._prefetch = 0
         self._stopped = False
-        self._channel: Optional[Channel] = wire.open_channel(self)
-        if isinstance(start.command, base.Listen):
-            self._first_offset = 0
-            self._is_stream = False
-            self._listen(self._channel)
-        else:
-            self._first_offset = start.command.offset if isinstance(start.command.offset, int) else 0
-            self._is_stream = start.command.offset is not None
-            self._prefetch = start.command.prefetch
-            arguments = {"x-stream-offset": start.command.offset} if self._is_stream else {}
-            self._channel.consume(start.command.name, arguments, start.command.prefetch)
+        self.begin_if_due()
+
+    @property
+    def ended(self) -> bool:
+        return self._begin_at == _NEVER
+
+    def begin_if_due(self) -> None:
+        if self._channel is None and time.monotonic() >= self._begin_at:
+            self._fruitless += 1
+            self._channel = self._wire.open_channel(self)
+            if isinstance(self._command, base.Listen):
+                self._listen(self._channel)
+            else:
+                arguments = {} if self._offset is None else {"x-stream-offset": self._offset}
+                self._channel.consume(self._command.name, arguments, self._prefetch)
 
     def _listen(self, channel: Channel) -> None:
         queue = f"{CONTROL_EXCHANGE}.{uuid.uuid4().hex}"
@@ -97,7 +115,7 @@ class _Consumer(Listener):
 
     def stop(self) -> None:
         self._stopped = True
-        if self._channel and self._unacked and not self._is_stream:
+        if self._channel and self._unacked and self._offset is None:
             self._channel.cancel()  # what was delivered may still be acked
         else:
             self._end()
@@ -105,19 +123,15 @@ class _Consumer(Listener):
     def ack(self, tag: int) -> None:
         if self._channel and tag in self._unacked:
             self._unacked.discard(tag)
-            self._channel.ack(tag)
+            self._channel.ack(tag - self._tags_before)
             self._deliver_held()
             self._end_if_done()
 
     def put_back(self, tag: int) -> None:
         if self._channel and tag in self._unacked:
             self._unacked.discard(tag)
-            self._channel.put_back(tag)
+            self._channel.put_back(tag - self._tags_before)
             self._end_if_done()
-
-    @property
-    def ended(self) -> bool:
-        return self._channel is None
 
     def _end_if_done(self) -> None:
         if self._stopped and not self._unacked:
@@ -127,7 +141,13 @@ class _Consumer(Listener):
         """Close the channel; what is unacked or on its way returns to its queue."""
         if self._channel:
             self._channel.end()
-            self._channel = None
+        self._lose_channel(_NEVER)
+
+    def _lose_channel(self, begin_at: float) -> None:
+        self._channel = None
+        self._begin_at = begin_at
+        self._unacked.clear()
+        self._held.clear()
 
     # ---- hearing
 
@@ -136,11 +156,13 @@ class _Consumer(Listener):
             return
         if self._stopped:
             self._channel.put_back(tag)
-        elif offset is not None and offset < self._first_offset:
+        elif offset is not None and isinstance(self._offset, int) and offset < self._offset:
             # The broker moves an offset beyond the end back to the end.
             self._channel.ack(tag)
         else:
-            receipt = Receipt(self._command.tag, self._serial << _TAG_BITS | tag)
+            self._fruitless = 0
+            number = self._serial << _TAG_BITS | self._tags_before + tag
+            receipt = Receipt(self._command.tag, number)
             self._held.append(base.Delivered(self._command.tag, receipt, body, offset, redelivered))
             self._deliver_held()
 
@@ -150,64 +172,32 @@ class _Consumer(Listener):
             delivery = self._held.popleft()
             if self._prefetch:
                 self._unacked.add(delivery.receipt.number & _TAG_MASK)
+            if delivery.offset is not None:
+                self._offset = delivery.offset + 1
             self._emit(delivery)
 
     def on_cancelled(self) -> None:
-        self._end()  # what is held is lost with its place
-        self._emit(Ended(self._serial, self._command.tag))
+        """Deleted, or moving: to begin again tells which."""
+        if self._channel:
+            self._channel.end()
+        self._begin_again()
 
     def on_closed(self, code: int, text: str) -> None:
-        self._channel = None
-        # A stream that is being deleted is still a queue by name, but no process any more.
-        if code != _NOT_FOUND and not (code == _RESOURCE_ERROR and "not found" in text):
+        if is_absent(code, text):
+            self._lose_channel(_NEVER)
+            self._emit(Ended(self._serial, self._command.tag))
+        elif is_unavailable(code, text):
+            self._begin_again()
+        else:
             raise WireClosed(text, denied=code == 403)
-        self._emit(Ended(self._serial, self._command.tag))
 
-
-class _Asker(Listener):
-    """Questions about places, each with one answer, in order. 404 is an answer, but costs the channel."""
-
-    def __init__(
-        self, wire: Wire, ask: Callable[[Channel, str], None], absent: Callable[[str], None]
-    ) -> None:
-        self._wire = wire
-        self._ask = ask
-        self._absent = absent
-        self._channel: Optional[Channel] = None
-        self.asked: deque[str] = deque()
-
-    def ask(self, name: str) -> None:
-        if self._channel is None:
-            self._channel = self._wire.open_channel(self)
-        self.asked.append(name)
-        self._ask(self._channel, name)
-
-    def on_closed(self, code: int, text: str) -> None:
-        if code != _NOT_FOUND:
-            raise WireClosed(text, denied=code == 403)
-        self._channel = None
-        self._absent(self.asked.popleft())
-        again, self.asked = self.asked, deque()  # the broker has dropped all that followed
-        for name in again:
-            self.ask(name)
-
-
-class _Inspector(_Asker):
-    def __init__(self, wire: Wire, emit: Emit) -> None:
-        super().__init__(wire, Channel.inspect, lambda name: emit(base.Depth(name, -1, 0)))
-        self._emit = emit
-
-    def on_declared(self, name: str, messages: int, consumers: int) -> None:
-        self._emit(base.Depth(self.asked.popleft(), messages, consumers))
-
-
-class _Deleter(_Asker):
-    def __init__(self, wire: Wire, emit: Emit) -> None:
-        super().__init__(wire, Channel.delete, lambda name: emit(base.Deleted(name)))
-        self._emit = emit
-
-    def on_deleted(self) -> None:
-        self._emit(base.Deleted(self.asked.popleft()))
+    def _begin_again(self) -> None:
+        """At once the first time, then patiently."""
+        if self._stopped:
+            self._lose_channel(_NEVER)
+        else:
+            self._tags_before += _TAGS_PER_CHANNEL
+            self._lose_channel(time.monotonic() + (RETRY_SECS if self._fruitless > 1 else 0.0))
 
 
 class Consumer:
@@ -217,8 +207,8 @@ class Consumer:
         self._wire = wire
         self._emit = emit
         self._consumers: dict[int, _Consumer] = {}
-        self._inspector = _Inspector(wire, emit)
-        self._deleter = _Deleter(wire, emit)
+        self._inspector = Asker(wire, Channel.inspect, lambda *answer: emit(base.Depth(*answer)))
+        self._deleter = Asker(wire, Channel.delete, lambda name, *_: emit(base.Deleted(name)))
 
     def start(self) -> None:
         """Channels are opened when they are needed."""
@@ -243,11 +233,16 @@ class Consumer:
             raise TypeError(f"not a command of this connection: {command!r}")
 
     def advance(self) -> None:
-        """Everything is sent as it is taken."""
+        """Everything is sent as it is taken; what was unavailable is tried again."""
+        self._inspector.advance()
+        self._deleter.advance()
+        for serial, consumer in list(self._consumers.items()):
+            consumer.begin_if_due()
+            self._forget(serial, consumer)
 
     @property
     def idle(self) -> bool:
-        return not (self._inspector.asked or self._deleter.asked)
+        return self._inspector.idle and self._deleter.idle
 
     def _settle(self, receipt: Receipt, how: Callable[[_Consumer, int], None]) -> None:
         serial = serial_of(receipt)

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Callable, Optional, Union
 
 from mapreduce.brokers import base
+from mapreduce.brokers.asking import Asker
 from mapreduce.brokers.base import Kind
 from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
 
@@ -38,17 +39,20 @@ class Publisher(Listener):
         self._advice: deque[bytes] = deque()
         self._declaring: deque[str] = deque()
         self._sequence = 0  # of the last publication sent: the broker counts the same way
-        self._unconfirmed: dict[int, tuple[str, int]] = {}  # sequence → token and size, in order
+        self._unconfirmed: dict[int, tuple[base.Publish, int]] = {}  # sequence → with its size, in order
         self._in_flight_bytes = 0
         self._returned: set[int] = set()
+        self._doubtful: dict[str, list[str]] = {}  # place → tokens of what was returned from it
         self._blocked = False
         self._wire: Wire
+        self._asker: Asker
         self._channel: Channel
         self._side_channel: Channel  # for what is not confirmed
 
     def attach(self, wire: Wire) -> None:
         """Give it its connection, before it starts."""
         self._wire = wire
+        self._asker = Asker(wire, Channel.inspect, self._learn_whether_absent)
 
     # -------------------------------------------------------- the duty
 
@@ -77,7 +81,7 @@ class Publisher(Listener):
 
     @property
     def idle(self) -> bool:
-        return not (self._waiting or self._advice or self._declaring or self._unconfirmed)
+        return not (self._waiting or self._advice or self._declaring or self._unconfirmed or self._doubtful)
 
     # -------------------------------------------------------- sending
 
@@ -96,7 +100,7 @@ class Publisher(Listener):
             self._emit(base.Unroutable(command.token))
             return
         self._sequence += 1
-        self._unconfirmed[self._sequence] = (command.token, len(body))
+        self._unconfirmed[self._sequence] = (command, len(body))
         self._in_flight_bytes += len(body)
         self._channel.publish("", command.to, body, message_id=str(self._sequence))
 
@@ -122,13 +126,25 @@ class Publisher(Listener):
             self._settle(first)
 
     def _settle(self, sequence: int) -> None:
-        token, size = self._unconfirmed.pop(sequence)
+        command, size = self._unconfirmed.pop(sequence)
         self._in_flight_bytes -= size
-        if sequence in self._returned:  # confirmed means only that the broker has done with it
-            self._returned.discard(sequence)
+        if sequence not in self._returned:
+            self._emit(base.Confirmed(command.token))
+            return
+        # The confirmation of a returned message means only that the broker has done with it.
+        self._returned.discard(sequence)
+        if command.to not in self._doubtful:
+            self._doubtful[command.to] = []
+            self._asker.ask(command.to)
+        self._doubtful[command.to].append(command.token)
+
+    def _learn_whether_absent(self, name: str, messages: int, consumers: int) -> None:
+        """A place that is only unavailable returns messages too (see `asking`)."""
+        if messages >= 0:
+            # Later messages may have reached it meanwhile: to send these again would break their order.
+            raise WireClosed(f"{name} was not available for a moment")
+        for token in self._doubtful.pop(name):
             self._emit(base.Unroutable(token))
-        else:
-            self._emit(base.Confirmed(token))
 
     def on_blocked(self, reason: str) -> None:
         self._blocked = True

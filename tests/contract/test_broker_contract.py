@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
 import pytest
-from harness import Session
 
 from mapreduce.brokers import base, open_broker
 from mapreduce.brokers.base import Kind
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
+from tests.contract.harness import Session
 
 Connect = Callable[[], Session]
 

@@ -1,0 +1,82 @@
+"""Questions about places over a channel of their own: is it there, how much waits in it, delete it.
+
+"Not found" is an answer, but it costs the channel, and everything that followed on it is asked again.
+
+RabbitMQ says 404 in two cases that must not be mixed up. "No queue" is the truth. "Home node … is down or
+inaccessible" is said of a stream for a moment after every restart of the broker, until its writer runs again
+(and publications to it are returned meanwhile): it exists, and whoever took it for deleted would give up a
+job that is alive. 506 with "not found" is a stream that has a name but no process: while it is being
+deleted, for one. To ask again tells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Callable, Optional
+
+from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
+
+#: After this long what was unavailable is asked for again.
+RETRY_SECS = 0.5
+
+Answer = Callable[[str, int, int], None]  #: name, messages, consumers; -1 messages: there is no such place
+
+
+def is_absent(code: int, text: str) -> bool:
+    """There is no such queue or stream."""
+    return code == 404 and "no queue" in text
+
+
+def is_unavailable(code: int, text: str) -> bool:
+    """There is one, but it cannot be used at the moment."""
+    return (code == 404 and not is_absent(code, text)) or (code == 506 and "not found" in text)
+
+
+class Asker(Listener):
+    """Asks one kind of question. All in the link's thread; `answer` hears each name once, in any order."""
+
+    def __init__(self, wire: Wire, question: Callable[[Channel, str], None], answer: Answer) -> None:
+        self._wire = wire
+        self._question = question
+        self._answer = answer
+        self._channel: Optional[Channel] = None
+        self._asked: deque[str] = deque()
+        self._unavailable: list[str] = []
+        self._retry_at = 0.0
+
+    @property
+    def idle(self) -> bool:
+        return not (self._asked or self._unavailable)
+
+    def ask(self, name: str) -> None:
+        if self._channel is None:
+            self._channel = self._wire.open_channel(self)
+        self._asked.append(name)
+        self._question(self._channel, name)
+
+    def advance(self) -> None:
+        """Ask again what was unavailable, when it is time."""
+        if self._unavailable and time.monotonic() >= self._retry_at:
+            again, self._unavailable = self._unavailable, []
+            for name in again:
+                self.ask(name)
+
+    def on_declared(self, name: str, messages: int, consumers: int) -> None:
+        self._answer(self._asked.popleft(), messages, consumers)
+
+    def on_deleted(self) -> None:
+        self._answer(self._asked.popleft(), 0, 0)
+
+    def on_closed(self, code: int, text: str) -> None:
+        self._channel = None
+        if is_absent(code, text):
+            self._answer(self._asked.popleft(), -1, 0)
+        elif is_unavailable(code, text):
+            self._unavailable.append(self._asked.popleft())
+            self._retry_at = time.monotonic() + RETRY_SECS
+        else:
+            raise WireClosed(text, denied=code == 403)
+        again, self._asked = self._asked, deque()
+        for name in again:
+            self.ask(name)
