@@ -6,6 +6,7 @@ the traceback, and which record off the iterator over the batch.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import operator
 import os
@@ -62,7 +63,7 @@ class Blame:
         if isinstance(error, UnsupportedValue) and ours:
             return Failure("value", f"{_message(error)}, made by {self._writers()}", self._writers())
         if isinstance(error, NotAPair) and ours:
-            return self._not_a_pair(error)
+            return self._not_a_pair(error, frames)
         if isinstance(error, InputError) and ours:
             return _input_failure(error)
         if isinstance(error, OSError) and (ours or user is None):
@@ -82,8 +83,8 @@ class Blame:
         source, offset, record = self._where(role, user or _fold_frame(frames))
         return Failure("raised", text, function, source, offset, record, user_traceback(error))
 
-    def _not_a_pair(self, error: NotAPair) -> Failure:
-        function = self._name(self._last) if isinstance(self._stage.combine, Fold) else self._writers()
+    def _not_a_pair(self, error: NotAPair, frames: list[FrameType]) -> Failure:
+        function = self._name(self._role(frames, None))
         return Failure("raised", f"{function} yielded {_message(error, False)}", function)
 
     # ------------------------------------------------------------ who
@@ -93,12 +94,12 @@ class Blame:
             for role, function in self._roles.items():
                 if user.f_code in _codes(function):
                     return role
-        names = [frame.f_code.co_name for frame in frames if frame.f_code.co_filename == CALLERS[0]]
-        if "__call__" in names and "partition" in self._roles:
+        names = {frame.f_code.co_name for frame in frames if frame.f_code.co_filename in CALLERS}
+        if "_combined" in names:  # of the writer
+            return "combine"
+        if "_partition_keys" in names:
             return "partition"
-        if _fold_frame(frames) is not None:
-            return "reduce" if isinstance(self._stage.reduce, Fold) else "combine"
-        if "_checkpoint" in names:
+        if "_folded" in names or "_checkpoint" in names:
             return "reduce"
         return self._last
 
@@ -142,6 +143,8 @@ def _user_frame(frames: list[FrameType]) -> Optional[FrameType]:
     caller = ""
     for frame in frames:
         filename = frame.f_code.co_filename
+        if filename == functools.__file__ or filename.startswith("<builtin>"):
+            continue  # PyPy: `partial` between us and the user; builtins written in Python
         if not filename.startswith(ENGINE):
             return frame if caller in CALLERS else None
         caller = filename
@@ -149,7 +152,7 @@ def _user_frame(frames: list[FrameType]) -> Optional[FrameType]:
 
 
 def _fold_frame(frames: list[FrameType]) -> Optional[FrameType]:
-    found = [f for f in frames if f.f_code is Fold.__call__.__code__ or f.f_code.co_name == "_folded"]
+    found = [f for f in frames if f.f_code.co_name == "_folded" and f.f_code.co_filename in CALLERS]
     return found[-1] if found else None
 
 

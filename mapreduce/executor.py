@@ -110,7 +110,7 @@ class _Executor:
 
     def _send(self, message: Any) -> None:
         if os.getpid() != self._pid:
-            os._exit(1)  # user code forked, and its child came back here: it must not speak for us
+            os._exit(1)  # user code has forked, and the copy came back here: it must not speak for us
         data = memoryview(pipe.encode(message))
         while data:
             data = data[os.write(self._fd, data) :]

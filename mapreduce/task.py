@@ -11,13 +11,15 @@ here is called once per record. What is known only per record (which one failed,
 
 from __future__ import annotations
 
+import os
 import random
 import time
+from functools import partial
 from itertools import chain, starmap
-from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 
 from mapreduce import order, sort, splits
-from mapreduce.blame import Blame, TaskFailed
+from mapreduce.blame import Blame, TaskFailed, shorten
 from mapreduce.job import Context, Fold, Function, Job, SampledRanges, Stage, enter, is_whole
 from mapreduce.refs import Block, Counters, Stats, TaskSpec
 from mapreduce.spec import JobSpec
@@ -27,6 +29,7 @@ __all__ = ["TaskFailed", "run_task"]
 Pairs = Iterator[Any]
 Emit = Callable[[int, int, Block], None]
 Progress = Callable[[int], None]
+Writer = Union[sort.PartitionedWriter, sort.PlainWriter]
 
 
 def run_task(
@@ -54,7 +57,9 @@ class _Task:
         self._progress = progress
         self._context = Context()
         self._blame = Blame(self._stage, spec.stage, len(self._stages))
+        self._pid = os.getpid()
         self._emitted: dict[int, int] = {}
+        self._paths: set[str] = set()
         self._records_in = self._records_out = self._bytes_out = 0
 
     def run(self) -> tuple[Counters, Stats]:
@@ -63,9 +68,7 @@ class _Task:
         random.seed(f"{self._spec.stage}.{self._spec.index}")
         before = enter(self._context)
         try:
-            writer = self._writer()
-            writer.write(self._pairs())
-            writer.close()
+            self._write(self._pairs())
         except BaseException as error:  # exit() and its like in user code are failures of the task
             raise TaskFailed(self._blame.failure(error)) from error
         finally:
@@ -97,12 +100,14 @@ class _Task:
             position = iter(batch.records)
             self._blame.batch, self._blame.position = batch, position
             yield position
+            self._end_fork()
         self._blame.batch = None
 
     def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
         for batch in batches:
             self._read(len(batch[0]))
             yield batch
+            self._end_fork()
 
     def _read(self, records: int) -> None:
         self._records_in += records
@@ -116,7 +121,22 @@ class _Task:
 
     # ------------------------------------------------------------ writing
 
-    def _writer(self) -> Any:
+    def _write(self, pairs: Pairs) -> None:
+        writer = self._writer()
+        try:
+            writer.write(pairs)
+        finally:
+            self._end_fork()
+        writer.close()
+        if self._bytes_out != sum(map(os.path.getsize, self._paths)):
+            raise OSError("something else has written to the files of the task; does user code fork?")
+
+    def _end_fork(self) -> None:
+        """End a copy of this process that user code has made and let run on: it shares our open files."""
+        if os.getpid() != self._pid:
+            os._exit(1)
+
+    def _writer(self) -> Writer:
         directory = self._spec.directory
         if self._spec.stage == len(self._stages) - 1:
             return sort.PlainWriter(directory, self._wrote)
@@ -128,9 +148,9 @@ class _Task:
     def _partition_all(self, partitions: int) -> Callable[[Sequence[Any]], Sequence[int]]:
         chosen = self._stage.partition
         if chosen is None:
-            return lambda keys: order.partition_all(keys, partitions)
+            return partial(order.partition_all, n=partitions)
         if not isinstance(chosen, SampledRanges):
-            return _UserPartition(chosen, partitions)
+            return partial(_partition_keys, chosen, partitions)
         return order.RangePartition(self._job_spec.boundaries.get(self._spec.stage, [])).partition_all
 
     def _wrote(self, partition: int, block: Block) -> None:
@@ -138,6 +158,7 @@ class _Task:
         self._emitted[partition] = seq + 1
         self._records_out += block.records
         self._bytes_out += block.length
+        self._paths.add(block.path)
         self._emit(partition, seq, block)
 
 
@@ -167,23 +188,13 @@ def _checkpoint(pairs: Pairs) -> Pairs:
     yield from pairs
 
 
-class _UserPartition:
+def _partition_keys(function: Function, partitions: int, keys: Sequence[Any]) -> Sequence[int]:
     """The user's ``partition(key, n)`` for many keys."""
-
-    def __init__(self, function: Function, partitions: int) -> None:
-        self._function = function
-        self._partitions = partitions
-
-    def __call__(self, keys: Sequence[Any]) -> Sequence[int]:
-        function, partitions = self._function, self._partitions
-        result = [function(key, partitions) for key in keys]
-        if result and (set(map(type, result)) != {int} or min(result) < 0 or max(result) >= partitions):
-            self._refuse(keys, result)
-        return result
-
-    def _refuse(self, keys: Sequence[Any], result: list[Any]) -> None:
-        bad = next(i for i, n in enumerate(result) if type(n) is not int or not 0 <= n < self._partitions)
+    result = [function(key, partitions) for key in keys]
+    if result and (set(map(type, result)) != {int} or min(result) < 0 or max(result) >= partitions):
+        bad = next(i for i, n in enumerate(result) if type(n) is not int or not 0 <= n < partitions)
         raise ValueError(
-            f"partition returned {result[bad]!r} for the key {keys[bad]!r}: it must be a whole number "
-            f"from 0 to {self._partitions - 1}"
+            f"partition returned {result[bad]!r} for the key {shorten(keys[bad])}: it must be a whole number "
+            f"from 0 to {partitions - 1}"
         )
+    return result

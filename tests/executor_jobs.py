@@ -95,6 +95,25 @@ def fork(line):
     return "parent"
 
 
+def fork_and_exit(line):
+    """As it is done in textbooks, which know nothing of an engine around them."""
+    if os.fork() == 0:
+        sys.exit(0)
+    os.wait()
+    return "parent"
+
+
+def fork_and_write(line):
+    """The copy of the process writes a lot before it comes to an end."""
+    if not line.startswith("first"):
+        return ""
+    pid = os.fork()
+    if pid == 0:
+        return "x" * 3_000_000
+    os.waitpid(pid, 0)
+    return "parent"
+
+
 def close_pipe(line):
     os.closerange(3, 64)
 
@@ -126,6 +145,8 @@ jobs = {
         start_sleeper,
         make_a_mess,
         fork,
+        fork_and_exit,
+        fork_and_write,
         close_pipe,
         write_pipe,
         where,

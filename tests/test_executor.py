@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from mapreduce.sort import read_blocks
 
 from mapreduce import code, pool
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.pool import ExecutorPool
 from mapreduce.refs import Block, Segment, Split, TaskSpec
+from mapreduce.sort import read_blocks
 from mapreduce.spec import JobSpec
 
 JOBS = Path(__file__).with_name("executor_jobs.py")
@@ -230,10 +230,16 @@ def test_what_a_task_did_to_the_process_is_undone(capfd: Any, tmp_path: Path) ->
     bench.pool.close()
 
 
-def test_a_fork_does_not_speak_for_the_executor(bench: Bench) -> None:
-    ((_, who),) = bench.output("job_fork", "one line\n")
-    assert who == "parent"
+@pytest.mark.parametrize("name", ["job_fork", "job_fork_and_exit"])
+def test_a_fork_does_not_speak_for_the_executor(bench: Bench, name: str) -> None:
+    text = "".join(f"line {n}\n" for n in range(5))
+    assert bench.output(name, text) == [(f"line {n}", "parent") for n in range(5)]
     assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+
+
+def test_a_fork_that_has_written_is_noticed(bench: Bench) -> None:
+    failure = bench.failure("job_fork_and_write", text="first\n" + "next\n" * 100)
+    assert failure.kind == "disk" and "does user code fork?" in failure.message
 
 
 @pytest.mark.parametrize("name", ["job_print_for_ever", "job_spin", "job_ignore_all"])

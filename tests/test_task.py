@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Optional
 
 import pytest
-from mapreduce.sort import read_blocks
 
 from mapreduce import Job, count, sampled_ranges, source, whole
 from mapreduce.blame import shorten
 from mapreduce.refs import Block, Failure, Segment, Split, TaskSpec
+from mapreduce.sort import read_blocks
 from mapreduce.spec import InputFormat, JobSpec
 from mapreduce.task import TaskFailed, run_task
 
