@@ -34,16 +34,10 @@ _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: `-m` would put the current folder first in the path, and a file there before a module of the same name
-_BOOT = """\
-import sys
-if sys.path[:1] == [""]:
-    del sys.path[0]
-root = sys.argv.pop(1)
-if root not in sys.path:
-    sys.path.insert(0, root)
-from mapreduce.executor import main
-main()
-"""
+_BOOT = (
+    "import sys; root = sys.argv.pop(1); path = [p for p in sys.path if p]; "
+    "sys.path[:] = path if root in path else [root, *path]; from mapreduce.executor import main; main()"
+)
 
 
 class ExecutorPool:
