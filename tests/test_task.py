@@ -245,12 +245,8 @@ def test_the_record_is_found_for_every_shape_of_map(runner: Runner) -> None:
         def __call__(self, line: str) -> Pairs:
             return [(int(line), 1)]
 
-    for function, name in [
-        (listed, "listed"),
-        (lazily, "lazily"),
-        (looping, "looping"),
-        (Mapper(), "Mapper"),
-    ]:
+    functions: dict[str, Any] = {"listed": listed, "lazily": lazily, "looping": looping, "Mapper": Mapper()}
+    for name, function in functions.items():
         failure = runner.fails(Job(function), "1\n2\nx\n4\n")
         assert failure.message == "ValueError: invalid literal for int() with base 10: 'x'"
         assert (failure.function, failure.offset, failure.record) == (f"map {name}", 4, "'x'")
