@@ -147,6 +147,17 @@ def test_a_silent_broker_is_taken_for_dead(
     assert "heartbeat" in ended.reason
 
 
+def test_a_message_that_is_never_confirmed_ends_the_session(
+    proxy: Proxy, proxied_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "CONFIRM_SECS", 0.5)
+    session = begin(proxied_url)
+    session.declare(name, Kind.QUEUE)
+    proxy.downstream.clear()
+    session.do(base.Publish(name, b"x", "t"))
+    assert "did not confirm a message" in session.wait(base.Disconnected).reason
+
+
 def test_an_idle_session_is_kept_alive(rabbit_url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyamqp, "HEARTBEAT_SECS", 1)
     session = begin(rabbit_url)

@@ -9,8 +9,9 @@ as references to files.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from typing import Callable, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 from mapreduce.brokers import base
 from mapreduce.brokers.asking import Asker
@@ -23,11 +24,19 @@ MAX_IN_FLIGHT_BYTES = 8 << 20
 MAX_IN_FLIGHT = 1000
 #: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
 MAX_BACKLOG_BYTES = 2 << 20
+#: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say.
+CONFIRM_SECS = 60.0
 
 #: On a single node; work queues of a cluster would be "quorum" (see `docs/protocol.md`).
 _ARGUMENTS = {Kind.QUEUE: {"x-queue-type": "classic"}, Kind.STREAM: {"x-queue-type": "stream"}}
 
 Emit = Callable[[base.BrokerEvent], None]
+
+
+class _Sent(NamedTuple):
+    command: base.Publish
+    size: int  #: bytes
+    at: float  #: monotonic seconds
 
 
 class Publisher(Listener):
@@ -39,7 +48,8 @@ class Publisher(Listener):
         self._advice: deque[bytes] = deque()
         self._declaring: deque[str] = deque()
         self._sequence = 0  # of the last publication sent: the broker counts the same way
-        self._unconfirmed: dict[int, tuple[base.Publish, int]] = {}  # sequence → with its size, in order
+        self._unconfirmed: dict[int, _Sent] = {}  # by sequence, in order
+        self._patient_since = 0.0  # monotonic seconds: nothing sent before can be late yet
         self._in_flight_bytes = 0
         self._returned: set[int] = set()
         self._doubtful: dict[str, list[str]] = {}  # place → tokens of what was returned from it
@@ -69,6 +79,8 @@ class Publisher(Listener):
             self._waiting.append(command)
 
     def advance(self) -> None:
+        self._asker.advance()
+        self._check_patience()
         while self._advice and not self._blocked:
             self._side_channel.publish(CONTROL_EXCHANGE, "", self._advice.popleft())
         while self._waiting and self._has_room_for(self._waiting[0]):
@@ -100,9 +112,20 @@ class Publisher(Listener):
             self._emit(base.Unroutable(command.token))
             return
         self._sequence += 1
-        self._unconfirmed[self._sequence] = (command, len(body))
+        self._unconfirmed[self._sequence] = _Sent(command, len(body), time.monotonic())
         self._in_flight_bytes += len(body)
         self._channel.publish("", command.to, body, message_id=str(self._sequence))
+
+    def _check_patience(self) -> None:
+        """Raises `WireClosed` when the oldest unconfirmed message is overdue."""
+        if not self._unconfirmed:
+            return
+        now = time.monotonic()
+        if self._blocked or self._wire.backlog:
+            self._patient_since = now  # it may not even have been read
+        oldest = next(iter(self._unconfirmed.values()))
+        if now - max(oldest.at, self._patient_since) > CONFIRM_SECS:
+            raise WireClosed(f"RabbitMQ did not confirm a message to {oldest.command.to} for a minute")
 
     # -------------------------------------------------------- hearing
 
@@ -126,7 +149,7 @@ class Publisher(Listener):
             self._settle(first)
 
     def _settle(self, sequence: int) -> None:
-        command, size = self._unconfirmed.pop(sequence)
+        command, size, _ = self._unconfirmed.pop(sequence)
         self._in_flight_bytes -= size
         if sequence not in self._returned:
             self._emit(base.Confirmed(command.token))
