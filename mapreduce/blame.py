@@ -25,7 +25,7 @@ from mapreduce.splits import BadRecord
 
 ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: the modules of the engine that call functions of users
-CALLERS = tuple(ENGINE + name for name in ("task.py", "sort.py", "job.py"))
+TASK, SORT, JOB = CALLERS = tuple(ENGINE + name for name in ("task.py", "sort.py", "job.py"))
 #: the user's traceback goes without these
 HIDDEN = (ENGINE, "<frozen importlib", os.path.abspath(importlib.__file__))
 MAX_RECORD_CHARS = 200
@@ -94,12 +94,12 @@ class Blame:
             for role, function in self._roles.items():
                 if user.f_code in _codes(function):
                     return role
-        names = {frame.f_code.co_name for frame in frames if frame.f_code.co_filename in CALLERS}
-        if "_combined" in names:  # of the writer
+        at_work = {(frame.f_code.co_filename, frame.f_code.co_name) for frame in frames}
+        if (SORT, "combined") in at_work:
             return "combine"
-        if "_partition_keys" in names:
+        if (TASK, "_partition_keys") in at_work:
             return "partition"
-        if "_folded" in names or "_checkpoint" in names:
+        if (TASK, "_folded") in at_work or (TASK, "_checkpoint") in at_work:
             return "reduce"
         return self._last
 

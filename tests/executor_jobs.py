@@ -9,65 +9,66 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any, Callable
 
 from mapreduce import Job, count
 
 
-def words(line):
+def words(line: str) -> Any:
     for word in line.split():
         count("words")
         yield word, 1
 
 
-def total(word, counts):
+def total(word: str, counts: Any) -> Any:
     yield word, sum(counts)
 
 
-def _map_only(action):
-    def mapper(line):
+def _map_only(action: Callable[[str], Any]) -> Job:
+    def mapper(line: str) -> Any:
         yield line, action(line)
 
     return Job(mapper)
 
 
-def segfault(line):
+def segfault(line: str) -> Any:
     ctypes.CDLL(None).memset(1, 0, 8)
 
 
-def deep_exit(line):
+def deep_exit(line: str) -> Any:
     sys.exit(7)
 
 
-def os_exit(line):
+def os_exit(line: str) -> Any:
     os._exit(3)
 
 
-def interrupt(line):
+def interrupt(line: str) -> Any:
     raise KeyboardInterrupt
 
 
-def kill_oneself(line):
+def kill_oneself(line: str) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def print_for_ever(line):
+def print_for_ever(line: str) -> Any:
     while True:
         print("noise " * 20)
 
 
-def spin(line):
+def spin(line: str) -> Any:
     while True:
         pass
 
 
-def ignore_all(line):
+def ignore_all(line: str) -> Any:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while True:
         time.sleep(1)
 
 
-def start_sleeper(line):
+def start_sleeper(line: str) -> Any:
     """A process of user code's own; its number goes to the file that the record names."""
     sleeper = subprocess.Popen(["sleep", "600"])
     with open(line, "w") as stream:
@@ -76,7 +77,7 @@ def start_sleeper(line):
         time.sleep(1)
 
 
-def make_a_mess(line):
+def make_a_mess(line: str) -> Any:
     state = (os.getcwd(), os.environ.get("MESS"), sys.stdout.closed)
     print("to standard output")
     os.system("echo from a shell")
@@ -87,7 +88,7 @@ def make_a_mess(line):
     return [str(item) for item in state]
 
 
-def fork(line):
+def fork(line: str) -> Any:
     pid = os.fork()
     if pid == 0:
         return "child"
@@ -95,7 +96,7 @@ def fork(line):
     return "parent"
 
 
-def fork_and_exit(line):
+def fork_and_exit(line: str) -> Any:
     """As it is done in textbooks, which know nothing of an engine around them."""
     if os.fork() == 0:
         sys.exit(0)
@@ -103,7 +104,7 @@ def fork_and_exit(line):
     return "parent"
 
 
-def fork_and_write(line):
+def fork_and_write(line: str) -> Any:
     """The copy of the process writes a lot before it comes to an end."""
     if not line.startswith("first"):
         return ""
@@ -114,11 +115,11 @@ def fork_and_write(line):
     return "parent"
 
 
-def close_pipe(line):
+def close_pipe(line: str) -> Any:
     os.closerange(3, 64)
 
 
-def write_pipe(line):
+def write_pipe(line: str) -> Any:
     for fd in range(3, 32):
         try:
             os.write(fd, b"\0\0\0\4spam")
@@ -126,7 +127,7 @@ def write_pipe(line):
             continue
 
 
-def where(line):
+def where(line: str) -> Any:
     return os.getpid()
 
 
