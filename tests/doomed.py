@@ -1,7 +1,8 @@
 """`mr worker` that kills itself with SIGKILL at one chosen step: python doomed.py STEP NTH worker …
 
 STEP is what it is about to ask of the broker: the name of an event or message that it would publish, or "Ack"
-(of a dispatch), "AckLease", "Delete". NTH counts from 1. Nothing of that step reaches the broker.
+(of a dispatch), "AckLease", "Delete". NTH counts from 1. Nothing of that step reaches the broker. It says
+"taking NAME" on standard error before the first of each other step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mapreduce.host import Host
 STEP, NTH = sys.argv[1], int(sys.argv[2])
 del sys.argv[1:3]
 _seen = 0
+_said: set[Optional[str]] = {None}
 _perform = Host.perform
 
 
@@ -34,7 +36,11 @@ def _name(command: Any) -> Optional[str]:
 def perform(self: Host, role: Any, commands: Any) -> None:
     global _seen
     for command in commands:
-        if _name(command) == STEP:
+        name = _name(command)
+        if name not in _said:
+            _said.add(name)
+            print(f"taking {name}", file=sys.stderr, flush=True)
+        if name == STEP:
             _seen += 1
             if _seen == NTH:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -30,11 +30,14 @@ def doomed_worker(url: str, pool: str, step: str, nth: int = 1) -> Process:
 @pytest.mark.parametrize("step", WORKER_STEPS + LEASE_STEPS)
 def test_a_worker_killed_at_any_step_changes_nothing(rabbit_url: str, text: Path, step: str) -> None:
     pool = f"kill-{step}"
-    doomed = doomed_worker(rabbit_url, pool, step, 2 if step in ("BlockHead", "Dispatch") else 1)
+    nth = {"BlockHead": 2, "Dispatch": 2, "Delete": 2}
+    doomed = doomed_worker(rabbit_url, pool, step, nth.get(step, 1))
     doomed.wait_for("ready")
     job = Process("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", pool, "--split-size", "64K")
     try:
-        if step not in ("Delete", "AckLease"):
+        if step in ("Delete", "AckLease"):
+            doomed.wait_for("taking Dispatched")  # it coordinates the job
+        else:
             assert doomed.popen.wait(60) == -9
         with workers(rabbit_url, 1, 2, pool):
             assert job.output() == count_words(text)

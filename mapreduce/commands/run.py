@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any, Optional
 
 import click
@@ -106,8 +108,12 @@ def command(
         detached=detach,
         **others,
     )
-    job, bundle = code.from_file(job_file)
-    with open_sink(output, output_format) as sink, JobRun.submit(job, bundle, inputs, settings) as run:
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # the job's file is imported here, and what it prints is no output
+        job, bundle = code.from_file(job_file)
+        prepare = JobRun.submit(job, bundle, inputs, settings)
+    with prepare as run, open_sink(output, output_format) as sink:
         result = run.collect()
         if detach:
             click.echo(run.client.job)
