@@ -30,7 +30,7 @@ def compression_of(name: str) -> str:
 
 
 def decompressed(raw: Iterator[bytes], compression: str, source: str) -> Iterator[bytes]:
-    """The bytes that ``raw`` expands to, in chunks of about 1 MiB. Streams that follow one another in a file
+    """The bytes that ``raw`` expands to, in chunks of about 256 KiB. Streams that follow one another in a file
     (as `cat a.gz b.gz` makes them) are read one after the other. Raises `InputError` for a damaged file."""
     stream = cast(BinaryIO, io.BufferedReader(_Chunks(raw)))
     with _named(source, compression):

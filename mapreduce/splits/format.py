@@ -40,7 +40,7 @@ class Format(ABC):
     @abstractmethod
     def pieces(self, chunks: Iterator[bytes], offset: int, source: str) -> Iterator[Piece]:
         """Cut ``chunks``, whose first byte is a record's first and byte ``offset`` of the file, into pieces
-        of about 1 MiB. Raises `BadRecord` where the last record is not whole."""
+        of about 256 KiB. Raises `BadRecord` where the last record is not whole."""
 
     @abstractmethod
     def border(self, data: bytes, at: int) -> int:

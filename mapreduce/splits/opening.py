@@ -15,6 +15,7 @@ from mapreduce.errors import InputError, MapReduceError, UsageError
 from mapreduce.refs import Segment
 from mapreduce.splits.batches import PIECE_BYTES
 
+_URL_BLOCK_BYTES = 1024 * 1024
 #: what file systems call the thing that changes when a file does, best first
 _VERSION_KEYS = (
     *("ETag", "etag", "e_tag", "md5Hash", "md5", "checksum", "crc32c", "Content-MD5", "Digest", "generation"),
@@ -82,8 +83,8 @@ def opened(segment: Segment) -> Iterator[BinaryIO]:
         if is_url(segment.path):
             fs, path = file_system(segment.path)
             _check(segment, _url_pin_now(fs, path, segment.pin))
-            # readers ask for about 1 MiB at a time themselves; fsspec's default is 5 MiB and reading ahead
-            with fs.open(path, "rb", block_size=PIECE_BYTES) as file:
+            # fsspec's own default is 5 MiB, too much to fetch for the look around a border
+            with fs.open(path, "rb", block_size=_URL_BLOCK_BYTES) as file:
                 yield cast(BinaryIO, file)
             _check(segment, _url_pin_now(fs, path, segment.pin))
         else:
@@ -104,11 +105,14 @@ def opened(segment: Segment) -> Iterator[BinaryIO]:
         raise InputError(f"{segment.name}: cannot be read: {reason(error)}") from error
 
 
-def read_range(file: BinaryIO, start: int, end: int, name: str) -> Iterator[bytes]:
-    """Bytes ``start`` to ``end`` in chunks of up to 1 MiB. Raises `InputError` if the file ends before."""
+def read_range(file: BinaryIO, start: int, end: int, name: str, chunk_bytes: int = 0) -> Iterator[bytes]:
+    """Bytes ``start`` to ``end`` in chunks of up to ``chunk_bytes`` (0: `PIECE_BYTES`).
+
+    Raises `InputError` if the file ends before.
+    """
     file.seek(start)
     while start < end:
-        chunk = file.read(min(PIECE_BYTES, end - start))
+        chunk = file.read(min(chunk_bytes or PIECE_BYTES, end - start))
         if not chunk:
             raise InputError(f"{name}: changed since the job was submitted (shorter now); submit it again")
         start += len(chunk)

@@ -7,16 +7,18 @@ from dataclasses import replace
 from typing import BinaryIO, Optional
 
 from mapreduce.refs import Segment, Split
-from mapreduce.spec import InputFormat
+from mapreduce.spec import MIB, InputFormat
 from mapreduce.splits.batches import PIECE_BYTES, Batch
 from mapreduce.splits.compression import decompressed
 from mapreduce.splits.format import Format
 from mapreduce.splits.formats import make_format
 from mapreduce.splits.opening import opened, read_range
 
+_COPY_BYTES = MIB  # what travels as one message
+
 
 def read(split: Split, fmt: InputFormat) -> Iterator[Batch]:
-    """The records that the split owns, in order, in batches of about 1 MiB of bytes (a longer record: whole).
+    """The records that the split owns, in order, in batches of about 256 KiB of bytes (a longer record: whole).
 
     Raises `BadRecord` for bytes that the format forbids and `InputError` for a file that is gone, cannot be
     read, is damaged, or has changed since it was planned.
@@ -48,7 +50,7 @@ def inline(split: Split, fmt: InputFormat) -> tuple[Split, Iterator[bytes]]:
 def _copy(segments: list[Segment]) -> Iterator[bytes]:
     for segment in segments:
         with opened(segment) as file:
-            yield from read_range(file, segment.start, segment.end, segment.name)
+            yield from read_range(file, segment.start, segment.end, segment.name, _COPY_BYTES)
 
 
 def _read_segment(segment: Segment, form: Format) -> Iterator[Batch]:
