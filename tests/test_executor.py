@@ -93,7 +93,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECS) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -249,7 +249,7 @@ def test_kill_ends_what_does_not_end(capfd: Any, tmp_path: Path, name: str) -> N
     (child,) = bench.pool._running.values()
     time.sleep(0.3)
     bench.pool.kill(0)
-    assert eventually(lambda: gone(child.process.pid), 2.0)
+    assert eventually(lambda: gone(child.process.pid))
     assert bench.pool.poll() == []
     assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
     bench.pool.close()
@@ -259,7 +259,7 @@ def test_kill_ends_what_does_not_end(capfd: Any, tmp_path: Path, name: str) -> N
 def test_kill_takes_along_what_user_code_started(bench: Bench, tmp_path: Path) -> None:
     pids = start_sleeper(bench, tmp_path)
     bench.pool.kill(0)
-    assert eventually(lambda: all(map(gone, pids)), 2.0)
+    assert eventually(lambda: all(map(gone, pids)))
 
 
 def start_sleeper(bench: Bench, folder: Path) -> list[int]:
@@ -274,7 +274,7 @@ def test_close_leaves_nothing_behind(tmp_path: Path) -> None:
     pids = start_sleeper(bench, tmp_path) + [child.process.pid for child in bench.pool._children()]
     bench.pool.close()
     bench.pool.close()
-    assert eventually(lambda: all(map(gone, pids)), 2.0)
+    assert eventually(lambda: all(map(gone, pids)))
 
 
 PARENT = """
@@ -302,7 +302,7 @@ def test_executors_die_with_their_parent(tmp_path: Path, number: int) -> None:
         assert len(pids) == 4 and not any(map(gone, pids))
         parent.send_signal(number)
         parent.wait()
-    assert eventually(lambda: all(map(gone, pids)), 5.0)
+    assert eventually(lambda: all(map(gone, pids)))
 
 
 def test_ctrl_c_of_a_terminal_does_not_reach_executors(bench: Bench) -> None:
