@@ -31,6 +31,7 @@ import datetime
 import decimal
 import uuid
 import zoneinfo
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Callable, Optional, Union
@@ -310,7 +311,18 @@ def weigh(items: Sequence[Any]) -> int:
         total += len(level) * (_NUMBER_WEIGHT if types <= _NUMBERS else _ITEM_WEIGHT)
         if types in ({str}, {bytes}):
             total += sum(map(len, level))
+        elif types == {int}:
+            total += _weigh_ints(level)
         elif int in types or not types <= _NUMBERS:
             total += sum(len(item) for item in level if type(item) is str or type(item) is bytes)
-            total += sum(item.bit_length() >> 3 for item in level if type(item) is int)
+            total += _weigh_ints([item for item in level if type(item) is int])
     return total
+
+
+def _weigh_ints(items: Sequence[int]) -> int:
+    """What ints take on top of `_NUMBER_WEIGHT`: nothing, up to 64 bits."""
+    try:
+        array("q", items)
+    except OverflowError:
+        return sum(map(int.bit_length, items)) >> 3
+    return 0

@@ -181,6 +181,15 @@ def hashable(key: Any) -> Hashable:
     return result
 
 
+def hashable_all(keys: Sequence[Any]) -> Sequence[Hashable]:
+    """`hashable` of each key; ``keys`` itself, the same object, where that changes none of them."""
+    if set(map(type, keys)) <= _SIMPLE:
+        return keys
+    name = kind(keys)
+    # "z": an aware datetime can be equal to one whose zone makes it less simple
+    return keys if name and "z" not in name else list(map(hashable, keys))
+
+
 def _is_plain(key: Any, depth: int) -> bool:
     only = type(key)
     if only in _SIMPLE:
@@ -273,6 +282,3 @@ class RangePartition:
         if self._kind and kind(keys) == self._kind:
             return list(map(partial(bisect_right, self._boundaries), keys))
         return list(map(partial(bisect_right, self._wrapped), map(sort_key, keys)))
-
-
-__all__ = ["RangePartition", "hashable", "kind", "merge_kinds", "partition", "partition_all", "sort_key"]

@@ -11,8 +11,9 @@ happens to use: a combiner's results depend on where it cuts, and must be the sa
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
@@ -23,7 +24,7 @@ from mapreduce.runs import BlockWriter, Emit, read_blocks
 __all__ = ["NotAPair", "PartitionedWriter", "PlainWriter", "groups", "merge", "read_blocks"]
 
 #: of pairs held, as `codec.weigh` counts
-MEMORY_BYTES = 64 * 1024 * 1024
+MEMORY_BYTES = 128 * 1024 * 1024
 #: pairs taken from the iterator at a time: at most, and at first
 SLICE_PAIRS = 1024
 FIRST_SLICE_PAIRS = 16
@@ -54,8 +55,8 @@ def _shorten(value: Any) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], int]]:
-    """Lists of tuples off the iterator, with the weight of their values: short ones where pairs are large.
+def _slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any], int]]:
+    """Keys, values and the weight of the values, as drawn from the iterator: few at a time where they are large.
 
     Raises `NotAPair` for what is no tuple of two.
     """
@@ -66,8 +67,9 @@ def _slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], int]]:
             return
         if set(map(type, taken)) != {tuple} or set(map(len, taken)) != {2}:
             raise NotAPair(next(pair for pair in taken if type(pair) is not tuple or len(pair) != 2))
-        weight = codec.weigh([value for _, value in taken])
-        yield taken, weight
+        values = [value for _, value in taken]
+        weight = codec.weigh(values)
+        yield [key for key, _ in taken], values, weight
         size = max(1, min(SLICE_PAIRS, 4 * size, len(taken) * SLICE_BYTES // weight))
 
 
@@ -114,11 +116,10 @@ class PartitionedWriter:
         keys: list[Any] = []
         values: list[Any] = []
         weight = 0
-        for taken, values_weight in _slices(pairs):
-            new = [key for key, _ in taken]
-            keys += new
-            values += [value for _, value in taken]
-            weight += values_weight + codec.weigh(new)
+        for more_keys, more_values, values_weight in _slices(pairs):
+            keys += more_keys
+            values += more_values
+            weight += values_weight + codec.weigh(more_keys)
             if weight > self._memory_bytes:
                 self._spill(keys, values)
                 keys, values, weight = [], [], 0
@@ -128,17 +129,17 @@ class PartitionedWriter:
 
     def _write_combined(self, pairs: Iterator[Any], combine: Combine) -> None:
         grouped = _Groups()
-        for taken, values_weight in _slices(pairs):
-            grouped.add(taken, values_weight)
+        for more in _slices(pairs):
+            grouped.add(*more)
             if grouped.weight > self._memory_bytes:
-                keys, values = _combined(grouped, combine)
+                keys, values = grouped.combined(combine)
                 grouped = _Groups()
-                grouped.add(list(zip(keys, values)), codec.weigh(values))
-                # where combining helps little, keep no more than what leaves room for it to help
+                grouped.add(keys, values, codec.weigh(values))
+                # unless combining made much room, what there is goes to disk
                 if grouped.weight > self._memory_bytes // 2:
                     self._spill(keys, values)
                     grouped = _Groups()
-        self._spill(*_combined(grouped, combine))
+        self._spill(*grouped.combined(combine))
 
     # ------------------------------------------------------------ on disk
 
@@ -146,84 +147,76 @@ class PartitionedWriter:
         """Write a run for each partition."""
         if not keys:
             return
-        buckets: list[tuple[list[Any], list[Any]]] = [([], []) for _ in range(self._partitions)]
+        part_keys: list[list[Any]] = [[] for _ in range(self._partitions)]
+        part_values: list[list[Any]] = [[] for _ in range(self._partitions)]
         for partition, key, value in zip(self._partition_all(keys), keys, values):
-            bucket = buckets[partition]
-            bucket[0].append(key)
-            bucket[1].append(value)
-        for partition, (part_keys, part_values) in enumerate(buckets):
-            if part_keys:
-                kind = order.kind(part_keys)
-                ranks = part_keys if kind else list(map(order.sort_key, part_keys))
-                in_order = sort_pairs(part_keys, part_values, ranks)
+            part_keys[partition].append(key)
+            part_values[partition].append(value)
+        for partition, unsorted in enumerate(part_keys):
+            if unsorted:
+                kind = order.kind(unsorted)
+                ranks = unsorted if kind else list(map(order.sort_key, unsorted))
+                in_order = sort_pairs(unsorted, part_values[partition], ranks)
                 self._writer.write(partition, self._run, kind, *in_order)
         self._writer.flush()
         self._run += 1
 
 
-class _Groups(dict[Any, list[Any]]):
-    """Key -> its values in order. Keys that `order` calls equal are one; the first stands for all.
-
-    The main dict is keyed by `order.hashable`, and looked up by the keys themselves.
-    """
+class _Groups:
+    """Keys, and the values of each in order. Keys that `order` calls equal are one; the first stands for all."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.weight = 0
-        #: what stands for a key in the dict -> the key, where they differ
+        # All by what stands for the key in a dict. Most keys have but one value, and a list for each of those
+        # would double the time, not least the garbage collector's.
         self._firsts: dict[Any, Any] = {}
+        self._others: defaultdict[Any, list[Any]] = defaultdict(list)
+        #: the key, where it differs from what stands for it
+        self._keys: dict[Any, Any] = {}
 
-    def __missing__(self, key: Any) -> list[Any]:
-        stand_in = order.hashable(key)
-        if stand_in is not key:
-            found = self.get(stand_in)
-            if found is not None:
-                return found
-            self._firsts[stand_in] = key
-        result: list[Any] = []
-        self[stand_in] = result
-        return result
+    def add(self, keys: list[Any], values: list[Any], values_weight: int) -> None:
+        """Take pairs. Raises `codec.UnsupportedValue`."""
+        firsts, others = self._firsts, self._others
+        before = len(firsts)
+        stand_ins = order.hashable_all(keys)
+        for key, value in zip(stand_ins, values):
+            if key in firsts:
+                others[key].append(value)
+            else:
+                firsts[key] = value
+        if stand_ins is not keys:
+            for stand_in, key in zip(stand_ins, keys):
+                if stand_in is not key:
+                    self._keys.setdefault(stand_in, key)
+        new = list(islice(reversed(firsts), len(firsts) - before))
+        self.weight += values_weight + GROUP_BYTES * len(new) + codec.weigh(self._named(new))
 
-    def add(self, pairs: Sequence[Any], values_weight: int) -> None:
-        """Take pairs, which are tuples of two."""
-        before = len(self)
-        rest = iter(pairs)
-        while True:
-            try:
-                for key, value in rest:
-                    self[key].append(value)
-                break
-            except TypeError:  # not hashable
-                self.__missing__(key).append(value)
-        self.weight += values_weight
-        if len(self) > before:
-            new = [self._firsts.get(key, key) for key in islice(reversed(self), len(self) - before)]
-            self.weight += codec.weigh(new) + GROUP_BYTES * len(new)
+    def combined(self, combine: Combine) -> tuple[list[Any], list[Any]]:
+        """Keys and values: those of keys that have several combined, the others as they are."""
+        firsts, others = self._firsts, self._others
+        alone = [key for key in firsts if key not in others]
+        done_keys, done_values = self._named(alone), list(map(firsts.__getitem__, alone))
+        several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
+        groups = zip(self._named(several), map(self._values, several))
+        if isinstance(combine, Fold):
+            pairs = _folded(combine.function, groups)
+        else:
+            pairs = chain.from_iterable(starmap(combine, groups))
+        for more_keys, more_values, _ in _slices(pairs):
+            done_keys += more_keys
+            done_values += more_values
+        return done_keys, done_values
 
-    def columns(self) -> tuple[list[Any], list[list[Any]]]:
-        """Keys, and the values of each."""
-        keys = list(self)
-        if self._firsts:
-            keys = [self._firsts.get(key, key) for key in keys]
-        return keys, list(self.values())
+    def _values(self, stand_in: Any) -> Iterator[Any]:
+        return iter([self._firsts[stand_in], *self._others[stand_in]])
 
-
-def _combined(grouped: _Groups, combine: Combine) -> tuple[list[Any], list[Any]]:
-    """Keys and values, combined where there are several."""
-    keys, lists = grouped.columns()
-    many = [(key, iter(values)) for key, values in zip(keys, lists) if len(values) > 1]
-    done = [(key, values[0]) for key, values in zip(keys, lists) if len(values) == 1]
-    if isinstance(combine, Fold):
-        done += _folded(combine.function, many)
-    else:
-        for taken, _ in _slices(chain.from_iterable(combine(key, values) for key, values in many)):
-            done += taken
-    return [key for key, _ in done], [value for _, value in done]
+    def _named(self, stand_ins: list[Any]) -> list[Any]:
+        return [self._keys.get(each, each) for each in stand_ins] if self._keys else stand_ins
 
 
-def _folded(fold: Callable[[Iterator[Any]], Any], many: list[tuple[Any, Iterator[Any]]]) -> Iterator[Any]:
+def _folded(fold: Callable[[Iterator[Any]], Any], groups: Iterable[Any]) -> Iterator[Any]:
     # `blame` knows this frame by its name, and the group by the name `key`
-    for key, values in many:
+    for key, values in groups:
         yield key, fold(values)
 
 
@@ -236,8 +229,8 @@ class PlainWriter:
     def write(self, pairs: Iterable[Any]) -> None:
         """Take all pairs. Raises `NotAPair`, `codec.UnsupportedValue`, OSError and what ``pairs`` raises."""
         with self._writer.closed_on_error():
-            for taken, _ in _slices(iter(pairs)):
-                self._writer.write(0, 0, "", [key for key, _ in taken], [value for _, value in taken])
+            for keys, values, _ in _slices(iter(pairs)):
+                self._writer.write(0, 0, "", keys, values)
 
     def close(self) -> None:
         """Emit what is left. Not to be called after an error."""
