@@ -82,6 +82,8 @@ class _Consumer(Listener):
         self._prefetch = consume.prefetch if consume else 0
         self._offset = consume.offset if consume else None  # where to go on; None: no stream
         self._channel: Optional[Channel] = None
+        self._heard = False  # anything, on this channel
+        self._searched = False  # for messages that the broker had skipped
         self._begin_at = 0.0  # when there is no channel: when to begin again; endless: never
         self._fruitless = 0  # beginnings since the last delivery
         self._tags_before = 0  # delivery tags of earlier channels: ours go on counting
@@ -97,11 +99,12 @@ class _Consumer(Listener):
     def begin_if_due(self) -> None:
         if self._channel is None and time.monotonic() >= self._begin_at:
             self._fruitless += 1
+            self._heard = False
             self._channel = self._wire.open_channel(self)
             if isinstance(self._command, base.Listen):
                 self._listen(self._channel)
             else:
-                arguments = {} if self._offset is None else {"x-stream-offset": self._offset}
+                arguments = {} if self._offset is None else {"x-stream-offset": _attach_at(self._offset)}
                 self._channel.consume(self._command.name, arguments, self._prefetch)
 
     def _listen(self, channel: Channel) -> None:
@@ -156,15 +159,30 @@ class _Consumer(Listener):
             return
         if self._stopped:
             self._channel.put_back(tag)
-        elif offset is not None and isinstance(self._offset, int) and offset < self._offset:
-            # The broker moves an offset beyond the end back to the end.
+        elif offset is not None and self._is_too_early(offset):
             self._channel.ack(tag)
+        elif offset is not None and self._has_skipped(offset):
+            self._searched = True
+            self._channel.end()
+            self._begin_again()
         else:
+            self._heard = True
             self._fruitless = 0
             number = self._serial << _TAG_BITS | self._tags_before + tag
             receipt = Receipt(self._command.tag, number)
             self._held.append(base.Delivered(self._command.tag, receipt, body, offset, redelivered))
             self._deliver_held()
+
+    def _is_too_early(self, offset: int) -> bool:
+        """We begin one early (`_attach_at`); and what lies beyond the end, the broker moves back to it."""
+        early = isinstance(self._offset, int) and offset < self._offset
+        self._heard = self._heard or early
+        return early
+
+    def _has_skipped(self, offset: int) -> bool:
+        """It began beyond what was asked for. Asked again, it would not: that much is in the stream now."""
+        asked_for = self._offset
+        return not self._heard and not self._searched and isinstance(asked_for, int) and offset > asked_for
 
     def _deliver_held(self) -> None:
         """A stream sends whole chunks, however small the prefetch: the rest of one waits here."""
@@ -198,6 +216,17 @@ class _Consumer(Listener):
         else:
             self._tags_before += _TAGS_PER_CHANNEL
             self._lose_channel(time.monotonic() + (RETRY_SECS if self._fruitless > 1 else 0.0))
+
+
+def _attach_at(offset: Union[int, str]) -> Union[int, str]:
+    """Where to have the broker begin, so that no message is skipped.
+
+    A number beyond the end it takes for "next", and what is being written at this moment is skipped. Whoever
+    goes on reading asks for just that: the first message that is not there yet. The one before it is there.
+    """
+    if isinstance(offset, str):
+        return offset
+    return offset - 1 if offset > 0 else "first"
 
 
 class Consumer:
