@@ -82,11 +82,6 @@ def _datetime_kind(keys: Sequence[Any]) -> str:
     return "z" if zones == {datetime.timezone} else ""
 
 
-def merge_kinds(a: str, b: str) -> str:
-    """The kind of two sequences together."""
-    return a if a == b else ""
-
-
 # ---------------------------------------------------------------- the total order
 
 _NAN = (2, 0)

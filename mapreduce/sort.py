@@ -65,11 +65,15 @@ def _slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any], int]]:
         taken = list(islice(pairs, size))
         if not taken:
             return
-        if set(map(type, taken)) != {tuple} or set(map(len, taken)) != {2}:
-            raise NotAPair(next(pair for pair in taken if type(pair) is not tuple or len(pair) != 2))
+        if set(map(type, taken)) != {tuple}:
+            raise NotAPair(next(item for item in taken if type(item) is not tuple))
+        try:
+            keys = [key for key, _ in taken]
+        except ValueError:
+            raise NotAPair(next(item for item in taken if len(item) != 2)) from None
         values = [value for _, value in taken]
         weight = codec.weigh(values)
-        yield [key for key, _ in taken], values, weight
+        yield keys, values, weight
         size = max(1, min(SLICE_PAIRS, 4 * size, len(taken) * SLICE_BYTES // weight))
 
 
@@ -192,12 +196,16 @@ class _Groups:
         self.weight += values_weight + GROUP_BYTES * len(new) + codec.weigh(self._named(new))
 
     def combined(self, combine: Combine) -> tuple[list[Any], list[Any]]:
-        """Keys and values: those of keys that have several combined, the others as they are."""
+        """Keys and values: those of keys that have several combined, the others as they are.
+
+        Nothing can be done with the object afterwards. Raises `NotAPair` and what ``combine`` raises.
+        """
         firsts, others = self._firsts, self._others
-        alone = [key for key in firsts if key not in others]
-        done_keys, done_values = self._named(alone), list(map(firsts.__getitem__, alone))
         several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
-        groups = zip(self._named(several), map(self._values, several))
+        heads = list(map(firsts.pop, several))
+        done_keys, done_values = self._named(list(firsts)), list(firsts.values())
+        lists = (iter([head, *others[key]]) for head, key in zip(heads, several))
+        groups = zip(self._named(several), lists)
         if isinstance(combine, Fold):
             pairs = _folded(combine.function, groups)
         else:
@@ -206,9 +214,6 @@ class _Groups:
             done_keys += more_keys
             done_values += more_values
         return done_keys, done_values
-
-    def _values(self, stand_in: Any) -> Iterator[Any]:
-        return iter([self._firsts[stand_in], *self._others[stand_in]])
 
     def _named(self, stand_ins: list[Any]) -> list[Any]:
         return [self._keys.get(each, each) for each in stand_ins] if self._keys else stand_ins
