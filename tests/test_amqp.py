@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mapreduce.brokers import base, open_broker, publisher, pyamqp
+from mapreduce.brokers import base, open_broker, publisher, wire
 from mapreduce.brokers.base import Kind
 from mapreduce.brokers.url import parse
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
@@ -140,7 +140,7 @@ def test_a_cut_line_ends_the_session_with_one_event(proxy: Proxy, proxied_url: s
 def test_a_silent_broker_is_taken_for_dead(
     proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pyamqp, "HEARTBEAT_SECS", 1)
+    monkeypatch.setattr(wire, "HEARTBEAT_SECS", 1)
     session = begin(proxied_url)
     proxy.silence()
     ended = session.wait(base.Disconnected)
@@ -159,7 +159,7 @@ def test_a_message_that_is_never_confirmed_ends_the_session(
 
 
 def test_an_idle_session_is_kept_alive(rabbit_url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyamqp, "HEARTBEAT_SECS", 1)
+    monkeypatch.setattr(wire, "HEARTBEAT_SECS", 1)
     session = begin(rabbit_url)
     assert select.select([session.broker.fileno()], [], [], 4.0)[0] == [], "more than two heartbeats"
     session.declare(name, Kind.QUEUE)
@@ -179,7 +179,7 @@ def test_close_never_hangs(proxy: Proxy, proxied_url: str, name: str, commands: 
 
 
 def test_connecting_to_the_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyamqp, "CONNECT_TIMEOUT_SECS", 0.2)
+    monkeypatch.setattr(wire, "CONNECT_TIMEOUT_SECS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         broker = open_broker(f"amqp://127.0.0.1:{silent.getsockname()[1]}/")
         with pytest.raises(BrokerError, match="no answer within"):
@@ -188,7 +188,7 @@ def test_connecting_to_the_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\x00\x01\x00\x00"])
 def test_connecting_to_what_is_no_broker(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyamqp, "CONNECT_TIMEOUT_SECS", 0.5)
+    monkeypatch.setattr(wire, "CONNECT_TIMEOUT_SECS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -328,12 +328,12 @@ def test_a_denied_right_ends_the_session_and_says_so(node: PrivateNode) -> None:
 )
 def test_an_unsuitable_broker(properties: dict[str, str], message: str) -> None:
     with pytest.raises(BrokerUnsuitable, match=message):
-        pyamqp._check_server(parse("amqp://host"), properties)
+        wire.check_server(parse("amqp://host"), properties)
 
 
 @pytest.mark.parametrize("version", ["3.9.0", "3.10.8", "3.13.0-rc.1", "4.1.2"])
 def test_suitable_versions(version: str) -> None:
-    pyamqp._check_server(parse("amqp://host"), {"product": "RabbitMQ", "version": version})
+    wire.check_server(parse("amqp://host"), {"product": "RabbitMQ", "version": version})
 
 
 # ---------------------------------------------------------------- TLS

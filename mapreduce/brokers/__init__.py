@@ -6,6 +6,8 @@ amqp        RabbitMQ: a session of two links
 ├── link        a connection and its thread: the loop
 ├── publisher   what the one connection does
 ├── consumer    what the other does
+├── asking      questions that both may ask
+├── wire        the bytes of a connection (`outbox`: those that wait)
 ├── pyamqp      the border to py-amqp
 └── url         where the broker is
 """

@@ -23,8 +23,8 @@ from mapreduce.brokers import base
 from mapreduce.brokers.consumer import Consumer, Ended, PutBack, Start, Stop, serial_of
 from mapreduce.brokers.link import FAREWELL_SECS, Bell, Link
 from mapreduce.brokers.publisher import Publisher
-from mapreduce.brokers.pyamqp import Wire
 from mapreduce.brokers.url import parse
+from mapreduce.brokers.wire import Wire
 from mapreduce.errors import BrokerError
 
 

@@ -15,7 +15,8 @@ import time
 from collections import deque
 from typing import Callable, Optional
 
-from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
+from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
+from mapreduce.brokers.wire import Wire
 
 #: After this long what was unavailable is asked for again.
 RETRY_SECS = 0.5

@@ -19,7 +19,8 @@ from mapreduce.brokers import base
 from mapreduce.brokers.asking import RETRY_SECS, Asker, is_absent, is_unavailable
 from mapreduce.brokers.base import Receipt
 from mapreduce.brokers.publisher import CONTROL_EXCHANGE
-from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
+from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
+from mapreduce.brokers.wire import Wire
 
 #: A consumer's deliveries are numbered through all its channels.
 _TAG_BITS = 64
@@ -104,7 +105,7 @@ class _Consumer(Listener):
             if isinstance(self._command, base.Listen):
                 self._listen(self._channel)
             else:
-                arguments = {} if self._offset is None else {"x-stream-offset": _attach_at(self._offset)}
+                arguments = {} if self._offset is None else {"x-stream-offset": self._offset}
                 self._channel.consume(self._command.name, arguments, self._prefetch)
 
     def _listen(self, channel: Channel) -> None:
@@ -174,13 +175,17 @@ class _Consumer(Listener):
             self._deliver_held()
 
     def _is_too_early(self, offset: int) -> bool:
-        """We begin one early (`_attach_at`); and what lies beyond the end, the broker moves back to it."""
+        """The broker takes an offset beyond the end for the end."""
         early = isinstance(self._offset, int) and offset < self._offset
         self._heard = self._heard or early
         return early
 
     def _has_skipped(self, offset: int) -> bool:
-        """It began beyond what was asked for. Asked again, it would not: that much is in the stream now."""
+        """It began beyond what was asked for. Asked again it will not: that much is in the stream now.
+
+        It happens when the offset lay beyond the end and something was being written at that moment. To go
+        on exactly at the end is safe.
+        """
         asked_for = self._offset
         return not self._heard and not self._searched and isinstance(asked_for, int) and offset > asked_for
 
@@ -216,17 +221,6 @@ class _Consumer(Listener):
         else:
             self._tags_before += _TAGS_PER_CHANNEL
             self._lose_channel(time.monotonic() + (RETRY_SECS if self._fruitless > 1 else 0.0))
-
-
-def _attach_at(offset: Union[int, str]) -> Union[int, str]:
-    """Where to have the broker begin, so that no message is skipped.
-
-    A number beyond the end it takes for "next", and what is being written at this moment is skipped. Whoever
-    goes on reading asks for just that: the first message that is not there yet. The one before it is there.
-    """
-    if isinstance(offset, str):
-        return offset
-    return offset - 1 if offset > 0 else "first"
 
 
 class Consumer:

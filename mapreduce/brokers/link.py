@@ -20,7 +20,8 @@ import weakref
 from collections import deque
 from typing import Any, Protocol
 
-from mapreduce.brokers.pyamqp import Wire, WireClosed
+from mapreduce.brokers.pyamqp import WireClosed
+from mapreduce.brokers.wire import Wire
 
 TICK_SECS = 1.0
 #: How long the broker may take to answer our goodbye when the time to drain is over.

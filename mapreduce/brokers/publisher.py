@@ -16,7 +16,8 @@ from typing import Callable, NamedTuple, Optional, Union
 from mapreduce.brokers import base
 from mapreduce.brokers.asking import Asker
 from mapreduce.brokers.base import Kind
-from mapreduce.brokers.pyamqp import Channel, Listener, Wire, WireClosed
+from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
+from mapreduce.brokers.wire import Wire
 
 CONTROL_EXCHANGE = "mr.1.control"
 
