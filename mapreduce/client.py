@@ -253,7 +253,8 @@ class Client:
             self.phase = Phase.FEEDING
             return [self._publish_lease(self._spec, renewals=1), *self._follow(), *self._read_ahead()]
         if kind == "input":
-            self.phase = Phase.WAITING
+            if self.phase is Phase.FEEDING:  # else the log was faster than the confirm
+                self.phase = Phase.WAITING
             if self._spec is not None and self._spec.detached:
                 self.detached = self.finished = True
         elif kind == "delivered":
