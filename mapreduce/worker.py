@@ -71,7 +71,6 @@ class Worker:
         self._by_reference = by_reference
         self._rng = rng
         self._slots: list[Optional[Attempt]] = [None] * slots
-        self._loaded: list[str] = [""] * slots  #: the job whose code each executor has loaded
         self._jobs: dict[str, KnownJob] = {}
         self._attempts: dict[int, Attempt] = {}
         self._ready: list[Attempt] = []
@@ -273,21 +272,15 @@ class Worker:
         commands: list[Command] = []
         while self._ready and None in self._slots:
             attempt = self._ready.pop(0)
-            attempt.slot = self._choose_slot(attempt.job)
+            attempt.slot = self._slots.index(None)
             attempt.phase = Phase.STARTING
             self._slots[attempt.slot] = attempt
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
         return commands
 
-    def _choose_slot(self, job: str) -> int:
-        """A free slot, best one whose executor has the job's code loaded already."""
-        free = [slot for slot, attempt in enumerate(self._slots) if attempt is None]
-        return next((slot for slot in free if self._loaded[slot] == job), free[0])
-
     def _execute(self, attempt: Attempt) -> list[Command]:
         assert attempt.spec is not None
         attempt.phase = Phase.RUNNING
-        self._loaded[attempt.slot] = attempt.job
         return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
 
     def _running(self, number: int) -> Optional[Attempt]:
@@ -325,16 +318,35 @@ class Worker:
         attempt = self._attempts.get(int(event.key.partition(":")[2]))
         if attempt is None or attempt.phase == Phase.CLOSING:
             return []
-        return [base.Cancel(attempt.input_tag), *self._fail(attempt, Failure("disk", event.reason))]
+        return self._fail(attempt, Failure("disk", event.reason))
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch
-        self._leave_slot(attempt)
-        attempt.phase = Phase.CLOSING
         event = ev.AttemptFailed(
             d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure
         )
-        return [self._log(attempt.job, event, attempt.token("close")), *self._fill_slots()]
+        return self._end(attempt, event)
+
+    def _hand_back(self, attempt: Attempt) -> list[Command]:
+        d = attempt.dispatch
+        return self._end(attempt, ev.Returned(d.dispatch, d.stage, d.index))
+
+    def _end(self, attempt: Attempt, outcome: Any) -> list[Command]:
+        """Stop the attempt where it is, log its outcome, and then ack."""
+        commands = self._halt(attempt)
+        attempt.phase = Phase.CLOSING
+        commands.append(self._log(attempt.job, outcome, attempt.token("close")))
+        return commands + self._fill_slots()
+
+    def _halt(self, attempt: Attempt) -> list[Command]:
+        """Whatever goes on for the attempt here goes on no longer."""
+        commands: list[Command] = []
+        if attempt.phase == Phase.RUNNING:
+            commands.append(KillExecutor(attempt.slot))  # nothing, if it is the executor that has failed
+        if attempt.phase == Phase.INPUT:
+            commands.append(base.Cancel(attempt.input_tag))
+        self._leave_slot(attempt)
+        return commands
 
     # ------------------------------------------------------------ confirms
 
@@ -356,11 +368,16 @@ class Worker:
         return []
 
     def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
-        """A stream of the job is gone, so the job is: nobody waits for this any more."""
+        """A stream of the job is gone. If the log is, so is the job: nobody waits for this any more."""
         if event.token in self._losses:
             return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
-        _, attempt = self._addressed(event.token)
-        return self._abort(attempt) if attempt is not None else []
+        kind, attempt = self._addressed(event.token)
+        if attempt is None:
+            return []
+        if kind == "block" and attempt.phase != Phase.CLOSING:
+            text = "the broker has no stream for its output any more, or a block could not be read from disk"
+            return self._fail(attempt, Failure("lost", text))
+        return self._abort(attempt)
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         kind, _, rest = event.tag[len(self.prefix) :].partition(":")
@@ -370,7 +387,9 @@ class Worker:
             return [command for attempt in waiting for command in self._abort(attempt)]
         if kind == "input":
             attempt = self._attempts.get(int(rest))
-            return self._abort(attempt) if attempt is not None else []
+            if attempt is None or attempt.phase != Phase.INPUT:
+                return []
+            return self._fail(attempt, Failure("lost", "the stream with its input is gone from the broker"))
         if kind.startswith("tasks") and not self._stopping:
             queue = self._queues[int(kind[len("tasks") :])]
             self._consumed.discard(queue)
@@ -399,28 +418,9 @@ class Worker:
         commands = attempt.acknowledge()
         return commands + self._forget(attempt) + self._fill_slots() + self._finish_if_idle()
 
-    def _hand_back(self, attempt: Attempt) -> list[Command]:
-        d = attempt.dispatch
-        commands: list[Command] = []
-        if attempt.phase == Phase.RUNNING:
-            commands.append(KillExecutor(attempt.slot))
-            self._loaded[attempt.slot] = ""
-        if attempt.phase == Phase.INPUT:
-            commands.append(base.Cancel(attempt.input_tag))
-        self._leave_slot(attempt)
-        attempt.phase = Phase.CLOSING
-        event = ev.Returned(d.dispatch, d.stage, d.index)
-        commands.append(self._log(attempt.job, event, attempt.token("close")))
-        return commands + self._fill_slots()
-
     def _forget(self, attempt: Attempt) -> list[Command]:
         """Let go of everything but the ack."""
-        commands: list[Command] = []
-        if attempt.phase == Phase.RUNNING:
-            commands.append(KillExecutor(attempt.slot))
-            self._loaded[attempt.slot] = ""
-        if attempt.phase == Phase.INPUT:
-            commands.append(base.Cancel(attempt.input_tag))
+        commands = self._halt(attempt)
         self._drop(attempt)
         return [*commands, RemoveTree(attempt.folder)]
 

@@ -78,7 +78,7 @@ class Consume:
 
     For a stream ``offset`` is where to begin: ``"first"``, ``"next"`` or a number (of the first message
     wanted; deliveries never start below it). For a queue it is None. `Gone` answers when there is no such
-    place, and comes later when it is deleted under the consumer.
+    place, and comes later when it is deleted under the consumer. A tag that is in use gets the new consumer.
     """
 
     tag: str
@@ -89,14 +89,14 @@ class Consume:
 
 @dataclass(frozen=True)
 class Listen:
-    """Bind this session's private queue to ``mr.1.control``; broadcasts arrive as `Delivered` on ``tag``, no acks."""
+    """Bind this session's private queue to ``mr.1.control``; broadcasts are `Delivered` on ``tag``, no acks."""
 
     tag: str
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """Stop a consumer; deliveries that arrive for it afterwards are dropped (a queue's go back)."""
+    """Stop a consumer. What was polled can still be acked; what was not goes back to its queue."""
 
     tag: str
 
@@ -146,7 +146,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Unroutable:
-    """The message reached no queue: the place was deleted, or never was."""
+    """The message was not sent: there is no such place (any more), or its file slice could not be read."""
 
     token: str
 
