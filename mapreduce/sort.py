@@ -11,9 +11,9 @@ happens to use: a combiner's results depend on where it cuts, and must be the sa
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice, starmap
+from itertools import chain, islice, repeat, starmap
 from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
@@ -32,6 +32,11 @@ FIRST_SLICE_PAIRS = 16
 SLICE_BYTES = 1024 * 1024
 #: what an entry of a dict and its list take
 GROUP_BYTES = 160
+
+#: `_Groups` has seen no value yet; has seen two that differ
+_UNKNOWN, _VARIOUS = object(), object()
+#: two equal values of one of these types are the same in every way (unlike 0.0 and -0.0)
+_ALIKE = {int, str, bytes, bool, type(None)}
 
 Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
 PartitionAll = Callable[[Sequence[Any]], Sequence[int]]
@@ -167,10 +172,15 @@ class PartitionedWriter:
 
 
 class _Groups:
-    """Keys, and the values of each in order. Keys that `order` calls equal are one; the first stands for all."""
+    """Keys, and the values of each in order. Keys that `order` calls equal are one; the first stands for all.
+
+    As long as all values are one and the same, a 1 above all, it only counts the keys, which is done in C.
+    """
 
     def __init__(self) -> None:
         self.weight = 0
+        self._counts: Counter[Any] = Counter()
+        self._value: Any = _UNKNOWN  #: the one value; `_VARIOUS` from the first other one on
         # All by what stands for the key in a dict. Most keys have but one value, and a list for each of those
         # would double the time, not least the garbage collector's.
         self._firsts: dict[Any, Any] = {}
@@ -180,31 +190,61 @@ class _Groups:
 
     def add(self, keys: list[Any], values: list[Any], values_weight: int) -> None:
         """Take pairs. Raises `codec.UnsupportedValue`."""
+        stand_ins = order.hashable_all(keys)
+        if self._value is not _VARIOUS:
+            if self._is_same(values):
+                self._remember(stand_ins, keys)
+                before = len(self._counts)
+                self._counts.update(stand_ins)
+                self._weigh_new(self._counts, before)
+                return
+            self._spell_out()
         firsts, others = self._firsts, self._others
         before = len(firsts)
-        stand_ins = order.hashable_all(keys)
         for key, value in zip(stand_ins, values):
             if key in firsts:
                 others[key].append(value)
             else:
                 firsts[key] = value
+        self._remember(stand_ins, keys)
+        self.weight += values_weight
+        self._weigh_new(firsts, before)
+
+    def _is_same(self, values: list[Any]) -> bool:
+        """Whether all values so far are the same one, of a type whose equal values cannot be told apart."""
+        if self._value is _UNKNOWN:
+            self._value = values[0]
+        known = self._value
+        kind = type(known)
+        return kind in _ALIKE and set(map(type, values)) == {kind} and values.count(known) == len(values)
+
+    def _spell_out(self) -> None:
+        """From counts to lists of values."""
+        if self._value is not _UNKNOWN:
+            value = self._value
+            self._firsts = dict.fromkeys(self._counts, value)
+            self._others.update((key, [value] * (n - 1)) for key, n in self._counts.items() if n > 1)
+            self.weight += codec.weigh([value]) * sum(self._counts.values())
+            self._counts.clear()
+        self._value = _VARIOUS
+
+    def _remember(self, stand_ins: Sequence[Any], keys: list[Any]) -> None:
         if stand_ins is not keys:
             for stand_in, key in zip(stand_ins, keys):
                 if stand_in is not key:
                     self._keys.setdefault(stand_in, key)
-        new = list(islice(reversed(firsts), len(firsts) - before))
-        self.weight += values_weight + GROUP_BYTES * len(new) + codec.weigh(self._named(new))
+
+    def _weigh_new(self, grouped: dict[Any, Any], before: int) -> None:
+        new = list(islice(reversed(grouped), len(grouped) - before))
+        self.weight += GROUP_BYTES * len(new) + codec.weigh(self._named(new))
 
     def combined(self, combine: Combine) -> tuple[list[Any], list[Any]]:
         """Keys and values: those of keys that have several combined, the others as they are.
 
         Nothing can be done with the object afterwards. Raises `NotAPair` and what ``combine`` raises.
         """
-        firsts, others = self._firsts, self._others
-        several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
-        heads = list(map(firsts.pop, several))
-        done_keys, done_values = self._named(list(firsts)), list(firsts.values())
-        lists = (iter([head, *others[key]]) for head, key in zip(heads, several))
+        several, lists = self._split_off_several()
+        done_keys, done_values = self._named(list(self._firsts)), list(self._firsts.values())
         groups = zip(self._named(several), lists)
         if isinstance(combine, Fold):
             pairs = _folded(combine.function, groups)
@@ -214,6 +254,20 @@ class _Groups:
             done_keys += more_keys
             done_values += more_values
         return done_keys, done_values
+
+    def _split_off_several(self) -> tuple[list[Any], Iterator[Iterator[Any]]]:
+        """Keys with several values, and these; what is left in ``_firsts`` has one."""
+        value = self._value
+        if value is not _VARIOUS:
+            counts = self._counts
+            several = [key for key, n in counts.items() if n > 1]
+            numbers = list(map(counts.pop, several))
+            self._firsts = dict.fromkeys(counts, value)
+            return several, (repeat(value, n) for n in numbers)
+        firsts, others = self._firsts, self._others
+        several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
+        heads = list(map(firsts.pop, several))
+        return several, (iter([head, *others[key]]) for head, key in zip(heads, several))
 
     def _named(self, stand_ins: list[Any]) -> list[Any]:
         return [self._keys.get(each, each) for each in stand_ins] if self._keys else stand_ins
