@@ -18,11 +18,11 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, count, islice
 from operator import ne
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from mapreduce import order
 from mapreduce.refs import Block
@@ -204,6 +204,49 @@ def _join(parts: list[tuple[list[Any], list[Any], list[Any]]]) -> Batch:
         return parts[0][:2]
     keys, values, ranks = (list(chain.from_iterable(column)) for column in zip(*parts))
     return sort_pairs(keys, values, ranks)
+
+
+# ---------------------------------------------------------------- runs -> groups
+
+
+def merge_groups(
+    blocks: Sequence[Block],
+    directory: str,
+    memory_bytes: int = MEMORY_BYTES,
+    taken: Callable[[int], None] = lambda pairs: None,
+) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """What `groups` makes of `merge`; ``taken`` is told how many pairs have been read, now and then.
+
+    Where all fits in memory and keys are what a dict takes as they are, it groups first and then sorts the
+    keys alone, which are fewer.
+    """
+    runs = list(split_runs(blocks))
+    if _fits(runs, memory_bytes) and _common_kind(runs):
+        return _group_in_memory(blocks, taken)
+    return groups(_counted(merge(blocks, directory, memory_bytes), taken))
+
+
+def _counted(batches: Iterator[Batch], taken: Callable[[int], None]) -> Iterator[Batch]:
+    for batch in batches:
+        taken(len(batch[0]))
+        yield batch
+
+
+def _group_in_memory(
+    blocks: Iterable[Block], taken: Callable[[int], None]
+) -> Iterator[tuple[Any, Iterator[Any]]]:
+    firsts: dict[Any, Any] = {}
+    others: defaultdict[Any, list[Any]] = defaultdict(list)  # many keys have one value, and need no list
+    for keys, values in read_blocks(blocks):
+        taken(len(keys))
+        for key, value in zip(keys, values):
+            if key in firsts:
+                others[key].append(value)
+            else:
+                firsts[key] = value
+    in_order = sorted(firsts)
+    lists = ([firsts[key], *others[key]] if key in others else [firsts[key]] for key in in_order)
+    yield from zip(in_order, map(iter, lists))
 
 
 # ---------------------------------------------------------------- batches -> groups

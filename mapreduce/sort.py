@@ -18,10 +18,10 @@ from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
 from mapreduce.job import Fold
-from mapreduce.merge import groups, merge, sort_pairs
+from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.runs import BlockWriter, Emit, read_blocks
 
-__all__ = ["NotAPair", "PartitionedWriter", "PlainWriter", "groups", "merge", "read_blocks"]
+__all__ = ["NotAPair", "PartitionedWriter", "PlainWriter", "groups", "merge", "merge_groups", "read_blocks"]
 
 #: of pairs held, as `codec.weigh` counts
 MEMORY_BYTES = 128 * 1024 * 1024

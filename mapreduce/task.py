@@ -16,7 +16,7 @@ import random
 import time
 from functools import partial
 from itertools import chain, starmap
-from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Optional, Sequence, Union
 
 from mapreduce import order, sort, splits
 from mapreduce.blame import Blame, TaskFailed, shorten
@@ -89,8 +89,8 @@ class _Task:
         if stage.reduce is None:
             assert split is not None and stage.map is not None
             return _mapped(stage.map, chain.from_iterable(self._records(split)))
-        batches = sort.merge(self._spec.blocks, self._spec.directory)
-        pairs = _reduced(stage.reduce, sort.groups(self._counted(batches)))
+        groups = sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
+        pairs = _reduced(stage.reduce, groups)
         return pairs if stage.map is None else _mapped(stage.map, _checkpoint(pairs))
 
     def _records(self, split: Any) -> Iterator[Iterator[Any]]:
@@ -103,11 +103,9 @@ class _Task:
             self._end_fork()
         self._blame.batch = None
 
-    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
-        for batch in batches:
-            self._read(len(batch[0]))
-            yield batch
-            self._end_fork()
+    def _took(self, pairs: int) -> None:
+        self._end_fork()
+        self._read(pairs)
 
     def _read(self, records: int) -> None:
         self._records_in += records

@@ -100,6 +100,8 @@ def test_groups_are_those_of_a_serial_run(
             merged = sort.merge(blocks, directory, merge_bytes)
             actual = [(key, list(group)) for key, group in sort.groups(merged)]
             assert same(actual, expected_groups(tasks, partition))
+            at_once = sort.merge_groups(blocks, directory, merge_bytes)
+            assert same([(key, list(group)) for key, group in at_once], actual)
             assert os.listdir(directory) == files
 
 
