@@ -51,6 +51,13 @@ class KillExecutor:
 
 
 @dataclass(frozen=True)
+class ForgetJob:
+    """No more of this job will run here: let go of what is kept for it (idle executors that have its code)."""
+
+    job: str
+
+
+@dataclass(frozen=True)
 class ReadInput:
     """Read the next item of the client's input; answered by one of the input events below."""
 
@@ -63,7 +70,7 @@ class Report:
     text: str
 
 
-Local = Union[Append, RemoveTree, Execute, KillExecutor, ReadInput, Report]
+Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report]
 Command = Union[base.Command, Local]
 
 # ---------------------------------------------------------------- local events

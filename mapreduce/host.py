@@ -5,7 +5,8 @@
     posted      ─┘    (all of them: ticks, sessions) └─▶ report
 
 One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input) has a thread of
-its own behind `poll` or `post`.
+its own behind `poll` or `post`. Without a session the loop goes on: ticks, executors and what is posted are handled
+as ever, commands for the broker go nowhere (`brokers.base`), and now and then it tries to begin a new session.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from mapreduce.brokers import base
 from mapreduce.errors import BrokerError, BrokerRefused
 from mapreduce.feeder import Feeder
 from mapreduce.pool import ExecutorPool
+from mapreduce.refs import Failure
 
 TICK_SECS = 0.25
 RECONNECT_FIRST_SECS = 0.1
 RECONNECT_MOST_SECS = 5.0
+#: a session that ends sooner has not brought the broker back
+STEADY_SECS = 10.0
 
 Reporter = Callable[[str, str], None]
 
@@ -42,6 +46,7 @@ class Host:
         report: Reporter,
         pool: Optional[ExecutorPool] = None,
         reconnect_secs: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roles = list(roles)
         self.feeder: Optional[Feeder] = None
@@ -49,6 +54,11 @@ class Host:
         self._pool = pool
         self._report = report
         self._reconnect_secs = reconnect_secs
+        self._clock = clock
+        self._began = 0.0  #: the session, or the last one
+        self._retry_at: Optional[float] = None  #: None: there is a session
+        self._pause = RECONNECT_FIRST_SECS
+        self._give_up_at = 0.0
         self._posted: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -66,13 +76,16 @@ class Host:
     def connect(self) -> None:
         """Begin the first session. Raises `BrokerError`."""
         self._broker.connect()
+        self._began = self._clock()
+        self._give_up_at = self._began + self._reconnect_secs
         self._tell_all(effects.Connected())
 
     def run(self, until: Callable[[], bool]) -> None:
         """Loop until the condition holds. Raises `BrokerError` when the broker is gone for good."""
         while not until():
             if not self._step():
-                self._wait(max(0.0, self._next_tick - time.monotonic()))
+                wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
+                self._wait(max(0.0, wake_at - self._clock()))
 
     def perform(self, role: effects.Role, commands: Iterable[effects.Command]) -> None:
         """Do what a role asks for."""
@@ -98,7 +111,7 @@ class Host:
         for event in self._broker.poll():
             found = True
             if isinstance(event, base.Disconnected):
-                self._reconnect(event)
+                self._disconnected(event)
             else:
                 self._route(event)
         if self._pool is not None:
@@ -109,11 +122,14 @@ class Host:
             while True:
                 self._tell_all(self._posted.get_nowait())
                 found = True
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECS
             self._tell_all(effects.Tick())
             found = True  # what it set off must be seen before waiting
+        if self._retry_at is not None and now >= self._retry_at:
+            self._reconnect()
+            found = True
         return found
 
     def _wait(self, timeout: float) -> None:
@@ -136,31 +152,46 @@ class Host:
             return
         for role in self.roles:
             if address.startswith(role.prefix):
-                self.perform(role, role.handle(event, time.monotonic()))
+                self._tell(role, event)
 
     def _tell_all(self, event: Any) -> None:
         for role in self.roles:
-            self.perform(role, role.handle(event, time.monotonic()))
+            self._tell(role, event)
 
-    def _reconnect(self, event: base.Disconnected) -> None:
-        """Tell the roles, then try until a new session begins. Blocks: without a broker there is nothing to do."""
+    def _tell(self, role: effects.Role, event: Any) -> None:
+        self.perform(role, role.handle(event, self._clock()))
+
+    # ------------------------------------------------------------ sessions
+
+    def _disconnected(self, event: base.Disconnected) -> None:
+        """Try again at once, unless the session died as soon as it had begun."""
         self._tell_all(event)
         if event.denied:
             raise BrokerRefused(event.reason)
         self._report("warning", f"lost the connection to the broker ({event.reason}); trying again")
-        deadline = time.monotonic() + self._reconnect_secs
-        pause = RECONNECT_FIRST_SECS
-        while True:
-            try:
-                self._broker.connect()
-                break
-            except BrokerRefused:
-                raise
-            except BrokerError:
-                if time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(pause * 2, RECONNECT_MOST_SECS)
+        now = self._clock()
+        if now - self._began < STEADY_SECS:
+            self._put_off(BrokerError(event.reason))
+        else:
+            self._retry_at, self._pause = now, RECONNECT_FIRST_SECS
+            self._give_up_at = now + self._reconnect_secs
+
+    def _put_off(self, error: BrokerError) -> None:
+        """Try again after a pause, longer from time to time; raises the error when it has gone on for too long."""
+        self._retry_at = self._clock() + self._pause
+        if self._retry_at > self._give_up_at:
+            raise error
+        self._pause = min(self._pause * 2, RECONNECT_MOST_SECS)
+
+    def _reconnect(self) -> None:
+        try:
+            self._broker.connect()
+        except BrokerRefused:
+            raise
+        except BrokerError as error:
+            self._put_off(error)
+            return
+        self._retry_at, self._began = None, self._clock()
         self._report("info", "connected again")
         self._tell_all(effects.Connected())
 
@@ -168,31 +199,38 @@ class Host:
 
     def _append(self, role: effects.Role, command: effects.Append) -> None:
         try:
-            fd = os.open(command.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(command.path), exist_ok=True)
-            fd = os.open(command.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            rest = command.body
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            fd = _open_to_append(command.path)
+            try:
+                rest = command.body
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+            finally:
+                os.close(fd)
         except OSError as error:
-            reason = f"cannot write {command.path}: {error.strerror}"
-            self.perform(role, role.handle(effects.AppendFailed(command.key, reason), time.monotonic()))
-        finally:
-            os.close(fd)
+            reason = f"cannot write {command.path}: {error.strerror or error}"
+            self._tell(role, effects.AppendFailed(command.key, reason))
 
     def _remove_tree(self, role: effects.Role, command: effects.RemoveTree) -> None:
         shutil.rmtree(command.path, ignore_errors=True)
 
     def _execute(self, role: effects.Role, command: effects.Execute) -> None:
         assert self._pool is not None
-        os.makedirs(command.task.directory, exist_ok=True)
+        try:
+            os.makedirs(command.task.directory, exist_ok=True)
+        except OSError as error:
+            text = f"cannot make the folder {command.task.directory}: {error.strerror or error}"
+            failure = Failure("disk", text)
+            self._tell(role, effects.ExecutorFailed(command.slot, command.task.attempt, failure))
+            return
         self._pool.submit(command.slot, command.job, command.spec, command.task)
 
     def _kill_executor(self, role: effects.Role, command: effects.KillExecutor) -> None:
         assert self._pool is not None
         self._pool.kill(command.slot)
+
+    def _forget_job(self, role: effects.Role, command: effects.ForgetJob) -> None:
+        if self._pool is not None:
+            self._pool.forget(command.job)
 
     def _read_input(self, role: effects.Role, command: effects.ReadInput) -> None:
         assert self.feeder is not None
@@ -202,11 +240,22 @@ class Host:
         self._report(command.level, command.text)
 
 
+def _open_to_append(path: str) -> int:
+    """A descriptor; makes the file and its folder if need be."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
 _LOCAL: dict[type, Callable[[Host, effects.Role, Any], None]] = {
     effects.Append: Host._append,
     effects.RemoveTree: Host._remove_tree,
     effects.Execute: Host._execute,
     effects.KillExecutor: Host._kill_executor,
+    effects.ForgetJob: Host._forget_job,
     effects.ReadInput: Host._read_input,
     effects.Report: Host._say,
 }

@@ -25,11 +25,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Optional, Union
 
 from mapreduce.errors import OutputError
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: leftovers of killed runs stay
-    fcntl = None  # type: ignore[assignment]
+from mapreduce.scratch import try_lock
 
 
 class OutputDirectory:
@@ -61,7 +57,7 @@ class OutputDirectory:
             os.makedirs(parent, exist_ok=True)
             self._remove_leftovers()
             os.mkdir(self._hidden)
-            self._lock = _try_lock(self._hidden)
+            self._lock = try_lock(self._hidden)
 
     def write(self, part: int, data: bytes) -> None:
         """Append to a part. Parts are written in ascending order: a part once left is complete."""
@@ -113,7 +109,7 @@ class OutputDirectory:
 
     def _remove_leftovers(self) -> None:
         for leftover in glob.glob(glob.escape(self._prefix) + "*"):
-            lock = _try_lock(leftover)
+            lock = try_lock(leftover)
             if lock >= 0:
                 shutil.rmtree(leftover, ignore_errors=True)
                 os.close(lock)
@@ -128,22 +124,6 @@ class OutputDirectory:
             else:
                 reason = error.strerror or str(error)
             raise OutputError(f"cannot write the output to {self._name}: {reason}") from error
-
-
-def _try_lock(directory: str) -> int:
-    """A descriptor that holds the folder's lock; -1 if somebody else holds it or there are no locks here."""
-    if fcntl is None:
-        return -1
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return -1
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return -1
-    return descriptor
 
 
 def _sync(descriptor: int) -> None:

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
-from mapreduce import pipe
+from mapreduce import config, pipe
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.refs import Failure, TaskSpec
@@ -85,6 +85,16 @@ class ExecutorPool:
         child = self._running.pop(slot, None)
         if child is not None:
             self._discard(child)
+            self._replace()
+
+    def forget(self, job: str) -> None:
+        """Let the idle children of a job go; blank ones take their place, as far as there are too few."""
+        self._loads.pop(job, None)
+        ended = [child for child in self._idle if child.job == job]
+        for child in ended:
+            self._idle.remove(child)
+            self._discard(child)
+        if ended:
             self._replace()
 
     def poll(self) -> list[SlotEvent]:
@@ -324,7 +334,7 @@ def _start(python: str, fd: int, lifeline: int) -> subprocess.Popen[bytes]:
         stdout=2 if _is_open(2) else subprocess.DEVNULL,
         stderr=None if _is_open(2) else subprocess.DEVNULL,
         pass_fds=(fd, lifeline),
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        env=config.child_environment({"PYTHONHASHSEED": "0"}),
         start_new_session=True,
     )
 

@@ -27,6 +27,7 @@ from mapreduce.effects import (
     ExecutorBlock,
     ExecutorDone,
     ExecutorFailed,
+    ForgetJob,
     KillExecutor,
     RemoveTree,
     Report,
@@ -41,6 +42,8 @@ from mapreduce.spec import JobSpec
 LONG_SECS = 300.0
 ALIVE_EVERY_SECS = 60.0
 CONTROL_TAG = "worker/control"
+#: jobs without an attempt here whose code is kept, for the next dispatch
+REMEMBERED_JOBS = 16
 
 
 class KnownJob:
@@ -76,7 +79,6 @@ class Worker:
         self._ready: list[Attempt] = []
         self._losses: dict[str, base.Receipt] = {}
         self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
-        self._serial = 0
         self._stopping = False
         self._consumed: set[str] = set()  #: queues with a consumer of ours
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
@@ -98,11 +100,6 @@ class Worker:
     def handle(self, event: Any, now: float) -> list[Command]:
         handler = self._handlers.get(type(event))
         return handler(event, now) if handler is not None else []
-
-    @property
-    def busy(self) -> int:
-        """Attempts at hand, running or not."""
-        return len(self._attempts)
 
     # ------------------------------------------------------------ sessions
 
@@ -132,9 +129,7 @@ class Worker:
             commands += self._forget(attempt)
         self._losses.clear()
         self._jobs = {job: known for job, known in self._jobs.items() if known.spec is not None}
-        for known in self._jobs.values():
-            known.waiting.clear()
-        return commands
+        return commands + self._finish_if_idle()
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
         """Take nothing new, hand back what has not started, finish what has; told again, hand back that too."""
@@ -174,13 +169,14 @@ class Worker:
             return set_aside(event, "the work queue", error, "worker/aside")
         if event.redelivered or self._stopping:
             return self._report_loss(dispatch, event)
-        self._serial += 1
         number = self._rng.getrandbits(63)
         attempt = Attempt(number, dispatch, event.receipt, self._folder(dispatch.job, number), now)
         self._attempts[number] = attempt
-        known = self._jobs.get(dispatch.job)
-        if known is not None and known.spec is not None:
-            return self._fetch_input(attempt, known.spec)
+        known = self._jobs.pop(dispatch.job, None)
+        if known is not None:
+            self._jobs[dispatch.job] = known  # the newest stands last
+            if known.spec is not None:
+                return self._fetch_input(attempt, known.spec)
         attempt.phase = Phase.JOB
         if known is not None:
             known.waiting.append(attempt)
@@ -345,6 +341,9 @@ class Worker:
             commands.append(KillExecutor(attempt.slot))  # nothing, if it is the executor that has failed
         if attempt.phase == Phase.INPUT:
             commands.append(base.Cancel(attempt.input_tag))
+        known = self._jobs.get(attempt.job)
+        if known is not None and attempt in known.waiting:
+            known.waiting.remove(attempt)
         self._leave_slot(attempt)
         return commands
 
@@ -374,7 +373,9 @@ class Worker:
         kind, attempt = self._addressed(event.token)
         if attempt is None:
             return []
-        if kind == "block" and attempt.phase != Phase.CLOSING:
+        if kind == "block":
+            if attempt.phase == Phase.CLOSING:  # its failure is on its way to the log; the ack waits for that
+                return []
             text = "the broker has no stream for its output any more, or a block could not be read from disk"
             return self._fail(attempt, Failure("lost", text))
         return self._abort(attempt)
@@ -438,14 +439,29 @@ class Worker:
         commands: list[Command] = []
         for attempt in [a for a in self._attempts.values() if a.job == job]:
             commands += self._abort(attempt)
-        if self._jobs.pop(job, None) is not None:
-            commands.append(base.Cancel(f"worker/job:{job}"))
-        return [*commands, RemoveTree(os.path.join(self._directory, job))]
+        return [*commands, *self._forget_job(job), RemoveTree(self._job_folder(job))]
+
+    def _forget_job(self, job: str) -> list[Command]:
+        known = self._jobs.pop(job, None)
+        fetching = known is not None and known.spec is None
+        return [*([base.Cancel(f"worker/job:{job}")] if fetching else []), ForgetJob(job)]
+
+    def _forget_old_jobs(self) -> list[Command]:
+        """Advice that a job has ended can be lost: of jobs with nothing to do here only the latest are kept."""
+        if len(self._jobs) <= REMEMBERED_JOBS:
+            return []
+        busy = {attempt.job for attempt in self._attempts.values()}
+        commands: list[Command] = []
+        for job in [job for job in self._jobs if job not in busy][:-REMEMBERED_JOBS]:
+            commands += self._forget_job(job)
+            if not self._by_reference:  # else others may still read what lies there
+                commands.append(RemoveTree(self._job_folder(job)))
+        return commands
 
     # ------------------------------------------------------------ time
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
-        commands: list[Command] = []
+        commands = self._forget_old_jobs()
         for attempt in list(self._attempts.values()):
             if attempt.receipt is not None and now - attempt.since > LONG_SECS:
                 commands += self._too_long(attempt, now)
@@ -465,5 +481,8 @@ class Worker:
     def _log(self, job: str, event: Any, token: str) -> Command:
         return base.Publish(ev.log_stream(job), wire.encode(event), token)
 
+    def _job_folder(self, job: str) -> str:
+        return os.path.join(self._directory, job)
+
     def _folder(self, job: str, attempt: int) -> str:
-        return os.path.join(self._directory, job, f"{attempt:016x}")
+        return os.path.join(self._job_folder(job), f"{attempt:016x}")

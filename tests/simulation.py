@@ -105,7 +105,7 @@ class Actor:
                     self.perform(role, role.handle(self.input.pop(0), self.world.now))
             elif isinstance(command, effects.Report):
                 self.world.note(f"{self.name}: {command.text}")
-            elif not isinstance(command, (effects.Append, effects.RemoveTree)):
+            elif not isinstance(command, (effects.Append, effects.RemoveTree, effects.ForgetJob)):
                 self.broker.perform(command)
 
     def finish(self, command: effects.Execute) -> None:

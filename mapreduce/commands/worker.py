@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import secrets
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from typing import Optional
 
@@ -22,6 +21,7 @@ from mapreduce.effects import Shutdown
 from mapreduce.host import Host
 from mapreduce.leases import LeaseKeeper
 from mapreduce.pool import ExecutorPool
+from mapreduce.scratch import scratch_folder
 from mapreduce.worker import Worker
 
 #: how long a worker that is told to stop finishes what it has begun
@@ -50,11 +50,8 @@ def command(broker: Optional[str], executors: Optional[int], pool: str, drain: f
     """
     url = options.required_broker_url(broker)
     slots = executors or os.cpu_count() or 1
-    directory = tempfile.mkdtemp(prefix="mr-worker-")
-    try:
+    with scratch_folder("mr-worker-") as directory:
         _work(url, slots, pool, drain, directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) -> None:
@@ -69,7 +66,7 @@ def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) ->
     stop = _Stop(host, drain)
     try:
         host.connect()
-        click.echo(f"mr: worker {name} ready, {slots} executors", err=True)
+        _report("info", f"worker {name} ready, {slots} executors")
         host.run(lambda: stop.over() or (worker.finished and keeper.finished))
     finally:
         pool.close()
@@ -78,7 +75,7 @@ def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) ->
 
 
 class _Stop:
-    """SIGTERM or Ctrl-C: finish what is begun. After a while, or told again: hand back what is left, and go."""
+    """SIGTERM, Ctrl-C or SIGHUP: finish what is begun. After a while, or told again: hand back what is left, and go."""
 
     def __init__(self, host: Host, drain: float) -> None:
         self._host = host
@@ -87,6 +84,9 @@ class _Stop:
         self._deadline = float("inf")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        hang_up = getattr(signal, "SIGHUP", None)
+        if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:  # else under nohup
+            signal.signal(hang_up, self._on_signal)
 
     def over(self) -> bool:
         """Whether the time to hand back is over."""
@@ -107,4 +107,5 @@ class _Stop:
 
 
 def _report(level: str, text: str) -> None:
-    click.echo(f"mr: {text}", err=True)
+    with contextlib.suppress(OSError):  # the terminal is gone, the log is full: work goes on
+        click.echo(f"mr: {text}", err=True)
