@@ -1,0 +1,298 @@
+"""The worker's order of steps: what it logs, what must be confirmed first, and when it acks."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.effects import (
+    AppendFailed,
+    Connected,
+    Execute,
+    ExecutorBlock,
+    ExecutorDone,
+    ExecutorFailed,
+    ForgetJob,
+    KillExecutor,
+    RemoveTree,
+    Shutdown,
+    Tick,
+)
+from mapreduce.refs import Block, Failure, Segment, Split
+from mapreduce.spec import JobSpec
+from mapreduce.worker import REMEMBERED_JOBS, Worker
+
+SPEC = JobSpec("j", {}, {}, 2, 2)
+SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
+
+
+class Bench:
+    """A worker, what it was told, and what it asked for."""
+
+    def __init__(self, slots: int = 1, by_reference: bool = False) -> None:
+        self.worker = Worker("w", slots, ("tasks",), "/d", by_reference, random.Random(1))
+        self.now = 0.0
+        self._serial = 0
+        self.tell(Connected())
+        self.tell(base.Declared("tasks"))
+
+    def tell(self, event: Any) -> list[Any]:
+        return self.worker.handle(event, self.now)
+
+    def deliver(self, tag: str, message: Any, redelivered: bool = False, offset: Any = None) -> list[Any]:
+        self._serial += 1
+        body = wire.encode(message)
+        return self.tell(base.Delivered(tag, base.Receipt(tag, self._serial), body, offset, redelivered))
+
+    def dispatch(self, number: int = 7, job: str = "job", redelivered: bool = False) -> list[Any]:
+        message = ev.Dispatch(job, number, 0, 0, 0, SPLIT)
+        return self.deliver("worker/tasks0", message, redelivered)
+
+    def submitted(self, job: str = "job") -> list[Any]:
+        return self.deliver(f"worker/job:{job}", ev.Submitted(job, SPEC, "0", 0.0), offset=0)
+
+    def start(self, number: int = 7, job: str = "job") -> list[Any]:
+        """A dispatch up to its `Started`."""
+        commands = self.dispatch(number, job)
+        return commands if logged(commands) else self.submitted(job)
+
+    def run(self) -> Any:
+        """One attempt that runs."""
+        self.tell(base.Confirmed(published(self.start())[0].token))
+        return self.attempt
+
+    @property
+    def attempt(self) -> Any:
+        (attempt,) = self.worker._attempts.values()
+        return attempt
+
+    def wrote(self, attempt: Any, partition: int) -> Any:
+        (publish,) = self.tell(
+            ExecutorBlock(attempt.slot, attempt.number, partition, 0, Block("/x", 0, 1, 1, 0, ""))
+        )
+        return publish
+
+    def done(self, attempt: Any) -> list[Any]:
+        return self.tell(ExecutorDone(attempt.slot, attempt.number, {}, {}))
+
+
+def published(commands: list[Any]) -> list[base.Publish]:
+    return [command for command in commands if isinstance(command, base.Publish)]
+
+
+def logged(commands: list[Any]) -> list[str]:
+    return [type(wire.decode(command.head)[0]).__name__ for command in published(commands)]
+
+
+def kinds(commands: list[Any]) -> list[type]:
+    return [type(command) for command in commands]
+
+
+# ---------------------------------------------------------------- the normal order
+
+
+def test_started_is_confirmed_before_anything_runs() -> None:
+    bench = Bench()
+    assert kinds(bench.dispatch()) == [base.Consume]
+    commands = bench.submitted()
+    assert logged(commands) == ["Started"] and Execute not in kinds(commands)
+    (execute,) = bench.tell(base.Confirmed(published(commands)[0].token))
+    assert isinstance(execute, Execute) and execute.task.attempt == bench.attempt.number
+
+
+def test_done_is_logged_only_when_the_broker_has_every_block() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    blocks = [bench.wrote(attempt, partition) for partition in (0, 1)]
+    assert bench.done(attempt) == []
+    assert bench.tell(base.Confirmed(blocks[1].token)) == []
+    assert logged(bench.tell(base.Confirmed(blocks[0].token))) == ["Done"]
+
+
+def test_blocks_confirmed_early_do_not_make_it_done() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    assert bench.tell(base.Confirmed(bench.wrote(attempt, 0).token)) == []
+    assert logged(bench.done(attempt)) == ["Done"]
+
+
+def test_the_dispatch_is_acked_only_when_the_log_has_done() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    commands = bench.done(attempt)
+    assert base.Ack not in kinds(commands)
+    commands = bench.tell(base.Confirmed(published(commands)[0].token))
+    assert commands == [base.Ack(base.Receipt("worker/tasks0", 1)), RemoveTree(attempt.folder)]
+    assert not bench.worker._attempts
+
+
+def test_a_slot_is_free_as_soon_as_its_executor_is() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    assert logged(bench.dispatch(8)) == []
+    block = bench.wrote(attempt, 0)
+    assert logged(bench.done(attempt)) == ["Started"]
+    assert logged(bench.tell(base.Confirmed(block.token))) == ["Done"]
+
+
+def test_a_redelivered_dispatch_is_reported_and_then_acked() -> None:
+    bench = Bench()
+    commands = bench.dispatch(redelivered=True)
+    assert kinds(commands) == [base.Publish] and logged(commands) == ["Lost"]
+    assert not bench.worker._attempts
+    commands = bench.tell(base.Confirmed(published(commands)[0].token))
+    assert commands == [base.Ack(base.Receipt("worker/tasks0", 1))]
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("returned", [1, 2])
+def test_however_many_blocks_come_back_the_ack_waits_for_the_failure(returned: int) -> None:
+    bench = Bench()
+    attempt = bench.run()
+    blocks = [bench.wrote(attempt, partition) for partition in (0, 1)]
+    commands = bench.tell(base.Unroutable(blocks[0].token))
+    assert logged(commands) == ["AttemptFailed"] and KillExecutor in kinds(commands)
+    for block in blocks[1:returned]:
+        assert bench.tell(base.Unroutable(block.token)) == []
+    assert base.Ack in kinds(bench.tell(base.Confirmed(published(commands)[0].token)))
+
+
+def test_a_failure_is_logged_once_and_frees_its_slot() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    failed = ExecutorFailed(0, attempt.number, Failure("raised", "ValueError"))
+    commands = bench.tell(failed)
+    assert logged(commands) == ["AttemptFailed"] and base.Ack not in kinds(commands)
+    assert bench.tell(failed) == bench.tell(AppendFailed(f"worker/spool:{attempt.number}", "full")) == []
+    assert bench.worker._slots == [None]
+
+
+def test_without_a_log_nobody_waits_for_it() -> None:
+    bench = Bench()
+    commands = bench.start()
+    commands = bench.tell(base.Unroutable(published(commands)[0].token))
+    assert base.Ack in kinds(commands)
+    assert not bench.worker._attempts and bench.worker._slots == [None]
+
+
+# ---------------------------------------------------------------- handing back
+
+
+def test_what_is_handed_back_while_its_job_is_fetched_never_gets_a_slot() -> None:
+    bench = Bench()
+    bench.dispatch()
+    bench.now = 301.0
+    commands = bench.tell(Tick())
+    assert logged(commands) == ["Returned"]
+    assert base.Ack in kinds(bench.tell(base.Confirmed(published(commands)[0].token)))
+    assert logged(bench.submitted()) == []
+    assert bench.worker._slots == [None] and not bench.worker._attempts
+    assert logged(bench.dispatch(8)) == ["Started"]
+
+
+def test_shutdown_hands_back_what_has_not_started_and_finishes_the_rest() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    bench.dispatch(8)
+    commands = bench.tell(Shutdown())
+    assert commands[0] == base.Cancel("worker/tasks0") and logged(commands) == ["Returned"]
+    bench.tell(base.Confirmed(published(commands)[0].token))
+    assert not bench.worker.finished and logged(bench.dispatch(9)) == ["Returned"]
+    bench.tell(base.Confirmed(next(iter(bench.worker._losses))))
+    bench.tell(base.Confirmed(published(bench.done(attempt))[0].token))
+    assert bench.worker.finished
+
+
+def test_told_again_it_hands_back_what_runs() -> None:
+    bench = Bench()
+    bench.run()
+    assert logged(bench.tell(Shutdown())) == []
+    commands = bench.tell(Shutdown())
+    assert KillExecutor in kinds(commands) and logged(commands) == ["Returned"]
+    assert not bench.worker.finished
+    bench.tell(base.Confirmed(published(commands)[0].token))
+    assert bench.worker.finished
+
+
+# ---------------------------------------------------------------- lost connections
+
+
+def test_when_the_link_breaks_everything_at_hand_is_forgotten() -> None:
+    bench = Bench(slots=2)
+    attempt = bench.run()
+    bench.dispatch(8, "other")
+    bench.dispatch(9, redelivered=True)
+    commands = bench.tell(base.Disconnected("cut"))
+    assert KillExecutor(attempt.slot) in commands and RemoveTree(attempt.folder) in commands
+    assert not published(commands) and base.Ack not in kinds(commands)
+    worker = bench.worker
+    assert (worker._attempts, worker._losses, worker._slots) == ({}, {}, [None, None])
+    assert set(worker._jobs) == {"job"} and worker._jobs["job"].waiting == []
+    assert not worker.finished
+    # what its executor, or the old session, still says is for nobody
+    assert bench.done(attempt) == bench.tell(base.Confirmed(attempt.token("start"))) == []
+    assert logged(bench.tell(Connected())) == ["Back", "Back"]
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_a_worker_that_stops_need_not_wait_for_a_broker(asked_first: bool) -> None:
+    bench = Bench()
+    bench.run()
+    events = [Shutdown(), base.Disconnected("cut")]
+    for event in events if asked_first else reversed(events):
+        assert not bench.worker.finished
+        bench.tell(event)
+    assert bench.worker.finished
+
+
+# ---------------------------------------------------------------- ended jobs
+
+
+def test_a_job_that_has_ended_leaves_nothing() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    commands = bench.deliver("worker/control", ev.StopJob("job"))
+    assert commands[:2] == [base.Ack(base.Receipt("worker/tasks0", 1)), KillExecutor(0)]
+    assert commands[-2:] == [ForgetJob("job"), RemoveTree("/d/job")]
+    assert RemoveTree(attempt.folder) in commands and logged(commands) == []
+    assert not bench.worker._jobs and not bench.worker._attempts
+
+
+def test_jobs_whose_end_nobody_told_us_are_forgotten_in_the_end() -> None:
+    bench = Bench()
+    for number in range(REMEMBERED_JOBS + 3):
+        commands = bench.start(number, f"job{number}")
+        bench.tell(base.Confirmed(published(commands)[0].token))
+        closing = bench.done(bench.attempt)
+        bench.tell(base.Confirmed(published(closing)[0].token))
+    bench.dispatch(99, "job0")  # there is work for it, so it stays
+    commands = bench.tell(Tick())
+    assert commands == [
+        command for n in (1, 2) for command in (ForgetJob(f"job{n}"), RemoveTree(f"/d/job{n}"))
+    ]
+    assert len(bench.worker._jobs) == REMEMBERED_JOBS + 1 and "job0" in bench.worker._jobs
+    assert bench.tell(Tick()) == []
+    assert kinds(bench.dispatch(100, "job1")) == [base.Consume]  # its code is fetched again
+
+
+def test_blocks_that_others_read_where_they_lie_stay() -> None:
+    bench = Bench(by_reference=True)
+    for number in range(REMEMBERED_JOBS + 1):
+        commands = bench.start(number, f"job{number}")
+        bench.tell(base.Unroutable(published(commands)[0].token))
+    assert bench.tell(Tick()) == [ForgetJob("job0")]
+
+
+def test_a_job_that_is_being_fetched_and_wanted_no_more_is_not_listened_for() -> None:
+    bench = Bench()
+    bench.dispatch()
+    commands = bench.deliver("worker/control", ev.StopJob("job"))
+    assert base.Cancel("worker/job:job") in commands
+    assert bench.submitted() == [base.Ack(base.Receipt("worker/job:job", 3))]
