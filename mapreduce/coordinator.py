@@ -21,8 +21,12 @@ from mapreduce.brokers import base
 from mapreduce.effects import Command, Report, Tick
 from mapreduce.refs import Failure
 from mapreduce.state import JobState
+from mapreduce.watch import Watch
 
-RENEW_SECS = 180.0
+#: nothing is held unacked for ten minutes; and every limit in `watch` is shorter, or would never be reached
+RENEW_SECS = 480.0
+#: a coordinator that lives so long with the whole log read is not killed by it
+PROOF_SECS = 10.0
 PARKED_LOG_SECS = 120.0
 #: a client's first lease is there in case it dies while it declares the job's streams; touching a stream that is
 #: being declared ends the connection (RabbitMQ 3.10), and a lease that outranks this one is on its way
@@ -30,14 +34,19 @@ PROVISIONAL_SECS = 10.0
 #: how long workers have to stop before the streams that they publish to are deleted; a publication that meets a
 #: deletion ends the connection too
 STOP_SECS = 1.0
-#: a log that does not exist this long after its lease was taken never will
+#: a log that does not exist this long after its lease was taken never will: it is declared first
 NO_LOG_SECS = 60.0
+#: how long after that its first entry may take: thousands of streams are declared in between
+SUBMISSION_SECS = 300.0
 LOOK_AGAIN_SECS = 1.0
-#: longer than a worker may hold a dispatch without starting or returning it
-UNSTARTED_SECS = 400.0
-#: how often the work queue is then asked whether it still holds it
+#: an own `Took` that has not come back by then is logged again
+TOOK_AGAIN_SECS = 60.0
+#: how long after a returned publication the next try comes
+RETURNED_SECS = 1.0
+#: how often the work queue is asked whether it is empty, once a dispatch has waited for long
 DEPTH_SECS = 20.0
-ALIVE_SECS = 200.0
+#: longer between two events than this: the process was suspended, and such time does not count
+SUSPENDED_SECS = 5.0
 #: a task whose executor or whole host died so often is given up
 MAX_LOSSES = 4
 #: how long a worker that lost its connection has to come back before its silence counts as its death
@@ -48,7 +57,7 @@ WINDOW_SECS = 0.5
 BACKOFF_SECS = 0.1
 MAX_BACKOFF_SECS = 60.0
 #: failures that another try cannot mend
-FINAL_KINDS = ("input",)
+FINAL_KINDS = ("input", "value")
 SEAL_ENTRIES = 50_000
 LOG_PREFETCH = 500
 
@@ -71,7 +80,11 @@ class Coordinator:
         self._rng = rng
         self._log = ev.log_stream(lease.job)
         self._log_tag = f"{prefix}log"
+        self._last = 0.0  #: when something happened last, on the host's clock
+        self._slept = 0.0  #: how much of the host's clock this process was suspended
         self._taken_at = 0.0
+        self._took_at = 0.0  #: when `Took` was logged
+        self._caught_up_at = float("inf")
         self._idle_since = 0.0
         self._look_again_at: Optional[float] = None
         self._next_offset = 0
@@ -81,13 +94,15 @@ class Coordinator:
         self._in_flight: dict[int, tuple[int, int]] = {}
         self._announce: list[ev.DispatchRef] = []  #: confirmed by the queue, to be logged
         self._delays: dict[tuple[int, int], float] = {}
-        self._dispatched_at: dict[int, float] = {}
+        self._dispatch_from = 0.0
+        self._watch = Watch()
         self._suspects: dict[tuple[int, int], float] = {}
         self._starts: deque[float] = deque()
-        self._alive: dict[int, tuple[int, int, float]] = {}  #: long dispatches, and when they were last heard
         self._sealing: dict[int, tuple[int, set[str]]] = {}  #: stage -> generation, seals not yet confirmed
         self._concluded = False
         self._renewing = False
+        self._renew_from = 0.0
+        self._leaving = False
         self._to_delete: Optional[set[str]] = None
         self._log_deleted = False
         self._stop_at: Optional[float] = None
@@ -104,16 +119,16 @@ class Coordinator:
 
     def start(self, now: float) -> list[Command]:
         """Take the job over."""
-        self._taken_at = now
+        self._last = self._taken_at = now
         self._idle_since = now - self.lease.idle_secs
         if self.lease.rank.renewals == 0:
             self._look_again_at = now + PROVISIONAL_SECS
             return []
-        return self._open_log()
+        return self._open_log(now)
 
     def park(self, now: float) -> list[Command]:
         """End a job whose coordinators keep dying, without reading its log: that may be what kills them."""
-        self._taken_at = self._idle_since = now
+        self._last = self._taken_at = self._idle_since = now
         text = (
             f"{self.lease.takeovers} coordinators died without any progress; its log may be what kills them"
         )
@@ -123,7 +138,8 @@ class Coordinator:
 
     def hand_on(self, now: float) -> list[Command]:
         """Renew at once: this worker is leaving."""
-        return [] if self._renewing else self._publish_renewal(now)
+        self._leaving = True
+        return [] if self._renewing else self._publish_renewal(self._awake(now))
 
     def leave_if_provisional(self) -> list[Command]:
         """The job has ended: what this lease was kept for cannot happen any more."""
@@ -138,7 +154,15 @@ class Coordinator:
         handler = self._handlers.get(type(event))
         if handler is None or self.finished:
             return []
+        now = self._awake(now)
         return handler(event, now) + self._act(now)
+
+    def _awake(self, now: float) -> float:
+        """The host's clock without the times at which this process was suspended, and could not listen."""
+        if now - self._last > SUSPENDED_SECS:
+            self._slept += now - self._last
+        self._last = now
+        return now - self._slept
 
     # ------------------------------------------------------------ what happens
 
@@ -162,18 +186,23 @@ class Coordinator:
         if (self.state.ready, self.state.terminal is not None) != (was_ready, was_over) and self.caught_up:
             self._idle_since = now
         if isinstance(entry, ev.Took):
-            commands += self._on_took(entry)
+            commands += self._on_took(entry, now)
         return commands
 
-    def _on_took(self, entry: ev.Took) -> list[Command]:
+    def _on_took(self, entry: ev.Took, now: float) -> list[Command]:
         if entry.rank == self.lease.rank and entry.worker == self._worker:
-            self.caught_up = True
-            self._progress_before = self.state.progress
-            queue = self._tasks_queue()
-            return [base.Declare(queue, base.Kind.QUEUE)] if queue else []
+            return [] if self.caught_up else self._catch_up(now)
         if entry.rank > self.lease.rank:
             return self._finish([base.Cancel(self._log_tag)])
         return []
+
+    def _catch_up(self, now: float) -> list[Command]:
+        self.caught_up = True
+        self._caught_up_at = now
+        self._progress_before = self.state.progress
+        if self.state.spec is None:
+            return []
+        return [base.Declare(self._tasks_queue(), base.Kind.QUEUE), *self._seal_again(now)]
 
     def _before(self, entry: Any) -> list[Command]:
         """What has to be looked up before the entry changes the state."""
@@ -188,16 +217,13 @@ class Coordinator:
 
     def _note(self, entry: Any, now: float) -> None:
         """Book-keeping that belongs to this coordinator alone: times, and whom to look at."""
+        self._watch.note(entry, now if self.caught_up else self._took_at)
         if isinstance(entry, ev.Dispatched):
             for item in entry.items:
                 self._in_flight.pop(item.dispatch, None)
-                self._dispatched_at[item.dispatch] = now
         elif isinstance(entry, ev.Started):
             self._in_flight.pop(entry.dispatch, None)
-            self._dispatched_at.pop(entry.dispatch, None)
             self._starts.append(now)
-        elif isinstance(entry, (ev.Long, ev.Alive)):
-            self._alive[entry.dispatch] = (entry.stage, entry.index, now)
         elif isinstance(entry, (ev.AttemptFailed, ev.Lost)):
             self._suspects[entry.stage, entry.index] = now
         elif isinstance(entry, _CLIENT_EVENTS) and self.caught_up:
@@ -214,7 +240,7 @@ class Coordinator:
             generation, open_seals = self._sealing.get(stage, (-1, set()))
             if event.token in open_seals:
                 open_seals.discard(event.token)
-                if not open_seals:
+                if not open_seals and not self.state.stages[stage].sealed:
                     return [self._log_event(ev.StageSealed(stage, generation))]
         elif kind == "renewed" and self._receipt is not None:
             receipt, self._receipt = self._receipt, None
@@ -225,10 +251,26 @@ class Coordinator:
         kind, _, rest = event.token[len(self.prefix) :].partition(":")
         if kind == "dispatch":
             self._in_flight.pop(int(rest), None)
-        elif kind == "took" and not self._log_deleted and self.lease.rank.renewals > 0:
+            self._dispatch_from = now + RETURNED_SECS
+            return [base.Declare(self._tasks_queue(), base.Kind.QUEUE)]
+        if kind == "renewed":
+            self._renewing = False
+            self._renew_from = now + RETURNED_SECS
+            return [base.Declare(ev.JOBS, base.Kind.QUEUE)]
+        if kind == "seal":
+            return self._on_seal_returned(*map(int, rest.split(":")))
+        if kind == "took" and not self._log_deleted and self.lease.rank.renewals > 0:
             self._look_again_at = now + LOOK_AGAIN_SECS  # the client may still be declaring
-        # Streams that are gone show as `Gone` on the log, or as `Missing` by whoever reads them.
+        # A log that is gone shows as `Gone`.
         return []
+
+    def _on_seal_returned(self, stage: int, generation: int, partition: int, part: int) -> list[Command]:
+        """Streams are deleted after the end alone, or by somebody else: nothing brings the data back."""
+        if self._concluded or self.state.terminal is not None:
+            return []
+        name = ev.reads_from(self.lease.job, stage, partition, len(self.state.stages) - 1)
+        failure = Failure("lost", f"the broker has no stream {name} any more")
+        return self._conclude(ev.Failed(failure, stage, partition, 0))
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         if event.tag != self._log_tag or self._log_deleted:
@@ -239,7 +281,9 @@ class Coordinator:
             self._look_again_at = now + LOOK_AGAIN_SECS
             return []
         self._log_deleted = True
-        return self._begin_deleting() if self._to_delete is None else []
+        if self._to_delete is None:
+            return self._begin_deleting()
+        return [] if self._to_delete else self._finish([])
 
     def _on_deleted(self, event: base.Deleted, now: float) -> list[Command]:
         if self._to_delete is None or event.name not in self._to_delete:
@@ -248,41 +292,34 @@ class Coordinator:
         return self._finish([]) if not self._to_delete and self._log_deleted else []
 
     def _on_depth(self, event: base.Depth, now: float) -> list[Command]:
-        if event.name != self._tasks_queue() or event.ready != 0:
+        """The work queue says how much it holds, because the oldest dispatch has waited for long.
+
+        An empty one has lost it. In any other it may stand behind other jobs' dispatches. What is dispatched later
+        tells: it cannot be started before it. If there is nothing left to dispatch, the oldest is repeated.
+        """
+        overdue = self._watch.overdue(self.state, now)
+        if event.name != self._tasks_queue() or not overdue or self.state.terminal is not None:
             return []
-        lost = [
-            d for d in self.state.unstarted if now - self._dispatched_at.setdefault(d, now) > UNSTARTED_SECS
-        ]
-        return [self._log_event(ev.Lost(d, *self.state.unstarted[d])) for d in lost]
+        if event.ready <= 0:
+            return [self._log_event(lost) for lost in overdue]
+        if len(overdue) < len(self.state.unstarted) or self._in_flight:
+            return []
+        stage, index = overdue[0].stage, overdue[0].index
+        return [self._dispatch_one(stage, index, self.state.stages[stage].generation)]
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
         commands: list[Command] = []
         if self._look_again_at is not None and now >= self._look_again_at:
             self._look_again_at = None
-            commands += self._open_log()
+            commands += self._open_log(now)
+        if not self.caught_up and self._reading and now - self._took_at > TOOK_AGAIN_SECS:
+            commands += self._log_took(now)
         if not self.caught_up or self.state.terminal is not None:
             return commands
-        commands += self._check_alive(now)
-        oldest = next(iter(self.state.unstarted), None)
-        if (
-            oldest is not None
-            and now - self._depth_asked_at > DEPTH_SECS
-            and now - self._dispatched_at.setdefault(oldest, now) > UNSTARTED_SECS
-        ):
+        commands += [self._log_event(lost) for lost in self._watch.lost(self.state, now)]
+        if now - self._depth_asked_at > DEPTH_SECS and self._watch.overdue(self.state, now):
             self._depth_asked_at = now
             commands.append(base.Inspect(self._tasks_queue()))
-        return commands
-
-    def _check_alive(self, now: float) -> list[Command]:
-        """Long attempts are acked, so the broker will not tell of their worker's death: their silence does."""
-        commands: list[Command] = []
-        for dispatch, (stage, index, heard) in list(self._alive.items()):
-            task = self.state.task(stage, index)
-            if task is None or dispatch not in task.live:
-                del self._alive[dispatch]
-            elif now - heard > ALIVE_SECS:
-                del self._alive[dispatch]
-                commands.append(self._log_event(ev.Lost(dispatch, stage, index)))
         return commands
 
     # ------------------------------------------------------------ what to do about it
@@ -294,8 +331,11 @@ class Coordinator:
         if self.state.terminal is not None:
             return self._wind_up(now)
         if self.state.spec is None:  # its client died while it submitted, or is about to
-            late = now - self._taken_at > NO_LOG_SECS and not self._concluded
-            return self._conclude(ev.Abandoned("it was never submitted")) if late else []
+            late = now - self._taken_at > SUBMISSION_SECS and not self._concluded
+            return [
+                *(self._conclude(ev.Abandoned("it was never submitted")) if late else []),
+                *self._renew(now),
+            ]
         return [
             *self._judge(now),
             *self._announce_dispatches(),
@@ -310,6 +350,11 @@ class Coordinator:
             return []
         if self.state.cancel_reason is not None:
             return self._conclude(ev.Cancelled(self.state.cancel_reason))
+        splits = self.state.stages[0]
+        if splits.total is not None and len(splits.tasks) < splits.total:  # the log is ordered
+            index = next(i for i in range(splits.total) if i not in splits.tasks)
+            text = "the broker lost a part of the list of splits that it had confirmed"
+            return self._conclude(ev.Failed(Failure("lost", text), 0, index, 0))
         assert self.state.spec is not None
         for (stage, index), since in list(self._suspects.items()):
             task = self.state.task(stage, index)
@@ -353,6 +398,17 @@ class Coordinator:
                 commands += self._write_seals(number, stage.generation)
         return commands
 
+    def _seal_again(self, now: float) -> list[Command]:
+        """Repeat what somebody may wait for: a confirmed seal that is lost after all would stop the job for good."""
+        commands: list[Command] = []
+        for number, stage in enumerate(self.state.stages):
+            waited_for = (
+                now - self._idle_since < 2 * RENEW_SECS if stage is self.state.out else not stage.complete
+            )
+            if number > 0 and stage.sealed and waited_for and self.state.terminal is None:
+                commands += self._write_seals(number, stage.generation)
+        return commands
+
     def _write_seals(self, stage: int, generation: int) -> list[Command]:
         entries = self.state.seal_entries(stage)
         stages = len(self.state.stages) - 1
@@ -375,13 +431,16 @@ class Coordinator:
         return commands
 
     def _dispatch(self, now: float) -> list[Command]:
-        """Keep a few dispatches waiting on the work queue: about half a second's worth."""
-        if self._concluded:
+        """Keep a few dispatches waiting on the work queue: about half a second's worth.
+
+        Each worker may hold one more than it runs, so that many may be unstarted without waiting for anybody.
+        """
+        if self._concluded or now < self._dispatch_from:
             return []
         while self._starts and now - self._starts[0] > WINDOW_SECS:
             self._starts.popleft()
         window = min(max(len(self._starts), MIN_WINDOW), MAX_WINDOW)
-        room = window - len(self.state.unstarted) - len(self._in_flight)
+        room = window + len(self.state.busy) - len(self.state.unstarted) - len(self._in_flight)
         commands: list[Command] = []
         busy = set(self._in_flight.values())
         for number, stage in enumerate(self.state.stages[:-1]):
@@ -418,15 +477,22 @@ class Coordinator:
 
     def _renew(self, now: float) -> list[Command]:
         """Hand the lease on (perhaps to ourselves), so that nothing is held for long and takeover is routine."""
-        survived = self.lease.takeovers > 0 and self.state.progress > self._progress_before
-        if self._renewing or not (survived or now - self._taken_at > RENEW_SECS):
+        if self._renewing or now < self._renew_from:
+            return []
+        survived = self.lease.takeovers > 0 and self._harmless(now)
+        if not (survived or self._leaving or now - self._taken_at > RENEW_SECS):
             return []
         return self._publish_renewal(now)
+
+    def _harmless(self, now: float) -> bool:
+        """It is not the log that kills coordinators."""
+        grown = self.caught_up and self.state.progress > self._progress_before
+        return grown or now - self._caught_up_at > PROOF_SECS
 
     def _publish_renewal(self, now: float) -> list[Command]:
         self._renewing = True
         rank = ev.Rank(self.lease.rank.renewals + 1, self._rng.getrandbits(63))
-        stuck = self.lease.takeovers if self.state.progress == self._progress_before else 0
+        stuck = 0 if self._harmless(now) else self.lease.takeovers
         renewed = replace(self.lease, rank=rank, takeovers=stuck, idle_secs=now - self._idle_since)
         return [base.Publish(ev.JOBS, wire.encode(renewed), f"{self.prefix}renewed:")]
 
@@ -475,13 +541,17 @@ class Coordinator:
 
     # ------------------------------------------------------------ pieces
 
-    def _open_log(self) -> list[Command]:
-        took = wire.encode(ev.Took(self.lease.rank, self._worker))
-        commands: list[Command] = [base.Publish(self._log, took, f"{self.prefix}took:")]
+    def _open_log(self, now: float) -> list[Command]:
+        commands = self._log_took(now)
         if not self._reading:
             self._reading = True
             commands.append(base.Consume(self._log_tag, self._log, LOG_PREFETCH, "first"))
         return commands
+
+    def _log_took(self, now: float) -> list[Command]:
+        self._took_at = now
+        took = wire.encode(ev.Took(self.lease.rank, self._worker))
+        return [base.Publish(self._log, took, f"{self.prefix}took:")]
 
     def _log_event(self, event: Any) -> Command:
         return base.Publish(self._log, wire.encode(event), f"{self.prefix}event:")

@@ -18,7 +18,7 @@ from mapreduce.wire import message
 PREFIX = "mr.1"
 JOBS = f"{PREFIX}.jobs"
 CONTROL = f"{PREFIX}.control"
-#: where messages that nobody can read are put, with the reason; bounded by the broker
+#: where messages that nobody can read are put, with the reason; nothing empties it but people
 ASIDE = f"{PREFIX}.aside"
 
 
@@ -229,7 +229,7 @@ class DispatchRef(NamedTuple):
 @message
 @dataclass(frozen=True)
 class Dispatched:
-    """Coordinator: these are on their way to the work queue."""
+    """Coordinator: these are on the work queue: it has confirmed them."""
 
     items: tuple[DispatchRef, ...]
 

@@ -18,8 +18,8 @@ from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Connected, Report, Shutdown
 
 MAX_TAKEOVERS = 10
-#: jobs that one worker coordinates at a time
-PREFETCH = 32
+#: jobs that one worker coordinates at a time, those that only wait to be collected included
+PREFETCH = 500
 
 
 class LeaseKeeper:
@@ -33,7 +33,7 @@ class LeaseKeeper:
         self._rng = rng
         self._tag = f"{self.prefix}jobs"
         self._control_tag = f"{self.prefix}control"
-        self._reissued: dict[str, base.Receipt] = {}
+        self._reissued: dict[str, tuple[base.Receipt, base.Publish]] = {}
         self._serial = 0
         self._stopping = False
         self._consuming = False
@@ -58,8 +58,10 @@ class LeaseKeeper:
             return self._on_lease(event, now)
         if isinstance(event, base.Delivered) and event.tag == self._control_tag:
             return self._on_control(event, now)
-        if isinstance(event, (base.Confirmed, base.Unroutable)) and event.token in self._reissued:
-            return [base.Ack(self._reissued.pop(event.token))]
+        if isinstance(event, base.Confirmed) and event.token in self._reissued:
+            return [base.Ack(self._reissued.pop(event.token)[0])]
+        if isinstance(event, base.Unroutable) and event.token in self._reissued:
+            return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._reissued[event.token][1]]
         return self._forward(event, now)
 
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
@@ -131,11 +133,14 @@ class LeaseKeeper:
             del self.coordinators[prefix]
 
     def _reissue(self, lease: ev.Lease, receipt: base.Receipt) -> list[Command]:
-        token = f"{self.prefix}reissue{self._serial}"
-        self._reissued[token] = receipt
-        rank = ev.Rank(lease.rank.renewals + 1, self._rng.getrandbits(63))
+        """Publish it anew with a higher rank; a provisional lease stays provisional, for it has to wait again."""
+        provisional = lease.rank.renewals == 0
+        above = ev.Rank(0, lease.rank.salt + 1)
+        rank = above if provisional else ev.Rank(lease.rank.renewals + 1, self._rng.getrandbits(63))
         again = replace(lease, rank=rank, takeovers=lease.takeovers + 1)
-        return [base.Publish(ev.JOBS, wire.encode(again), token)]
+        publication = base.Publish(ev.JOBS, wire.encode(again), f"{self.prefix}reissue{self._serial}")
+        self._reissued[publication.token] = (receipt, publication)
+        return [publication]
 
     def _forward(self, event: Any, now: float) -> list[Command]:
         """To the coordinator that it is for; to all if it names none."""

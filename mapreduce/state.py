@@ -14,6 +14,7 @@ Life of a task:  pending ─Dispatched─▶ live ─Started─▶ live, running
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple, Optional, Union
 
@@ -88,11 +89,9 @@ class JobState:
     def __init__(self) -> None:
         self.job = ""
         self.spec: Optional[JobSpec] = None
-        self.submitted_at = 0.0
         self.stages: list[Stage] = []
         self.splits: dict[int, ev.SplitInput] = {}
         self.lease: Optional[ev.Rank] = None
-        self.coordinator = ""
         self.cancel_reason: Optional[str] = None
         self.terminal: Optional[Terminal] = None
         self.delivered = False
@@ -101,6 +100,8 @@ class JobState:
         self.unstarted: dict[int, tuple[int, int]] = {}
         #: live dispatches that run
         self.running: dict[int, tuple[int, int]] = {}
+        #: how many of these each worker runs; nobody has a zero
+        self.busy: Counter[str] = Counter()
         self.workers: dict[str, None] = {}
         self.attempts = 0
         self.failures = 0
@@ -190,7 +191,7 @@ class JobState:
 
     def _submitted(self, event: ev.Submitted) -> None:
         if self.spec is None:
-            self.job, self.spec, self.submitted_at = event.job, event.spec, event.at
+            self.job, self.spec = event.job, event.spec
             self.stages = [Stage() for _ in range(event.spec.stages + 1)]
             self.stages[0].sealed = True
 
@@ -206,7 +207,7 @@ class JobState:
 
     def _took(self, event: ev.Took) -> None:
         if self.lease is None or event.rank > self.lease:
-            self.lease, self.coordinator = event.rank, event.worker
+            self.lease = event.rank
 
     def _dispatched(self, event: ev.Dispatched) -> None:
         for item in event.items:
@@ -220,10 +221,14 @@ class JobState:
             self._add_dispatch(event.dispatch, event.stage, event.index)
         if event.dispatch not in task.live:  # its end is known already: a zombie's last words
             return
-        if task.live[event.dispatch] is None:
+        before = task.live[event.dispatch]
+        if before is None:
             self.running[event.dispatch] = self.unstarted.pop(event.dispatch)
             self.attempts += 1
             self.progress += 1
+        else:
+            self._leave_worker(before)
+        self.busy[event.worker] += 1
         task.live[event.dispatch] = Running(event.attempt, event.worker, event.slot)
 
     def _long(self, event: ev.Long) -> None:
@@ -273,7 +278,8 @@ class JobState:
             return  # that seal is void already
         before = self.stages[event.stage - 1]
         # Every task whose winner is named; one Missing may name many.
-        voided = [i for i, t in before.tasks.items() if t.winner and t.winner.attempt in event.attempts]
+        named = set(event.attempts)
+        voided = [i for i, t in before.tasks.items() if t.winner and t.winner.attempt in named]
         for index in voided:
             self._void(before, index)
         if voided:
@@ -334,19 +340,25 @@ class JobState:
         task = self.task(stage, index)
         if task is None or dispatch not in task.live:
             return
-        del task.live[dispatch]
-        self._leave_queues(dispatch)
+        self._leave_queues(dispatch, task.live.pop(dispatch))
         if not task.live and task.winner is None:
             self.stages[stage].pending[index] = None
 
     def _forget_dispatches(self, task: Task) -> None:
-        for dispatch in task.live:
-            self._leave_queues(dispatch)
+        for dispatch, running in task.live.items():
+            self._leave_queues(dispatch, running)
         task.live.clear()
 
-    def _leave_queues(self, dispatch: int) -> None:
+    def _leave_queues(self, dispatch: int, running: Optional[Running]) -> None:
         self.unstarted.pop(dispatch, None)
         self.running.pop(dispatch, None)
+        if running is not None:
+            self._leave_worker(running)
+
+    def _leave_worker(self, running: Running) -> None:
+        self.busy[running.worker] -= 1
+        if not self.busy[running.worker]:
+            del self.busy[running.worker]
 
     def _void(self, stage: Stage, index: int) -> None:
         """Take a win back: the task has to run again."""

@@ -28,7 +28,7 @@ FLOORS = [
         "write",
     ],
     ["state", "collector", "task", "sampling"],
-    ["attempt", "coordinator", "executor", "pool", "client", "feeder"],
+    ["attempt", "watch", "coordinator", "executor", "pool", "client", "feeder"],
     ["leases", "progress", "host"],
     ["worker"],
     ["run"],
