@@ -137,6 +137,26 @@ def test_idle_children_are_bounded(bench: Bench) -> None:
     assert len(list(bench.pool._children())) <= 2
 
 
+def test_children_of_a_job_that_has_ended_go(bench: Bench) -> None:
+    ((_, first),) = bench.output("job_where")
+    bench.output("wordcount")
+    ended, other = (child.process.pid for child in bench.pool._children())
+    bench.pool.forget("job_where")
+    assert eventually(lambda: gone(ended))
+    assert [child.process.pid for child in bench.pool._children()] == [other]
+    bench.pool.forget("wordcount")
+    (blank,) = bench.pool._children()
+    assert blank.job is None and eventually(lambda: gone(other))
+    ((_, second),) = bench.output("job_where")
+    assert first != second
+
+
+def test_forgetting_a_job_leaves_what_runs(bench: Bench) -> None:
+    attempt = bench.submit("wordcount")
+    bench.pool.forget("wordcount")
+    assert isinstance(bench.wait(attempt)[-1], ExecutorDone)
+
+
 def test_slots_run_at_the_same_time(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 2)
     spinning = bench.submit("job_spin", slot=0)
@@ -320,8 +340,8 @@ def test_a_file_in_the_current_folder_hides_nothing(tmp_path: Path, monkeypatch:
 
 def test_hashes_are_the_same_in_every_executor(bench: Bench) -> None:
     (child,) = bench.pool._children()
-    environment = Path(f"/proc/{child.process.pid}/environ").read_bytes().split(b"\0")
-    assert b"PYTHONHASHSEED=0" in environment
+    environment = Path(f"/proc/{child.process.pid}/environ")  # empty for a moment while it starts
+    assert eventually(lambda: b"PYTHONHASHSEED=0" in environment.read_bytes().split(b"\0"))
 
 
 def test_blocks_are_named_as_they_lie(bench: Bench) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mapreduce.node import PrivateNode
 from tests.support import JOBS, ROOT, Process, count_words, make_text, workers
 
 WORDCOUNT = JOBS / "wordcount.py"
@@ -15,6 +17,13 @@ WORDCOUNT = JOBS / "wordcount.py"
 #: killed before the step reaches the broker; each is a place where an order of rule 1 or a takeover matters
 WORKER_STEPS = ["Started", "BlockHead", "Done", "Ack"]
 LEASE_STEPS = ["Took", "Dispatch", "Dispatched", "Seal", "StageSealed", "Delete", "AckLease"]
+
+
+@pytest.fixture(scope="module")
+def lonely_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A node without workers of other tests: they would take the leases that ours is to die with."""
+    with PrivateNode(tmp_path_factory.mktemp("broker")) as node:
+        yield node.url
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +37,18 @@ def doomed_worker(url: str, pool: str, step: str, nth: int = 1) -> Process:
 
 
 @pytest.mark.parametrize("step", WORKER_STEPS + LEASE_STEPS)
-def test_a_worker_killed_at_any_step_changes_nothing(rabbit_url: str, text: Path, step: str) -> None:
+def test_a_worker_killed_at_any_step_changes_nothing(lonely_url: str, text: Path, step: str) -> None:
     pool = f"kill-{step}"
     nth = {"BlockHead": 2, "Dispatch": 2, "Delete": 2}
-    doomed = doomed_worker(rabbit_url, pool, step, nth.get(step, 1))
+    doomed = doomed_worker(lonely_url, pool, step, nth.get(step, 1))
     doomed.wait_for("ready")
-    job = Process("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", pool, "--split-size", "64K")
+    job = Process("run", WORDCOUNT, text, "--broker", lonely_url, "--pool", pool, "--split-size", "64K")
     try:
         if step in ("Delete", "AckLease"):
             doomed.wait_for("taking Dispatched")  # it coordinates the job
         else:
             assert doomed.popen.wait(60) == -9
-        with workers(rabbit_url, 1, 2, pool):
+        with workers(lonely_url, 1, 2, pool):
             assert job.output() == count_words(text)
             assert doomed.popen.wait(60) == -9
     finally:

@@ -1,0 +1,296 @@
+"""The loop around the roles: what goes on without a broker, and what a full disk does. The clock is ours."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+
+from mapreduce import effects
+from mapreduce.brokers import base
+from mapreduce.errors import BrokerError, BrokerRefused
+from mapreduce.host import RECONNECT_FIRST_SECS, RECONNECT_MOST_SECS, STEADY_SECS, TICK_SECS, Host
+from mapreduce.leases import LeaseKeeper
+from mapreduce.refs import TaskSpec
+from mapreduce.spec import JobSpec
+from mapreduce.worker import Worker
+
+SPEC = JobSpec("j", {}, {}, 1)
+
+
+class Broker(base.Broker):
+    """Can be reached or not; there is always something to read, so that nobody ever sleeps."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.trouble: Optional[BrokerError] = None
+        self.tried: list[float] = []
+        self.performed: list[base.Command] = []
+        self._clock = clock
+        self._events: list[base.BrokerEvent] = []
+        self._readable, self._writable = os.pipe()
+        os.write(self._writable, b"\0")
+
+    def connect(self) -> None:
+        self.tried.append(self._clock())
+        if self.trouble is not None:
+            raise self.trouble
+
+    def drop(self, denied: bool = False) -> None:
+        self._events.append(base.Disconnected("cut", denied))
+
+    def perform(self, command: base.Command) -> None:
+        self.performed.append(command)
+
+    def poll(self) -> list[base.BrokerEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def fileno(self) -> int:
+        return self._readable
+
+    def close(self, drain_secs: float) -> None:
+        os.close(self._readable)
+        os.close(self._writable)
+
+
+class Listener:
+    prefix = "listener/"
+    finished = False
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def handle(self, event: Any, now: float) -> list[Any]:
+        self.heard.append(event)
+        return []
+
+    def heard_of(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.heard)
+
+
+class Bench:
+    def __init__(self, roles: Any = (), reconnect_secs: float = 600.0, pool: Any = None) -> None:
+        self.now = 1000.0
+        self.broker = Broker(lambda: self.now)
+        self.listener = Listener()
+        self.said: list[str] = []
+        self.host = Host(
+            self.broker, [self.listener, *roles], self._say, pool, reconnect_secs, lambda: self.now
+        )
+        self.host.connect()
+
+    def _say(self, level: str, text: str) -> None:
+        self.said.append(text)
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        end = self.now + seconds
+
+        def over() -> bool:
+            self.now += 0.01
+            return self.now >= end or until()
+
+        self.host.run(over)
+
+    def close(self) -> None:
+        self.host.close()
+        self.broker.close(0)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    made.run(STEADY_SECS + 1)
+    yield made
+    made.close()
+
+
+# ---------------------------------------------------------------- without a session
+
+
+def test_a_lost_session_is_followed_by_a_new_one_at_once(bench: Bench) -> None:
+    bench.broker.drop()
+    bench.run(0.1)
+    assert [type(event) for event in bench.listener.heard if not isinstance(event, effects.Tick)] == [
+        effects.Connected,
+        base.Disconnected,
+        effects.Connected,
+    ]
+    assert bench.said[-2:] == ["lost the connection to the broker (cut); trying again", "connected again"]
+
+
+def test_without_a_broker_time_goes_on_and_what_is_posted_is_heard(bench: Bench) -> None:
+    bench.broker.trouble = BrokerError("nobody there")
+    bench.broker.drop()
+    bench.run(0.1)
+    bench.listener.heard.clear()
+    bench.host.post(effects.Shutdown())
+    bench.run(10.0)
+    assert bench.listener.heard_of(effects.Shutdown) == 1
+    assert bench.listener.heard_of(effects.Tick) == pytest.approx(10.0 / TICK_SECS, abs=2)
+    assert bench.listener.heard_of(effects.Connected) == 0
+    bench.broker.trouble = None
+    bench.run(RECONNECT_MOST_SECS + 1)
+    assert bench.listener.heard_of(effects.Connected) == 1
+
+
+def test_without_a_broker_the_condition_is_looked_at(bench: Bench) -> None:
+    bench.broker.trouble = BrokerError("nobody there")
+    bench.broker.drop()
+    before = bench.now
+    bench.run(100.0, lambda: bench.now > before + 1.0)
+    assert bench.now < before + 1.1
+
+
+def test_without_a_broker_executors_are_listened_to(tmp_path: Path) -> None:
+    pool = Pool()
+    bench = Bench(pool=pool)
+    bench.broker.trouble = BrokerError("nobody there")
+    bench.broker.drop()
+    bench.run(0.1)
+    pool.events.append(effects.ExecutorDone(0, 1, {}, {}))
+    bench.run(0.1)
+    assert bench.listener.heard_of(effects.ExecutorDone) == 1
+    bench.close()
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_a_worker_stops_while_the_broker_is_down(asked_first: bool) -> None:
+    rng = random.Random(1)
+    worker, keeper = Worker("w", 1, ("tasks",), "/d", False, rng), LeaseKeeper("w", rng)
+    bench = Bench([keeper, worker], reconnect_secs=float("inf"), pool=Pool())
+    bench.broker.trouble = BrokerError("nobody there")
+    for step in (bench.broker.drop, lambda: bench.host.post(effects.Shutdown()))[:: -1 if asked_first else 1]:
+        step()
+    before = bench.now
+    bench.run(100.0, lambda: worker.finished and keeper.finished)
+    assert bench.now < before + 1.0
+    bench.close()
+
+
+# ---------------------------------------------------------------- how often it tries, and for how long
+
+
+def test_the_pauses_grow(bench: Bench) -> None:
+    bench.broker.trouble = BrokerError("nobody there")
+    bench.broker.drop()
+    del bench.broker.tried[:]
+    bench.run(30.0)
+    tried = bench.broker.tried
+    pauses = [later - sooner for sooner, later in zip(tried, tried[1:])]
+    wanted = [min(RECONNECT_FIRST_SECS * 2**n, RECONNECT_MOST_SECS) for n in range(len(pauses))]
+    assert pauses == pytest.approx(wanted, abs=0.03) and len(pauses) > 7
+
+
+def test_sessions_that_die_as_soon_as_they_begin_are_not_begun_in_a_loop(bench: Bench) -> None:
+    del bench.broker.tried[:]
+    bench.broker.drop()
+    before = bench.now
+    while bench.now < before + 60.0:
+        tries = len(bench.broker.tried)
+        bench.run(60.0, lambda tries=tries: len(bench.broker.tried) > tries)  # type: ignore[misc]
+        bench.broker.drop()
+    assert len(bench.broker.tried) < 20
+    # one that lasts makes up for it
+    bench.run(RECONNECT_MOST_SECS + STEADY_SECS + 1)
+    tries = len(bench.broker.tried)
+    bench.broker.drop()
+    bench.run(0.1)
+    assert len(bench.broker.tried) == tries + 1
+
+
+def test_it_gives_up_in_the_end() -> None:
+    bench = Bench(reconnect_secs=20.0)
+    bench.run(100.0)
+    bench.broker.trouble = BrokerError("nobody there")
+    bench.broker.drop()
+    before = bench.now
+    with pytest.raises(BrokerError, match="nobody there"):
+        bench.run(100.0)
+    assert 10.0 < bench.now - before <= 20.0
+    bench.close()
+
+
+def test_it_gives_up_too_when_sessions_begin_and_die() -> None:
+    bench = Bench(reconnect_secs=20.0)
+
+    def die() -> bool:
+        if bench.listener.heard_of(effects.Connected):
+            bench.listener.heard.clear()
+            bench.broker.drop()
+        return False
+
+    with pytest.raises(BrokerError, match="cut"):
+        bench.run(100.0, die)
+    assert bench.now < 1000.0 + 21.0
+    bench.close()
+
+
+def test_a_refusal_ends_it_at_once(bench: Bench) -> None:
+    bench.broker.trouble = BrokerRefused("no such user")
+    bench.broker.drop()
+    with pytest.raises(BrokerRefused, match="no such user"):
+        bench.run(1.0)
+    bench.broker.drop(denied=True)
+    with pytest.raises(BrokerRefused, match="cut"):
+        bench.run(1.0)
+
+
+# ---------------------------------------------------------------- a disk that cannot be written
+
+
+class Pool:
+    """Runs nothing."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.submitted: list[Any] = []
+
+    def submit(self, *arguments: Any) -> None:
+        self.submitted.append(arguments)
+
+    def kill(self, slot: int) -> None:
+        pass
+
+    def poll(self) -> list[Any]:
+        events, self.events = self.events, []
+        return events
+
+    def filenos(self) -> list[int]:
+        return []
+
+
+@pytest.mark.parametrize("place", ["no folder/x/input", "folder", "full"])
+def test_what_cannot_be_written_is_told_to_whom_it_concerns(tmp_path: Path, bench: Bench, place: str) -> None:
+    (tmp_path / "no folder").write_text("a file")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "full").symlink_to("/dev/full")
+    command = effects.Append("listener/spool:5", str(tmp_path / place), memoryview(b"x"))
+    bench.host.perform(bench.listener, [command])
+    failed = bench.listener.heard[-1]
+    assert isinstance(failed, effects.AppendFailed) and failed.key == "listener/spool:5"
+    assert failed.reason.startswith(f"cannot write {tmp_path}") and "\n" not in failed.reason
+    bench.run(1.0)
+
+
+def test_bytes_are_appended_in_folders_made_for_them(tmp_path: Path, bench: Bench) -> None:
+    path = tmp_path / "job" / "attempt" / "input"
+    for body in (b"one ", b"two"):
+        bench.host.perform(bench.listener, [effects.Append("listener/spool:5", str(path), memoryview(body))])
+    assert path.read_bytes() == b"one two"
+
+
+def test_a_folder_that_cannot_be_made_fails_the_try(tmp_path: Path) -> None:
+    (tmp_path / "job").write_text("a file")
+    pool = Pool()
+    bench = Bench(pool=pool)
+    task = TaskSpec("job", 0, 0, 5, str(tmp_path / "job" / "5" / "out"), None, ())
+    bench.host.perform(bench.listener, [effects.Execute(0, "job", SPEC, task)])
+    failed = bench.listener.heard[-1]
+    assert isinstance(failed, effects.ExecutorFailed)
+    assert (failed.slot, failed.attempt, failed.failure.kind) == (0, 5, "disk")
+    assert failed.failure.message.startswith("cannot make the folder ") and not pool.submitted
+    bench.close()

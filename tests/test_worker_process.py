@@ -1,0 +1,104 @@
+"""`mr worker` as a process: what it holds open, how it ends, what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import JOBS, Process, count_words, make_text, mr_ok
+from tests.test_executor import eventually
+
+LISTENING = "0A"
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in descendants(int(child)))]
+
+
+def sockets(pid: int) -> set[str]:
+    """The inodes of a process's open sockets."""
+    found = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        target = os.readlink(fd)
+        if target.startswith("socket:["):
+            found.add(target[len("socket:[") : -1])
+    return found
+
+
+def tcp(state: str = "") -> set[str]:
+    """The inodes of TCP sockets, of those in one state if it is given."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        path = Path(f"/proc/net/{table}")
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            fields = line.split()
+            if fields[3] == state or not state:
+                inodes.add(fields[9])
+    return inodes
+
+
+def test_a_worker_listens_on_nothing_and_its_executors_have_no_connection(
+    rabbit_url: str, tmp_path: Path
+) -> None:
+    text = make_text(tmp_path / "text.txt", 100_000)
+    worker = Process("worker", "--broker", rabbit_url, "-c", 2, "--pool", "sockets")
+    try:
+        worker.wait_for("ready")
+        run = ["run", JOBS / "wordcount.py", text, "--broker", rabbit_url, "--pool", "sockets"]
+        assert mr_ok(*run) == count_words(text)
+        pids = descendants(worker.popen.pid)
+        assert len(pids) >= 3
+        for pid in pids:
+            assert not sockets(pid) & tcp(LISTENING)
+        assert len(sockets(pids[0]) & tcp()) == 2  # the two connections of its session
+        assert not any(sockets(pid) & tcp() for pid in pids[1:])
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_worker_that_is_told_to_stop_ends_in_order(
+    rabbit_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    worker = Process("worker", "--broker", rabbit_url, "-c", 1, "--pool", "stopping")
+    try:
+        worker.wait_for("ready")
+        assert len(list(tmp_path.glob("mr-worker-*"))) == 1
+        worker.popen.send_signal(number)
+        assert worker.popen.wait(20) == 0
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        worker.stop()
+
+
+def test_the_folder_of_a_killed_worker_goes_with_the_next(
+    rabbit_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for _ in range(2):
+        worker = Process("worker", "--broker", rabbit_url, "-c", 1, "--pool", "stopping")
+        worker.wait_for("ready")
+        assert len(list(tmp_path.glob("mr-worker-*"))) == 1
+        worker.kill()
+        worker.stop()
+
+
+def test_a_worker_stops_while_its_broker_is_down(own_node: Any) -> None:
+    worker = Process("worker", "--broker", own_node.url, "-c", 1)
+    try:
+        worker.wait_for("ready")
+        pids = descendants(worker.popen.pid)
+        own_node.kill9()
+        worker.wait_for("lost the connection")
+        worker.popen.send_signal(signal.SIGTERM)
+        assert worker.popen.wait(20) == 0
+        assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    finally:
+        worker.stop()
