@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -197,6 +198,8 @@ def test_any_log_can_be_folded_and_its_books_balance(seed: int) -> None:
         live = {d for stage in state.stages for task in stage.tasks.values() for d in task.live}
         assert live == set(state.unstarted) | set(state.running)
         assert not set(state.unstarted) & set(state.running)
+        run_by = [r.worker for s in state.stages for t in s.tasks.values() for r in t.live.values() if r]
+        assert state.busy == Counter(run_by)
         for stage in state.stages:
             won = [task for task in stage.tasks.values() if task.winner is not None]
             assert stage.done == len(won)

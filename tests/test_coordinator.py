@@ -1,0 +1,296 @@
+"""What one coordinator says to what it reads, second by second."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Optional
+
+import pytest
+
+from mapreduce import coordinator as rules
+from mapreduce import events as ev
+from mapreduce import watch, wire
+from mapreduce.brokers import base
+from mapreduce.coordinator import Coordinator
+from mapreduce.effects import Command, Shutdown, Tick
+from mapreduce.leases import MAX_TAKEOVERS, LeaseKeeper
+from mapreduce.refs import Failure, Segment, Split
+from mapreduce.spec import LONG_SECS, JobSpec
+
+SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
+SPEC = JobSpec("j", {}, {}, 2, 2)
+RANK = ev.Rank(1, 1)
+QUEUE = ev.tasks_queue(SPEC.pool, SPEC.interpreter)
+
+
+class Bench:
+    """A coordinator, its log, and a clock that ticks."""
+
+    def __init__(
+        self, entries: tuple[Any, ...] = (), takeovers: int = 0, spec: JobSpec = SPEC, idle: float = 0.0
+    ) -> None:
+        self.now = 0.0
+        self.offset = 0
+        self.said: list[Command] = []
+        lease = ev.Lease("job", RANK, takeovers, spec.stages, spec.partitions, idle)
+        self.it = Coordinator(lease, base.Receipt("leases/jobs", 1), "me", random.Random(1), "leases/1/")
+        self.take(self.it.start(0.0))
+        self.log(ev.Submitted("job", spec, "0", 0.0), *entries, ev.Took(RANK, "me"))
+
+    def take(self, commands: list[Command]) -> list[Command]:
+        self.said += commands
+        return commands
+
+    def log(self, *entries: Any) -> list[Command]:
+        """The log holds these too; what the coordinator says to the last of them."""
+        commands: list[Command] = []
+        for entry in entries:
+            receipt = base.Receipt("leases/1/log", self.offset)
+            delivery = base.Delivered("leases/1/log", receipt, wire.encode(entry), self.offset, False)
+            self.offset += 1
+            commands = self.tell(delivery)
+        return commands
+
+    def tell(self, event: Any) -> list[Command]:
+        return self.take(self.it.handle(event, self.now))
+
+    def wait(self, secs: float) -> list[Command]:
+        """Time passes; what the coordinator says meanwhile."""
+        commands: list[Command] = []
+        for _ in range(int(secs)):
+            self.now += 1.0
+            commands += self.tell(Tick())
+        return commands
+
+
+def published(commands: list[Command], to: Optional[str] = None) -> list[Any]:
+    """The messages among the commands."""
+    return [
+        wire.decode(c.head)[0] for c in commands if isinstance(c, base.Publish) and (to is None or c.to == to)
+    ]
+
+
+def of_type(commands: list[Command], kind: type) -> list[Any]:
+    return [msg for msg in published(commands) if isinstance(msg, kind)]
+
+
+def splits(count: int) -> tuple[Any, ...]:
+    return ev.Splits(0, (SPLIT,) * count), ev.InputComplete(count)
+
+
+def started(dispatch: int, index: int = 0, worker: str = "w") -> ev.Started:
+    return ev.Started(dispatch, 0, index, 0, dispatch, worker, 0)
+
+
+def done(dispatch: int, index: int = 0, stage: int = 0) -> ev.Done:
+    return ev.Done(dispatch, stage, index, 0, dispatch, "w", {0: 1, 1: 1})
+
+
+def dispatched(*dispatches: int) -> ev.Dispatched:
+    return ev.Dispatched(tuple(ev.DispatchRef(d, 0, d) for d in dispatches))
+
+
+# ---------------------------------------------------------------- limits and silence
+
+
+def test_every_limit_is_reached_before_a_renewal_starts_the_clocks_anew() -> None:
+    limits = [watch.ALIVE_SECS, watch.STARTED_SECS, watch.UNSTARTED_SECS, rules.SUBMISSION_SECS]
+    assert all(limit < rules.RENEW_SECS - 20 for limit in limits)
+    assert watch.UNSTARTED_SECS > LONG_SECS + 60  # workers hand back what they cannot start
+    assert rules.RENEW_SECS < 600 - 60
+
+
+@pytest.mark.parametrize(("last_sign", "limit"), [((), watch.STARTED_SECS), ((1,), watch.ALIVE_SECS)])
+def test_a_started_attempt_that_falls_silent_is_lost_before_the_renewal(
+    last_sign: tuple[int, ...], limit: float
+) -> None:
+    longs = [ev.Long(7, 0, 0, 7, "w") for _ in last_sign]
+    bench = Bench((*splits(1), started(7), *longs))
+    assert not of_type(bench.wait(limit - 1), ev.Lost)
+    assert of_type(bench.wait(5), ev.Lost) == [ev.Lost(7, 0, 0)]
+    assert not of_type(bench.said, ev.Lease)
+
+
+def test_a_long_attempt_that_is_heard_is_left_alone() -> None:
+    bench = Bench((*splits(1), started(7), ev.Long(7, 0, 0, 7, "w")))
+    for _ in range(7):
+        assert not of_type(bench.wait(60), ev.Lost)
+        bench.log(ev.Alive(7, 0, 0, 7, "w"))
+
+
+def test_an_empty_queue_has_lost_what_was_on_it() -> None:
+    bench = Bench((*splits(1), dispatched(0)))
+    assert base.Inspect(QUEUE) not in bench.wait(watch.UNSTARTED_SECS - 1)
+    assert base.Inspect(QUEUE) in bench.wait(5)
+    assert of_type(bench.tell(base.Depth(QUEUE, 0, 1)), ev.Lost) == [ev.Lost(0, 0, 0)]
+
+
+def test_a_dispatch_that_was_overtaken_long_ago_is_lost() -> None:
+    bench = Bench((*splits(3), dispatched(0, 1, 2), started(1, 1), ev.Long(1, 0, 1, 1, "w")))
+    for _ in range(6):
+        assert not of_type(bench.wait(60), ev.Lost)
+        bench.log(ev.Alive(1, 0, 1, 1, "w"))
+    assert of_type(bench.wait(60), ev.Lost) == [ev.Lost(0, 0, 0)]  # 2 may still be on a long queue
+
+
+def test_a_dispatch_behind_others_is_repeated_once_and_no_more_soon() -> None:
+    bench = Bench((*splits(2), dispatched(0, 1)))
+    bench.wait(watch.UNSTARTED_SECS + 1)
+    again = bench.tell(base.Depth(QUEUE, 50, 1))
+    assert [d.index for d in of_type(again, ev.Dispatch)] == [0]
+    assert not published(bench.tell(base.Depth(QUEUE, 50, 1)))
+    bench.log(ev.Dispatched((ev.DispatchRef(of_type(again, ev.Dispatch)[0].dispatch, 0, 0),)))
+    assert not published(bench.tell(base.Depth(QUEUE, 50, 1)))
+
+
+# ---------------------------------------------------------------- seals, splits, streams
+
+
+def sealed() -> tuple[Any, ...]:
+    return (*splits(1), done(7), ev.StageSealed(1, 0))
+
+
+def test_seals_that_somebody_may_wait_for_are_written_again_after_a_takeover() -> None:
+    bench = Bench((*sealed(), done(8, 1, stage=1)))
+    seals = [c for c in bench.said if isinstance(c, base.Publish) and ":" in c.token and "seal" in c.token]
+    assert [c.to for c in seals] == [ev.partition_stream("job", 1, p) for p in (0, 1)]
+    for seal in seals:
+        assert not of_type(bench.tell(base.Confirmed(seal.token)), ev.StageSealed)
+
+
+def test_the_seal_of_the_output_is_repeated_only_while_a_client_may_wait() -> None:
+    ready = (*sealed(), done(8, 0, stage=1), done(9, 1, stage=1), ev.StageSealed(2, 0))
+    assert published(Bench(ready).said, ev.output_stream("job"))
+    alone = JobSpec("j", {}, {}, 2, 2, detached=True)
+    assert not published(Bench(ready, spec=alone, idle=3600.0).said, ev.output_stream("job"))
+
+
+def test_a_returned_seal_ends_the_job_and_names_the_stream() -> None:
+    bench = Bench((*splits(1),))
+    seal = next(c for c in bench.log(done(7)) if isinstance(c, base.Publish) and "seal" in c.token)
+    failed = of_type(bench.tell(base.Unroutable(seal.token)), ev.Failed)
+    assert failed == [ev.Failed(Failure("lost", f"the broker has no stream {seal.to} any more"), 1, 0, 0)]
+
+
+def test_lost_splits_end_the_job() -> None:
+    bench = Bench((ev.Splits(0, (SPLIT,)), ev.InputComplete(3)))
+    [failed] = of_type(bench.said, ev.Failed)
+    assert (failed.failure.kind, failed.index) == ("lost", 1)
+
+
+@pytest.mark.parametrize(("kind", "final"), [("input", True), ("value", True), ("raised", False)])
+def test_what_another_try_cannot_mend_is_not_tried_again(kind: str, final: bool) -> None:
+    bench = Bench((*splits(1), started(7)))
+    commands = bench.log(ev.AttemptFailed(7, 0, 0, 0, 7, "w", Failure(kind, "no")))
+    assert bool(of_type(commands, ev.Failed)) == final
+
+
+# ---------------------------------------------------------------- renewals
+
+
+def test_a_coordinator_that_lives_on_clears_its_job_of_suspicion() -> None:
+    bench = Bench(splits(1), takeovers=5)
+    [lease] = of_type(bench.wait(rules.PROOF_SECS + 2), ev.Lease)
+    assert lease.takeovers == 0
+
+
+def test_a_parked_job_stays_parked() -> None:
+    lease = ev.Lease("job", RANK, MAX_TAKEOVERS + 1, 1, 1)
+    it = Coordinator(lease, base.Receipt("leases/jobs", 1), "me", random.Random(1), "leases/1/")
+    said = it.park(0.0)
+    for second in range(int(rules.PROOF_SECS) * 2):
+        said += it.handle(Tick(), float(second))
+    assert not of_type(said, ev.Lease)
+
+
+def test_a_returned_renewal_is_tried_again_but_not_at_once() -> None:
+    bench = Bench(splits(1))
+    [renewal] = [
+        c for c in bench.wait(rules.RENEW_SECS + 2) if isinstance(c, base.Publish) and c.to == ev.JOBS
+    ]
+    assert bench.tell(base.Unroutable(renewal.token)) == [base.Declare(ev.JOBS, base.Kind.QUEUE)]
+    assert len(of_type(bench.wait(3), ev.Lease)) == 1
+
+
+def test_a_took_that_is_lost_is_logged_again() -> None:
+    lease = ev.Lease("job", RANK, 0, 1, 1)
+    it = Coordinator(lease, base.Receipt("leases/jobs", 1), "me", random.Random(1), "leases/1/")
+    it.start(0.0)
+    said = [c for second in range(70) for c in it.handle(Tick(), float(second))]
+    assert of_type(said, ev.Took) == [ev.Took(RANK, "me")]
+
+
+def keeper_with(lease: ev.Lease) -> tuple[LeaseKeeper, list[Command]]:
+    keeper = LeaseKeeper("me", random.Random(1))
+    delivery = base.Delivered("leases/jobs", base.Receipt("leases/jobs", 1), wire.encode(lease), None, True)
+    return keeper, keeper.handle(delivery, 0.0)
+
+
+def test_a_redelivered_lease_outranks_itself_and_a_provisional_one_stays_so() -> None:
+    for renewals in (0, 3):
+        lease = ev.Lease("job", ev.Rank(renewals, 99), 0, 1, 1)
+        [again] = of_type(keeper_with(lease)[1], ev.Lease)
+        assert again.rank > lease.rank and again.takeovers == 1
+        assert (again.rank.renewals == 0) == (renewals == 0)
+
+
+def test_a_reissued_lease_that_comes_back_is_not_given_up() -> None:
+    keeper, [publication] = keeper_with(ev.Lease("job", RANK, 0, 1, 1))
+    assert isinstance(publication, base.Publish)
+    declare = base.Declare(ev.JOBS, base.Kind.QUEUE)
+    assert keeper.handle(base.Unroutable(publication.token), 0.0) == [declare, publication]
+    assert keeper.handle(base.Confirmed(publication.token), 0.0) == [base.Ack(base.Receipt("leases/jobs", 1))]
+
+
+# ---------------------------------------------------------------- dispatching, time, the end
+
+
+def test_what_busy_workers_may_hold_leaves_room_for_idle_ones() -> None:
+    bench = Bench(splits(50))
+    assert len(of_type(bench.said, ev.Dispatch)) == rules.MIN_WINDOW
+    bench = Bench((*splits(50), *(started(100 + n, n, f"w{n % 5}") for n in range(10))))
+    bench.wait(2)
+    assert len(of_type(bench.said, ev.Dispatch)) >= rules.MIN_WINDOW + 5
+
+
+def test_a_deleted_work_queue_is_declared_again_and_not_flooded() -> None:
+    bench = Bench()
+    first = next(c for c in bench.log(splits(1)[0]) if isinstance(c, base.Publish) and c.to == QUEUE)
+    answer = bench.tell(base.Unroutable(first.token))
+    assert answer == [base.Declare(QUEUE, base.Kind.QUEUE)]
+    assert not bench.tell(Tick())
+    assert of_type(bench.wait(2), ev.Dispatch)
+
+
+def test_time_in_which_the_process_was_suspended_does_not_count() -> None:
+    bench = Bench((*splits(2), started(7)))
+    bench.wait(10)
+    bench.now += 3600
+    commands = bench.wait(10)
+    assert not of_type(commands, ev.Abandoned) and not of_type(commands, ev.Lost)
+    assert of_type(bench.wait(SPEC.client_timeout_secs), ev.Abandoned)
+
+
+@pytest.mark.parametrize("data_first", [True, False])
+def test_a_log_that_goes_while_the_job_winds_up_ends_it(data_first: bool) -> None:
+    bench = Bench((*splits(1), ev.Cancelled("x")))
+    gone = base.Gone("leases/1/log")
+    deletions = [c for c in bench.wait(3) if isinstance(c, base.Delete)]
+    assert deletions
+    if not data_first:
+        bench.tell(gone)
+    for deletion in deletions:
+        bench.tell(base.Deleted(deletion.name))
+    if data_first:
+        bench.tell(gone)
+    assert bench.it.finished and base.Ack(base.Receipt("leases/jobs", 1)) in bench.said
+
+
+def test_a_worker_that_leaves_hands_its_leases_on() -> None:
+    keeper = LeaseKeeper("me", random.Random(1))
+    body = wire.encode(ev.Lease("job", RANK, 0, 1, 1))
+    keeper.handle(base.Delivered("leases/jobs", base.Receipt("leases/jobs", 1), body, None, False), 0.0)
+    [renewal] = [c for c in keeper.handle(Shutdown(), 1.0) if isinstance(c, base.Publish)]
+    assert not keeper.finished
+    keeper.handle(base.Confirmed(renewal.token), 1.0)
+    assert keeper.finished
