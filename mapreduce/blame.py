@@ -61,7 +61,7 @@ class Blame:
         user = _user_frame(frames)
         ours = not frames or frames[-1].f_code.co_filename.startswith(ENGINE)
         if isinstance(error, UnsupportedValue) and ours:
-            return Failure("value", f"{_message(error)}, made by {self._writers()}", self._writers())
+            return Failure("value", f"{_message(error, False)}, made by {self._writers()}", self._writers())
         if isinstance(error, NotAPair) and ours:
             return self._not_a_pair(error, frames)
         if isinstance(error, InputError) and ours:

@@ -15,7 +15,7 @@ from typing import Optional
 import click
 
 from mapreduce import __version__
-from mapreduce.errors import JobFailed, MapReduceError, ReaderGone
+from mapreduce.errors import JobFailed, MapReduceError, OutputError, ReaderGone
 
 #: name -> (module, one line of help)
 COMMANDS = {
@@ -26,6 +26,7 @@ COMMANDS = {
     "worker": ("mapreduce.commands.worker", "Work on the jobs of a broker until stopped."),
     "broker": ("mapreduce.commands.broker", "Run a private RabbitMQ node, until Ctrl-C."),
     "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),
+    "cancel": ("mapreduce.commands.cancel", "End a job, from any host."),
 }
 
 
@@ -67,14 +68,13 @@ def main() -> None:
 def _run() -> int:
     try:
         cli.main(standalone_mode=False)
-    except ReaderGone as error:
-        # Python would complain when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error.exit_code
     except MapReduceError as error:
-        click.echo(f"mr: {error}", err=True)
+        if not isinstance(error, ReaderGone):
+            click.echo(f"mr: {error}", err=True)
         if isinstance(error, JobFailed) and error.details:
             click.echo(f"\n{error.details.rstrip()}", err=True)
+        if isinstance(error, OutputError):  # Python would complain when it flushes standard output at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error.exit_code
     except click.exceptions.Exit as leave:
         return leave.exit_code

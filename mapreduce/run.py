@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
@@ -32,7 +33,7 @@ from mapreduce import code, events, splits
 from mapreduce.brokers import open_broker
 from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
-from mapreduce.client import Client, Phase
+from mapreduce.client import CancelClient, Client, Phase
 from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, UsageError
 from mapreduce.feeder import Feeder, input_items
@@ -67,6 +68,12 @@ class Options:
     pool: str = "default"
     shared: bool = False  #: the input's paths exist on the workers too: send references
     detached: bool = False
+    #: the job is given up when its client says nothing for so long; for detached jobs: while the input goes in
+    client_timeout_secs: float = JobSpec.client_timeout_secs
+    expiry_secs: float = JobSpec.expiry_secs  #: how long the results of a detached job wait to be collected
+    retain_secs: float = (
+        JobSpec.retain_secs
+    )  #: how long the job's log is kept after the results were collected
     report: Optional[Reporter] = None
 
 
@@ -78,7 +85,8 @@ class JobRun:
         self._report = report or _print_report
         self._rng = random.Random(secrets.randbits(64))
         self.directory = tempfile.mkdtemp(prefix="mr-run-")
-        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        #: also runs when this is forgotten, and at the end of the interpreter
+        self._remove = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self.client: Client
         self.host: Host
 
@@ -97,9 +105,22 @@ class JobRun:
     def attach(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
         """A job that was submitted before, to collect its output."""
         run = cls(report)
-        run.client = Client(job_id, None, run.directory, mapreduce.__version__, run._rng)
-        run.host = run._remote(broker)
-        return run
+        return run._attach(Client(job_id, None, run.directory, mapreduce.__version__, run._rng), broker)
+
+    @classmethod
+    def to_cancel(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
+        """A job that was submitted before, to end it: `collect` returns when it has ended so, and raises otherwise."""
+        run = cls(report)
+        return run._attach(CancelClient(job_id, run.directory, mapreduce.__version__, run._rng), broker)
+
+    def _attach(self, client: Client, broker: str) -> JobRun:
+        self.client = client
+        try:
+            self.host = self._remote(broker)
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     def _prepare(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
         fmt = _choose_format(job, options)
@@ -146,7 +167,10 @@ class JobRun:
             self.close()
 
     def _give_up(self, error: BaseException) -> None:
-        """Something failed on our side (the output's disk is full, say): the job must not wait for us in vain."""
+        """Something failed on our side (the output's disk is full, say): the job must not wait for us in vain.
+
+        An attached client just leaves: the job is not its own.
+        """
         started = self.client.phase not in (Phase.SUBMITTING, Phase.DONE)
         if not self._embedded and started and not isinstance(error, BrokerError):
             with contextlib.suppress(BrokerError):
@@ -156,7 +180,19 @@ class JobRun:
 
     def close(self) -> None:
         """End child processes, leave the broker, remove temporary files."""
+        try:
+            self.release()
+        finally:
+            self._remove()
+
+    def release(self) -> None:
+        """End child processes and leave the broker; the temporary files stay."""
         self._stack.close()
+
+    def keep(self) -> str:
+        """The folder of the temporary files, which is the caller's to remove from now on."""
+        self._remove.detach()
+        return self.directory
 
     def collect(self) -> Output:
         """Run until the output is here. Raises what went wrong, `Cancelled` after Ctrl-C included.
@@ -168,7 +204,7 @@ class JobRun:
             self.host.run(lambda: self.client.finished or self.client.phase is Phase.COLLECTED)
         if self.client.error is not None:
             raise self.client.error
-        if self.client.detached:
+        if self.client.detached or isinstance(self.client, CancelClient):
             return Output([], {}, {}, 0)
         return Output(
             list(zip(self.client.output_tasks(), self.client.output())),
@@ -252,9 +288,9 @@ class Result:
     The pairs lie in temporary files, which go when the result is closed or forgotten.
     """
 
-    def __init__(self, run: JobRun, output: Output) -> None:
-        self._run = run
+    def __init__(self, directory: str, output: Output) -> None:
         self._output = output
+        self._remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self.counters: Counters = output.counters
         self.stats: dict[str, Any] = output.stats
 
@@ -268,12 +304,9 @@ class Result:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
-
     def close(self) -> None:
         """Remove the temporary files."""
-        self._run.close()
+        self._remove()
 
 
 def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Result:
@@ -285,14 +318,11 @@ def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Resu
         raise UsageError(f"job.run: {error}") from error
     if chosen.detached:
         raise UsageError("job.run cannot detach, it returns the results; use `mr run --detach`")
-    run = JobRun.submit(job, code.from_object(job), [os.fspath(name) for name in names], chosen)
-    try:
+    with JobRun.submit(job, code.from_object(job), [os.fspath(name) for name in names], chosen) as run:
         output = run.collect()
         run.deliver()
-    except BaseException:
-        run.close()
-        raise
-    return Result(run, output)
+        run.release()
+        return Result(run.keep(), output)
 
 
 def make_spec(
@@ -321,7 +351,14 @@ def make_spec(
         pool=options.pool,
         boundaries=boundaries,
         detached=options.detached,
+        client_timeout_secs=options.client_timeout_secs,
+        expiry_secs=options.expiry_secs,
+        retain_secs=options.retain_secs,
     )
+    if spec.client_timeout_secs <= 0 or spec.expiry_secs <= 0 or spec.retain_secs < 0:
+        raise UsageError(
+            "client_timeout_secs and expiry_secs must be above 0, retain_secs must not be negative"
+        )
     if spec.interpreter not in ("any", tag) and bundle.get("kind") == "pickle":
         raise UsageError(f"a job that travels as a pickle runs on {tag} only, not on {spec.interpreter!r}")
     return spec, planned
@@ -348,7 +385,7 @@ def _refer(by_reference: bool, spool: Optional[str]) -> Any:
     """Which splits go as references: URLs always, files if the workers see them; never our copy of standard input."""
 
     def refer(split: Split) -> bool:
-        if any("://" in segment.path for segment in split.segments):
+        if any("://" in segment.path for segment in split.segments):  # then all are: see `splits.plan`
             return True
         ours = spool is not None and any(segment.path.startswith(spool) for segment in split.segments)
         return by_reference and not ours

@@ -98,7 +98,8 @@ def _circle(found: dict[str, Path], start: str, goal: str) -> bool:
             return True
         if name not in seen and name in found:
             seen.add(name)
-            todo += imports(found[name], set(found)) - {"__init__"}
+            below = imports(found[name], set(found)) - {"__init__"}
+            todo += [each for each in below if (name, each) not in ALLOWED]
     return False
 
 

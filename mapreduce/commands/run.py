@@ -12,7 +12,7 @@ from mapreduce import code
 from mapreduce.commands import options
 from mapreduce.errors import JobError, UsageError
 from mapreduce.run import JobRun, Options
-from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MIB
+from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MIB, JobSpec
 from mapreduce.write import open_sink
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1024, "KIB": 1024, "M": MIB, "MB": MIB, "MIB": MIB, "G": 1024 * MIB}
@@ -33,10 +33,14 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in some versio
         return int(digits) * unit
 
 
+SECONDS = click.FloatRange(0, min_open=True)
+
+
 @click.command(name="run")
 @click.argument("job_file", metavar="JOB")
 @click.argument("inputs", metavar="INPUT…", nargs=-1)
 @options.broker
+@click.option("--local", is_flag=True, help="On this machine, without a broker, even if MR_BROKER is set.")
 @options.output
 @options.output_format
 @click.option(
@@ -68,11 +72,39 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in some versio
 @click.option("--interpreter", metavar="TAG", help="cp311, pp39, … or any.  [default: this one's]")
 @click.option("--pool", default="default", show_default=True, help="Which workers.")
 @click.option("--detach", is_flag=True, help="Print the job's id and leave once the input is in.")
+@click.option(
+    "--client-timeout",
+    "client_timeout_secs",
+    type=SECONDS,
+    default=JobSpec.client_timeout_secs,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give the job up when this client is gone for so long.",
+)
+@click.option(
+    "--expiry",
+    "expiry_secs",
+    type=SECONDS,
+    default=JobSpec.expiry_secs,
+    show_default=True,
+    metavar="SECONDS",
+    help="Keep the results of a detached job for so long.",
+)
+@click.option(
+    "--retain",
+    "retain_secs",
+    type=click.FloatRange(0),
+    default=JobSpec.retain_secs,
+    show_default=True,
+    metavar="SECONDS",
+    help="Keep the job's log for so long after its results were fetched.",
+)
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
 def command(
     job_file: str,
     inputs: tuple[str, ...],
     broker: Optional[str],
+    local: bool,
     output: Optional[str],
     output_format: str,
     params: tuple[str, ...],
@@ -93,7 +125,9 @@ def command(
     cat data.txt | mr run jobs/wordcount.py -
     mr run jobs/wordcount.py data/ --broker amqp://user:password@host/
     """
-    url = options.broker_url(broker)
+    if local and broker:
+        raise UsageError("--local and --broker do not go together")
+    url = None if local else options.broker_url(broker)
     if detach and not url:
         raise UsageError("--detach needs a broker: without one, the job lives in this process")
     if detach and output:

@@ -1,8 +1,8 @@
 """From inputs to splits: where the work is cut.
 
 Borders lie at multiples of ``split_bytes`` in each file, and what is left over, or small, is packed with
-what comes next until ``split_bytes`` are reached. So the plan is a function of the input and of
-``split_bytes`` alone. A record belongs to the segment in which it begins.
+what comes next until ``split_bytes`` are reached; URLs, which travel as references, with URLs only. So the plan is
+a function of the input and of ``split_bytes`` alone. A record belongs to the segment in which it begins.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def _pack(parts: Iterable[Part], split_bytes: int) -> Iterator[Split]:
     held: list[Segment] = []
     held_bytes = 0
     for segment, weight in parts:
-        if (held and held_bytes + weight > split_bytes) or len(held) == MAX_SEGMENTS_PER_SPLIT:
+        full = held_bytes + weight > split_bytes or len(held) == MAX_SEGMENTS_PER_SPLIT
+        if held and (full or is_url(segment.path) != is_url(held[-1].path)):
             yield Split(tuple(held))
             held, held_bytes = [], 0
         held.append(segment)
