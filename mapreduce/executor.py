@@ -16,7 +16,6 @@ import random  # noqa: F401  # so that it is there, and seeded by the task, when
 import select
 import signal
 import sys
-import time
 from typing import Any, Optional, TextIO
 
 from mapreduce import pipe
@@ -28,7 +27,6 @@ from mapreduce.refs import Block, Failure, TaskSpec
 from mapreduce.spec import JobSpec
 from mapreduce.task import run_task
 
-PROGRESS_EVERY_SECS = 0.5
 #: fcntl's, of Linux; in Python's module from 3.11 on
 _F_SETSIG = 10
 _READ_BYTES = 1 << 16
@@ -90,20 +88,13 @@ class _Executor:
     def _attempt(self, task: TaskSpec) -> Any:
         if self._broken is not None or self._job is None or self._spec is None:
             return pipe.Failed(task.attempt, self._broken or Failure("code", "no job was loaded"))
-        number, next_report = task.attempt, time.monotonic() + PROGRESS_EVERY_SECS
+        number = task.attempt
 
         def wrote(partition: int, seq: int, block: Block) -> None:
             self._send(pipe.Wrote(number, partition, seq, block))
 
-        def read(records: int) -> None:
-            nonlocal next_report
-            now = time.monotonic()
-            if now >= next_report:
-                next_report = now + PROGRESS_EVERY_SECS
-                self._send(pipe.Read(number, records))
-
         try:
-            counters, stats = run_task(task, self._job, self._spec, wrote, read)
+            counters, stats = run_task(task, self._job, self._spec, wrote)
         except TaskFailed as error:
             return pipe.Failed(number, error.failure)
         return pipe.Done(number, counters, stats)

@@ -7,7 +7,6 @@
       │ ─────── Load ──────────────▶ │   the job that it will serve, once
       │ ─────── Run ───────────────▶ │   an attempt; one at a time
       │ ◀────── Wrote, … ─────────── │   a block is on disk
-      │ ◀────── Read, … ──────────── │   so many records so far; twice a second at most
       │ ◀────── Done or Failed ───── │
       ╳ closed                       │   it ends at once, with all that it started
 
@@ -46,11 +45,6 @@ class Wrote(NamedTuple):
     block: Block
 
 
-class Read(NamedTuple):
-    attempt: int
-    records: int
-
-
 class Done(NamedTuple):
     attempt: int
     counters: Counters
@@ -62,7 +56,7 @@ class Failed(NamedTuple):
     failure: Failure
 
 
-_TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Read, Done, Failed)}
+_TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Done, Failed)}
 
 
 def encode(message: Any) -> bytes:

@@ -16,7 +16,7 @@ import random
 import time
 from functools import partial
 from itertools import chain, starmap
-from typing import Any, Callable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Sequence, Union
 
 from mapreduce import order, sort, splits
 from mapreduce.blame import Blame, TaskFailed, shorten
@@ -28,33 +28,26 @@ __all__ = ["TaskFailed", "run_task"]
 
 Pairs = Iterator[Any]
 Emit = Callable[[int, int, Block], None]
-Progress = Callable[[int], None]
 Writer = Union[sort.PartitionedWriter, sort.PlainWriter]
 
 
-def run_task(
-    spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit, progress: Optional[Progress] = None
-) -> tuple[Counters, Stats]:
+def run_task(spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit) -> tuple[Counters, Stats]:
     """Run one attempt of a task of ``job``, which has its parameters bound.
 
-    ``emit(partition, seq, block)`` is told of each block once it is on disk; ``progress(records)``, how many
-    have been read, now and then. Returns the user's counters, and "records_in", "records_out", "bytes_in",
-    "bytes_out" and "seconds". Raises `TaskFailed` for whatever goes wrong, also for `SystemExit` from user
-    code.
+    ``emit(partition, seq, block)`` is told of each block once it is on disk. Returns the user's counters, and
+    "records_in", "records_out", "bytes_in", "bytes_out" and "seconds". Raises `TaskFailed` for whatever goes
+    wrong, also for `SystemExit` from user code.
     """
-    return _Task(spec, job, job_spec, emit, progress).run()
+    return _Task(spec, job, job_spec, emit).run()
 
 
 class _Task:
-    def __init__(
-        self, spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit, progress: Optional[Progress]
-    ) -> None:
+    def __init__(self, spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit) -> None:
         self._spec = spec
         self._stages = job.stages
         self._stage: Stage = self._stages[spec.stage]
         self._job_spec = job_spec
         self._emit = emit
-        self._progress = progress
         self._context = Context()
         self._blame = Blame(self._stage, spec.stage, len(self._stages))
         self._pid = os.getpid()
@@ -96,7 +89,7 @@ class _Task:
     def _records(self, split: Any) -> Iterator[Iterator[Any]]:
         for batch in splits.read(split, self._job_spec.input):
             self._context.source = batch.source
-            self._read(len(batch.records))
+            self._records_in += len(batch.records)
             position = iter(batch.records)
             self._blame.batch, self._blame.position = batch, position
             yield position
@@ -105,12 +98,7 @@ class _Task:
 
     def _took(self, pairs: int) -> None:
         self._end_fork()
-        self._read(pairs)
-
-    def _read(self, records: int) -> None:
-        self._records_in += records
-        if self._progress is not None:
-            self._progress(self._records_in)
+        self._records_in += pairs
 
     def _bytes_in(self) -> int:
         if self._spec.split is not None:

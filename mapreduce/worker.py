@@ -36,10 +36,8 @@ from mapreduce.effects import (
 )
 from mapreduce.leases import set_aside
 from mapreduce.refs import Failure
-from mapreduce.spec import JobSpec
+from mapreduce.spec import LONG_SECS, JobSpec
 
-#: nothing is held unacked for ten minutes; brokers cut at thirty
-LONG_SECS = 300.0
 ALIVE_EVERY_SECS = 60.0
 CONTROL_TAG = "worker/control"
 #: jobs without an attempt here whose code is kept, for the next dispatch

@@ -28,7 +28,6 @@ class Runner:
         self.fmt = fmt or InputFormat()
         self.counters: dict[str, int] = {}
         self.stats: dict[str, Any] = {}
-        self.progress: list[int] = []
         self.boundaries: dict[int, list[Any]] = {}
         self._attempts = 0
 
@@ -56,7 +55,7 @@ class Runner:
         job_spec = JobSpec(
             "job", {}, {}, len(job.stages), self.partitions, self.fmt, boundaries=self.boundaries
         )
-        self.counters, self.stats = run_task(spec, job, job_spec, emit, self.progress.append)
+        self.counters, self.stats = run_task(spec, job, job_spec, emit)
         return wrote
 
     def run(self, job: Job, *splits: Split) -> list[Any]:
@@ -133,7 +132,7 @@ def test_map_only_keeps_the_order_of_the_input(runner: Runner) -> None:
     text = "".join(f"{n}\n" for n in range(20_000, 0, -1))
     pairs = runner.run(Job(lambda line: [(int(line), None)]), runner.files(input=text))
     assert [key for key, _ in pairs] == list(range(20_000, 0, -1))
-    assert runner.stats["records_in"] == runner.stats["records_out"] == runner.progress[-1] == 20_000
+    assert runner.stats["records_in"] == runner.stats["records_out"] == 20_000
     assert runner.stats["bytes_in"] == len(text)
 
 
