@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,24 +11,27 @@ from typing import Any
 import pytest
 
 from tests.support import JOBS, Process, count_words, make_text, mr_ok
-from tests.test_executor import eventually
+from tests.test_executor import eventually, gone
 
 LISTENING = "0A"
 
 
 def descendants(pid: int) -> list[int]:
     """A process and all that it started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children: list[str] = []
+    with contextlib.suppress(OSError):  # it has just ended
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in descendants(int(child)))]
 
 
 def sockets(pid: int) -> set[str]:
     """The inodes of a process's open sockets."""
     found = set()
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(fd)
-        if target.startswith("socket:["):
-            found.add(target[len("socket:[") : -1])
+    with contextlib.suppress(OSError):  # it has just ended
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            target = os.readlink(fd)
+            if target.startswith("socket:["):
+                found.add(target[len("socket:[") : -1])
     return found
 
 
@@ -58,6 +62,24 @@ def test_a_worker_listens_on_nothing_and_its_executors_have_no_connection(
             assert not sockets(pid) & tcp(LISTENING)
         assert len(sockets(pids[0]) & tcp()) == 2  # the two connections of its session
         assert not any(sockets(pid) & tcp() for pid in pids[1:])
+    finally:
+        worker.stop()
+
+
+def test_executors_of_a_job_that_has_ended_make_room(rabbit_url: str, tmp_path: Path) -> None:
+    job_file = tmp_path / "where.py"
+    job_file.write_text(
+        "import os\nfrom mapreduce import Job\n\n"
+        "job = Job(lambda line: [(os.getpid(), 1)], reduce=lambda pid, ones: [(os.getpid(), 1)])\n"
+    )
+    text = make_text(tmp_path / "text.txt", 1000)
+    worker = Process("worker", "--broker", rabbit_url, "-c", 2, "--pool", "room")
+    try:
+        worker.wait_for("ready")
+        lines = mr_ok("run", job_file, text, "--broker", rabbit_url, "--pool", "room").decode().splitlines()
+        pids = {int(line.split("\t")[0]) for line in lines}
+        assert pids and eventually(lambda: all(map(gone, pids)))
+        assert eventually(lambda: len(descendants(worker.popen.pid)) == 3)
     finally:
         worker.stop()
 
