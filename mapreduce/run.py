@@ -17,13 +17,10 @@ import os
 import random
 import re
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
@@ -44,6 +41,7 @@ from mapreduce.pool import ExecutorPool
 from mapreduce.progress import WaitNotice
 from mapreduce.refs import Block, Counters, Split
 from mapreduce.sampling import sample_borders
+from mapreduce.scratch import ScratchFolder
 from mapreduce.sort import read_blocks
 from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, InputFormat, JobSpec
 from mapreduce.worker import Worker
@@ -84,9 +82,8 @@ class JobRun:
         self._stack = contextlib.ExitStack()
         self._report = report or _print_report
         self._rng = random.Random(secrets.randbits(64))
-        self.directory = tempfile.mkdtemp(prefix="mr-run-")
-        #: also runs when this is forgotten, and at the end of the interpreter
-        self._remove = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        self._scratch = ScratchFolder("mr-run-")
+        self._kept = False
         self.client: Client
         self.host: Host
 
@@ -105,13 +102,13 @@ class JobRun:
     def attach(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
         """A job that was submitted before, to collect its output."""
         run = cls(report)
-        return run._attach(Client(job_id, None, run.directory, mapreduce.__version__, run._rng), broker)
+        return run._attach(Client(job_id, None, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     @classmethod
     def to_cancel(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
         """A job that was submitted before, to end it: `collect` returns when it has ended so, and raises otherwise."""
         run = cls(report)
-        return run._attach(CancelClient(job_id, run.directory, mapreduce.__version__, run._rng), broker)
+        return run._attach(CancelClient(job_id, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     def _attach(self, client: Client, broker: str) -> JobRun:
         self.client = client
@@ -124,10 +121,12 @@ class JobRun:
 
     def _prepare(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
         fmt = _choose_format(job, options)
-        spool = os.path.join(self.directory, "stdin")
+        spool = os.path.join(self._scratch.path, "stdin")
         planned = _peek(splits.plan(inputs, fmt, options.split_bytes, spool))
         spec, planned = make_spec(job, bundle, fmt, planned, options)
-        self.client = Client(new_job_id(spec.name), spec, self.directory, mapreduce.__version__, self._rng)
+        self.client = Client(
+            new_job_id(spec.name), spec, self._scratch.path, mapreduce.__version__, self._rng
+        )
         if options.broker is None:
             self.host = self._local(spec, options.executors)
             refer = _refer(True, None)
@@ -142,7 +141,7 @@ class JobRun:
         broker = MemoryBroker(MemoryServer())
         pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots)))
         queues = (events.tasks_queue(spec.pool, spec.interpreter),)
-        worker = Worker("local", slots, queues, self.directory, broker.by_reference, self._rng)
+        worker = Worker("local", slots, queues, self._scratch.path, broker.by_reference, self._rng)
         return self._host(broker, [self.client, LeaseKeeper("local", self._rng), worker], pool)
 
     def _remote(self, url: str) -> Host:
@@ -183,16 +182,17 @@ class JobRun:
         try:
             self.release()
         finally:
-            self._remove()
+            if not self._kept:
+                self._scratch.close()
 
     def release(self) -> None:
         """End child processes and leave the broker; the temporary files stay."""
         self._stack.close()
 
-    def keep(self) -> str:
+    def keep(self) -> ScratchFolder:
         """The folder of the temporary files, which is the caller's to remove from now on."""
-        self._remove.detach()
-        return self.directory
+        self._kept = True
+        return self._scratch
 
     def collect(self) -> Output:
         """Run until the output is here. Raises what went wrong, `Cancelled` after Ctrl-C included.
@@ -288,9 +288,9 @@ class Result:
     The pairs lie in temporary files, which go when the result is closed or forgotten.
     """
 
-    def __init__(self, directory: str, output: Output) -> None:
+    def __init__(self, scratch: ScratchFolder, output: Output) -> None:
         self._output = output
-        self._remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self._scratch = scratch
         self.counters: Counters = output.counters
         self.stats: dict[str, Any] = output.stats
 
@@ -306,7 +306,7 @@ class Result:
 
     def close(self) -> None:
         """Remove the temporary files."""
-        self._remove()
+        self._scratch.close()
 
 
 def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Result:

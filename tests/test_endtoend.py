@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support import JOBS, Process, count_words, make_text, mr, mr_ok, workers
+from tests.support import DEADLINE_SECS, JOBS, Process, count_words, make_text, mr, mr_ok, workers
 
 WORDCOUNT = JOBS / "wordcount.py"
 SMALL_SPLITS = ("--split-size", "64K")
@@ -38,6 +42,16 @@ class TestWithoutABroker:
         assert files == ["_SUCCESS", *(f"part-{part:05d}" for part in range(8))]
         parts = [(tmp_path / "out" / name).read_bytes() for name in files[1:]]
         assert b"".join(parts) == count_words(text)
+
+    def test_local_needs_no_broker_whatever_the_environment_says(self, text: Path) -> None:
+        env = {"MR_BROKER": "amqp://127.0.0.1:1"}
+        assert mr("run", WORDCOUNT, text, env=env).returncode == 6
+        assert mr_ok("run", WORDCOUNT, text, "--local", env=env) == count_words(text)
+
+    def test_input_that_a_worker_finds_bad_is_an_input_error(self, tmp_path: Path) -> None:
+        (tmp_path / "bad").write_bytes(b"fine\n\xff\n")
+        result = mr("run", WORDCOUNT, tmp_path / "bad")
+        assert result.returncode == 4 and b"bad, byte 5" in result.stderr, result.stderr
 
     def test_empty_input_gives_empty_output(self, tmp_path: Path) -> None:
         (tmp_path / "empty").touch()
@@ -86,6 +100,75 @@ class TestOverRabbitMQ:
         with workers(rabbit_url, pool="detached"):
             job = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "detached", "--detach")
             name = job.decode().strip()
+            assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
+
+    def test_a_detached_job_that_failed_tells_why_and_is_then_forgotten(
+        self, rabbit_url: str, text: Path, tmp_path: Path
+    ) -> None:
+        job = tmp_path / "fails.py"
+        job.write_text(
+            "from mapreduce import Job\ndef parse(line):\n    yield int(line), 1\njob = Job(parse)\n"
+        )
+        pool = ("--broker", rabbit_url, "--pool", "failed")
+        with workers(rabbit_url, pool="failed"):
+            name = mr_ok("run", job, text, *pool, "--tries", 1, "--detach").decode().strip()
+            time.sleep(5)  # its data is deleted by now, its log is not
+            result = mr("results", name, "--broker", rabbit_url)
+            assert result.returncode == 1, result.stderr
+            assert b"ValueError: invalid literal" in result.stderr and b"map parse" in result.stderr
+            time.sleep(2)
+            result = mr("results", name, "--broker", rabbit_url)
+            assert result.returncode == 9 and b"there is no job" in result.stderr
+
+    def test_results_that_could_not_be_written_can_be_fetched_again(
+        self, rabbit_url: str, text: Path, tmp_path: Path
+    ) -> None:
+        with workers(rabbit_url, pool="again"):
+            job = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "again", "--detach")
+            name = job.decode().strip()
+            with open("/dev/full", "wb") as full:
+                command = [sys.executable, "-m", "mapreduce.cli", "results", name, "--broker", rabbit_url]
+                env = {**os.environ, "PYTHONPATH": str(JOBS.parent)}
+                result = subprocess.run(
+                    command, stdout=full, stderr=subprocess.PIPE, env=env, timeout=DEADLINE_SECS
+                )
+            assert result.returncode == 5, result.stderr
+            assert result.stderr == b"mr: cannot write to standard output: No space left on device\n"
+            assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
+
+    def test_cancel_ends_a_job_and_its_client(self, rabbit_url: str, text: Path, tmp_path: Path) -> None:
+        slow = tmp_path / "slow.py"
+        slow.write_text(
+            "import time\nfrom mapreduce import Job\ndef nap(line):\n    time.sleep(100)\n    yield line, 1\n"
+            "job = Job(nap)\n"
+        )
+        pool = ("--broker", rabbit_url, "--pool", "cancel")
+        with workers(rabbit_url, pool="cancel"):
+            name = mr_ok("run", slow, text, *pool, "--detach").decode().strip()
+            waiting = Process("results", name, "--broker", rabbit_url)
+            try:
+                time.sleep(2)
+                assert mr_ok("cancel", name, "--broker", rabbit_url) == b""
+                assert waiting.popen.wait(30) == 130
+                assert "mr: the job was cancelled: mr cancel" in waiting.errors
+            finally:
+                waiting.stop()
+            time.sleep(2)
+            result = mr("cancel", name, "--broker", rabbit_url)
+            assert result.returncode == 9 and result.stderr.count(b"\n") == 1
+            assert b"there is no job" in result.stderr
+
+    def test_a_waiting_client_that_leaves_does_not_end_the_job(self, rabbit_url: str, text: Path) -> None:
+        job = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "leave", "--detach")
+        name = job.decode().strip()
+        waiting = Process("results", name, "--broker", rabbit_url)
+        try:
+            waiting.wait_for("waits")
+            waiting.popen.send_signal(signal.SIGINT)
+            assert waiting.popen.wait(30) == 130
+        finally:
+            waiting.stop()
+        with workers(rabbit_url, pool="leave"):
             assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
 
     def test_a_small_job_does_not_wait_for_a_large_one(
@@ -139,6 +222,8 @@ def test_errors_are_one_line_with_their_own_exit_code(tmp_path: Path, text: Path
         (("run", WORDCOUNT, text, "--broker", f"amqp://nobody:wrong@{rest}"), 7),
         (("run", WORDCOUNT, text, "-p", "no_such=1"), 3),
         (("run", WORDCOUNT), 2),
+        (("run", WORDCOUNT, text, "--local", "--broker", rabbit_url), 2),
+        (("results", "no-such-job", "--broker", rabbit_url), 9),
     ]
     for args, code in cases:
         result = mr(*args)

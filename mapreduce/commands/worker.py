@@ -21,7 +21,7 @@ from mapreduce.effects import Shutdown
 from mapreduce.host import Host
 from mapreduce.leases import LeaseKeeper
 from mapreduce.pool import ExecutorPool
-from mapreduce.scratch import scratch_folder
+from mapreduce.scratch import ScratchFolder
 from mapreduce.worker import Worker
 
 #: how long a worker that is told to stop finishes what it has begun
@@ -50,8 +50,8 @@ def command(broker: Optional[str], executors: Optional[int], pool: str, drain: f
     """
     url = options.required_broker_url(broker)
     slots = executors or os.cpu_count() or 1
-    with scratch_folder("mr-worker-") as directory:
-        _work(url, slots, pool, drain, directory)
+    with ScratchFolder("mr-worker-") as scratch:
+        _work(url, slots, pool, drain, scratch.path)
 
 
 def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) -> None:
