@@ -8,6 +8,7 @@ The guard is there for the day when we are killed with no chance to stop anythin
 data folder is held by every one of them, so a second node can never open the data of a living one.
 
     DIR/password, DIR/port      what `url` is made of; only its owner may read them
+    DIR/url                     for `MR_BROKER=$(cat DIR/url)`
     DIR/lock                    held while the node lives
     DIR/etc, DIR/log, DIR/data  RabbitMQ's own
 """
@@ -198,6 +199,7 @@ class PrivateNode:
 
     def _write_settings(self) -> None:
         _write_private(self.directory / "port", f"{self.port}\n")
+        _write_private(self.directory / "url", f"{self.url}\n")
         _write_private(self.directory / "etc" / "enabled_plugins", "[].\n")
         _write_private(
             self.directory / "etc" / "rabbitmq.conf",

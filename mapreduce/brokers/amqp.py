@@ -64,6 +64,10 @@ class _Inbox:
         return events
 
 
+#: AMQP's short string
+MAX_NAME_BYTES = 255
+
+
 class _Report:
     """One link's way to the inbox: collects events, hands them over together."""
 
@@ -126,6 +130,23 @@ def _connect_all(wires: list[Wire]) -> None:
         raise
 
 
+def _nameable(command: base.Command) -> bool:
+    """Whether AMQP can carry the name of the command's place. If not, trying would end the session."""
+    name = command.to if isinstance(command, base.Publish) else getattr(command, "name", "")
+    return len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES and name.isprintable()
+
+
+def _answer_for_nameless(command: Any) -> list[base.BrokerEvent]:
+    """There is no place of such a name."""
+    if isinstance(command, base.Publish):
+        return [base.Unroutable(command.token)]
+    if isinstance(command, base.Consume):
+        return [base.Gone(command.tag)]
+    if isinstance(command, base.Delete):
+        return [base.Deleted(command.name)]
+    return [base.Depth(command.name, -1, 0)] if isinstance(command, base.Inspect) else []
+
+
 class AmqpBroker(base.Broker):
     """Sessions with one RabbitMQ, one after the other."""
 
@@ -150,7 +171,9 @@ class AmqpBroker(base.Broker):
     def perform(self, command: base.Command) -> None:
         if self._session is None:
             return
-        if isinstance(command, (base.Declare, base.Publish, base.Broadcast)):
+        if not _nameable(command):
+            self._session.inbox.put(_answer_for_nameless(command))
+        elif isinstance(command, (base.Declare, base.Publish, base.Broadcast)):
             self._session.publishing.submit(command)
         elif isinstance(command, (base.Consume, base.Listen)):
             self._start(self._session, command)

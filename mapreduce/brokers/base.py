@@ -146,9 +146,10 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Unroutable:
-    """The message was not sent: there is no such place (any more), or its file slice could not be read."""
+    """The message was not sent: there is no such place (any more), or ``reason`` says what else was wrong with it."""
 
     token: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -107,15 +107,25 @@ class Publisher(Listener):
         return in_flight <= MAX_IN_FLIGHT_BYTES and len(self._unconfirmed) < MAX_IN_FLIGHT
 
     def _publish(self, command: base.Publish) -> None:
+        # What cannot be sent is refused here. The session lives on: the broker would end it.
+        if _size(command) > self._wire.max_message_bytes:
+            limit = self._wire.max_message_bytes >> 20
+            self._refuse(
+                command,
+                f"{_size(command) >> 20} MiB in one record are more than the broker takes ({limit} MiB)",
+            )
+            return
         body = _whole(command)
-        if body is None:
-            # It reaches no queue. The session lives on: a file vanishes when its attempt is stopped.
-            self._emit(base.Unroutable(command.token))
+        if body is None:  # a file vanishes when its attempt is stopped
+            self._refuse(command, "a block could not be read back from disk")
             return
         self._sequence += 1
         self._unconfirmed[self._sequence] = _Sent(command, len(body), time.monotonic())
         self._in_flight_bytes += len(body)
         self._channel.publish("", command.to, body, message_id=str(self._sequence))
+
+    def _refuse(self, command: base.Publish, reason: str) -> None:
+        self._emit(base.Unroutable(command.token, reason))
 
     def _check_patience(self) -> None:
         """Raises `WireClosed` when the oldest unconfirmed message is overdue."""

@@ -23,6 +23,9 @@ from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 CONNECT_TIMEOUT_SECS = 10.0
 HEARTBEAT_SECS = 30
 OLDEST_VERSION = (3, 9)  # streams
+#: what RabbitMQ takes as one message, before 4.0 and since; a larger one ends the channel
+MAX_MESSAGE_BYTES_3 = 128 << 20
+MAX_MESSAGE_BYTES_4 = 16 << 20
 
 #: py-amqp's default of one second would take a short stall for a dead peer. 0 is the kernel's own rule: any
 #: other value ends a connection whose peer has stopped reading for so long, which is what an alarm is. Dead
@@ -46,6 +49,7 @@ class Wire:
         self._address = address
         self._outbox = Outbox()
         self._handshaking = True
+        self.max_message_bytes = MAX_MESSAGE_BYTES_4  #: known once connected
         self._connection = Connection(
             host=address.endpoint,
             userid=address.user,
@@ -65,7 +69,7 @@ class Wire:
         """Blocks, with a limit. Raises `BrokerError` and its children."""
         try:
             self._connection.connect()
-            check_server(self._address, self._connection.server_properties)
+            self.max_message_bytes = check_server(self._address, self._connection.server_properties)
         except BaseException as error:
             self._connection.collect()
             translated = _why_not_connected(self._address, error)
@@ -216,8 +220,8 @@ def _tls_options(address: Address) -> Any:
     return options
 
 
-def check_server(address: Address, properties: dict[str, Any]) -> None:
-    """Raises `BrokerUnsuitable` for anything but a RabbitMQ with streams."""
+def check_server(address: Address, properties: dict[str, Any]) -> int:
+    """Its limit for one message, in bytes. Raises `BrokerUnsuitable` for anything but a RabbitMQ with streams."""
     product, version = str(properties.get("product", "?")), str(properties.get("version", "?"))
     if product != "RabbitMQ":
         raise BrokerUnsuitable(f"the broker at {address.endpoint} is {product} {version}, not RabbitMQ")
@@ -226,6 +230,7 @@ def check_server(address: Address, properties: dict[str, Any]) -> None:
         raise BrokerUnsuitable(
             f"RabbitMQ at {address.endpoint} is {version}; the engine needs 3.9 or newer, for streams"
         )
+    return MAX_MESSAGE_BYTES_4 if numbers >= (4,) else MAX_MESSAGE_BYTES_3
 
 
 def _why_not_connected(address: Address, error: BaseException) -> Optional[BrokerError]:

@@ -193,6 +193,21 @@ def test_a_slice_that_is_not_there_is_unroutable(session: Session, queue: str, t
     session.until(lambda: {e.token for e in session.all(base.Unroutable)} == {"absent", "short"})
 
 
+@pytest.mark.parametrize("bad", ["n" * 300, "two\nlines", "é" * 200])
+def test_a_name_that_no_place_can_have_harms_nobody(session: Session, queue: str, bad: str) -> None:
+    session.do(
+        base.Publish(bad, b"x", "nowhere"),
+        base.Consume("c", bad, 1),
+        base.Inspect(bad),
+        base.Delete(bad),
+        base.Publish(queue, b"x", "good"),
+    )
+    session.wait(base.Unroutable, token="nowhere")
+    session.wait(base.Gone, tag="c")
+    session.wait(base.Deleted, name=bad)
+    session.wait(base.Confirmed, token="good")
+
+
 def test_messages_keep_the_order_of_their_commands(session: Session, place: Place) -> None:
     bodies = [b"%d" % n + b"." * (n % 7 * 40_000) for n in range(60)]
     session.do(base.Consume("c", place.name, 100, place.start))
