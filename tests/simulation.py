@@ -22,6 +22,12 @@ from mapreduce.spec import JobSpec
 from mapreduce.worker import Worker
 
 Pair = tuple[Any, Any]
+#: how long a lossy broker loses: each loss may cost the time between two renewals, undisturbed
+LOSSY_SECS = 60.0
+#: stands where a message was lost
+LOST = b"\x01\x00\x00\x00\x00"
+#: events that nobody but the client knows of
+CLIENTS_OWN = (b"InputComplete", b"CancelRequested", b"Missing", b"Submitted")
 
 
 @dataclass
@@ -33,6 +39,8 @@ class World:
     server: MemoryServer = field(default_factory=MemoryServer)
     files: dict[str, list[Pair]] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
+    #: the chance that a task takes 1,000 s
+    slow: float = 0.0
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -97,6 +105,8 @@ class Actor:
         for command in commands:
             if isinstance(command, effects.Execute):
                 duration = self.world.rng.expovariate(1.0)
+                if self.world.slow and self.world.rng.random() < self.world.slow:
+                    duration = 1000.0
                 self.running[command.slot] = (self.world.now + duration, command)
             elif isinstance(command, effects.KillExecutor):
                 self.running.pop(command.slot, None)
@@ -143,23 +153,40 @@ class Actor:
 
 
 class Simulation:
-    """One job, some workers, and trouble."""
+    """One job (others may share its world and workers), some workers, and trouble."""
 
     def __init__(
-        self, seed: int, stages: int = 2, partitions: int = 3, splits: int = 6, workers: int = 3
+        self,
+        seed: int,
+        stages: int = 2,
+        partitions: int = 3,
+        splits: int = 6,
+        workers: int = 3,
+        *,
+        slow: float = 0.0,
+        lossy: bool = False,
+        detached: bool = False,
+        job: str = "job",
+        beside: Optional[Simulation] = None,
     ) -> None:
-        self.world = World(seed)
-        self.spec = JobSpec("model", {}, {}, stages, partitions, tries=1000)
-        self.client = Client("job", self.spec, "", "0", self.world.rng, at=0.0)
-        self.front = Actor(self.world, "client", [self.client])
+        """``lossy``: the broker loses what it has confirmed, anywhere; the job may fail then, but must say so."""
+        self.world: World = World(seed, slow=slow) if beside is None else beside.world
+        self.lossy = lossy
+        self.spec = JobSpec("model", {}, {}, stages, partitions, tries=1000, detached=detached)
+        self.client = Client(job, self.spec, "", "0", self.world.rng, at=0.0)
+        self.front = Actor(self.world, f"client of {job}", [self.client])
         segment = Segment("f", "f", 0, 1, 0, True)
         self.front.input = [effects.InputSplit(Split((segment,)), False)] * splits + [effects.InputEnd()]
         self.splits = splits
         self.workers: list[Actor] = []
+        self.others: list[Simulation] = []
         self._serial = 0
+        if beside is not None:
+            self.workers = beside.workers
+            beside.others.append(self)
+            return
         for _ in range(workers):
             self.add_worker()
-        self.expected = workers
 
     def add_worker(self) -> None:
         self._serial += 1
@@ -172,7 +199,7 @@ class Simulation:
 
     @property
     def actors(self) -> list[Actor]:
-        return [self.front, *self.workers]
+        return [self.front, *(other.front for other in self.others), *self.workers]
 
     def run(self, trouble: float, until: Callable[[], bool], limit: float = 10_000.0) -> bool:
         """Let things happen until the condition holds; ``trouble`` is the chance of some per step."""
@@ -180,18 +207,33 @@ class Simulation:
         while not until():
             if world.now > limit:
                 return False
-            if world.rng.random() < trouble:
+            calm = self.lossy and world.now > LOSSY_SECS
+            if world.rng.random() < trouble and not calm:
                 self.make_trouble()
-            actor = world.rng.choice(self.actors)
-            if not actor.step():
+            if world.slow or self.lossy:
+                self.step_all()
+            elif not world.rng.choice(self.actors).step():
                 world.now += world.rng.choice([0.0, 0.01, 0.1])
         return True
+
+    def step_all(self) -> None:
+        """For long stories: everybody acts, in any order; when nothing happens, seconds pass."""
+        actors = self.actors
+        self.world.rng.shuffle(actors)
+        if sum(actor.step() for actor in actors) == 0:
+            self.world.now += self.world.rng.choice([0.1, 1.0, 2.0])
 
     def make_trouble(self) -> None:
         world = self.world
         kind = world.rng.random()
         victim = world.rng.choice(self.workers)
-        if kind < 0.45:
+        if self.lossy and kind < 0.6:
+            self.lose_anything()
+        elif kind < 0.05:
+            world.note("the broker restarts")
+            for actor in self.actors:
+                actor.broker.drop("simulated")
+        elif kind < 0.45:
             world.note(f"kill {victim.name}")
             victim.crash()
             self.workers.remove(victim)
@@ -200,8 +242,8 @@ class Simulation:
             world.note(f"drop the connection of {victim.name}")
             victim.broker.drop("simulated")
         elif kind < 0.9:
-            world.note("drop the client's connection")
-            self.front.broker.drop("simulated")
+            world.note("drop a client's connection")
+            world.rng.choice([self, *self.others]).front.broker.drop("simulated")
         else:
             self.lose_message()
 
@@ -215,8 +257,52 @@ class Simulation:
         if bodies:
             index = self.world.rng.randrange(len(bodies))
             if b"BlockHead" in bodies[index]:
-                bodies[index] = b"\x01\x00\x00\x00\x00"
+                bodies[index] = LOST
                 self.world.note(f"lose entry {index} of {name}")
+
+    def lose_anything(self) -> None:
+        """Take any message out of any stream or work queue, although it was confirmed.
+
+        Left alone: leases, for nobody would know of the job, and what only its client can say again.
+        """
+        places: Any = self.world.server.places
+        names = [n for n, p in places.items() if n != ev.JOBS and (hasattr(p, "ready") or p.bodies)]
+        if not names:
+            return
+        name = self.world.rng.choice(sorted(names))
+        place = places[name]
+        if hasattr(place, "ready"):
+            held = [c.unacked for c in place.consumers if c.unacked]
+            if place.ready and self.world.rng.random() < 0.5:
+                self.world.note(f"lose what is first on {name}")
+                place.ready.pop(0)
+            elif held and "tasks" in name:  # as in a restart: whoever holds it loses its connection
+                unacked = self.world.rng.choice(held)
+                unacked.pop(self.world.rng.choice(sorted(unacked)))
+                self.world.note(f"the broker restarts and forgets a message of {name}")
+                for actor in self.actors:
+                    actor.broker.drop("simulated")
+        else:
+            index = self.world.rng.randrange(max(0, len(place.bodies) - 3), len(place.bodies))
+            body = place.bodies[index]
+            own = any(kind in body[:40] for kind in CLIENTS_OWN)
+            if not own and len(body) > len(LOST) and not self.has_been_read(name, index):
+                self.world.note(f"lose entry {index} of {name}: {body[:24]!r}")
+                place.bodies[index] = LOST
+                for actor in self.actors:  # nobody has seen it
+                    inbox = actor.broker._inbox
+                    inbox[:] = [e for e in inbox if not (isinstance(e, base.Delivered) and e.body is body)]
+
+    def has_been_read(self, name: str, index: int) -> bool:
+        """Whether somebody has folded this entry of a log: to take it back would part the folds for good."""
+        readers: list[Any] = [each.client for each in (self, *self.others)]
+        offsets = [client._log_offset for client in readers if ev.log_stream(client.job) == name]
+        for worker in self.workers:
+            for keeper in worker.roles:
+                if isinstance(keeper, LeaseKeeper):
+                    running = keeper.coordinators.values()
+                    offsets += [c._next_offset for c in running if ev.log_stream(c.lease.job) == name]
+        return any(offset > index for offset in offsets)
 
     def output(self) -> list[Pair]:
         return [
@@ -250,16 +336,32 @@ class Simulation:
             keys.update(paths)
         return keys
 
-    def play(self, trouble: float) -> None:
+    def play(self, trouble: float, limit: float = 10_000.0) -> None:
         """The whole job, then its end; raises AssertionError with what went wrong."""
-        assert self.run(trouble, lambda: self.client.finished or self.client.phase is Phase.COLLECTED), (
-            "it hangs"
-        )
+        jobs = [self, *self.others]
+        assert self.run(trouble, lambda: all(each.settled() for each in jobs), limit), "it hangs"
+        for job in jobs:
+            job.settle()
+        limit = self.world.now + 4000
+        assert self.run(0.0, lambda: all(each.client.finished for each in jobs), limit), "delivering hangs"
+        assert self.run(0.0, self.clean, limit), f"left behind: {self.leftovers()}"
+
+    def settled(self) -> bool:
+        """The output is here, or it is known why there is none. A detached job gets a second client."""
+        if self.client.detached and self.spec.detached:
+            self.world.note(f"collect {self.client.job}")
+            self.front.broker.close(0)
+            self.client = Client(self.client.job, None, "", "0", self.world.rng, at=0.0)
+            self.front = Actor(self.world, f"collector of {self.client.job}", [self.client])
+        return self.client.finished or self.client.phase is Phase.COLLECTED
+
+    def settle(self) -> None:
+        if self.lossy and self.client.error is not None:
+            assert str(self.client.error), "it failed without a word"
+            return
         assert self.client.error is None, f"it failed: {self.client.error}"
         self.check_output()
         self.front.perform(self.client, self.client.deliver())
-        assert self.run(0.0, lambda: self.client.finished), "delivering hangs"
-        assert self.run(0.0, self.clean, limit=self.world.now + 2000), f"left behind: {self.leftovers()}"
 
     def leftovers(self) -> list[str]:
         return [name for name in self.world.server.names() if name.startswith("mr.1.job.")]
