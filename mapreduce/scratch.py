@@ -7,13 +7,12 @@ $TMPDIR/
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import weakref
 
 try:
     import fcntl
@@ -21,17 +20,26 @@ except ImportError:  # not POSIX: leftovers of killed processes stay
     fcntl = None  # type: ignore[assignment]
 
 
-@contextlib.contextmanager
-def scratch_folder(prefix: str) -> Iterator[str]:
-    """A new, empty, locked folder, removed at the end. Removes those of the same prefix and user that died."""
-    _sweep(prefix)
-    path, lock = _make(prefix)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        if lock >= 0:
-            os.close(lock)
+class ScratchFolder:
+    """A new, empty, locked folder; the making removes those of the same prefix and user whose process died.
+
+    Removed by `close`, at the end of its context, when it is forgotten, or at the end of the interpreter.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        _sweep(prefix)
+        self.path, lock = _make(prefix)
+        self._remove = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+
+    def close(self) -> None:
+        """Remove it with all it holds. May be called again."""
+        self._remove()
+
+    def __enter__(self) -> ScratchFolder:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
 def try_lock(directory: str, wait: bool = False) -> int:
@@ -59,6 +67,13 @@ def _make(prefix: str) -> tuple[str, int]:
             return path, lock
         if lock >= 0:
             os.close(lock)
+
+
+def _remove(path: str, lock: int, owner: int) -> None:
+    if os.getpid() == owner:  # else a copy of the process ends, not the process
+        shutil.rmtree(path, ignore_errors=True)
+    if lock >= 0:
+        os.close(lock)
 
 
 def _sweep(prefix: str) -> None:
