@@ -328,7 +328,7 @@ class Client:
         if self.phase is Phase.CLOSING:
             if self._kind(event.token) == "delivered":
                 self._end()
-        elif self.state.terminal is None:
+        elif self.state.terminal is None and self.phase is not Phase.COLLECTED:
             if publication.to in (ev.log_stream(self.job), ev.JOBS):
                 self._lose(publication.to)
             else:

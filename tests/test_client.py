@@ -142,6 +142,14 @@ class TestOnlyTheLogIsProof:
         play.tell(base.Unroutable(play.published("delivered")[0].token))
         assert play.client.finished and isinstance(play.client.error, JobFailed)
 
+    def test_once_the_output_is_here_nothing_that_is_gone_matters(self) -> None:
+        play = Play()
+        play.wait(60.0)
+        play.client.phase = Phase.COLLECTED
+        play.tell(base.Unroutable(play.published("event")[-1].token))
+        play.tell(base.Gone(LOG_TAG))
+        assert not play.client.finished and play.client.error is None
+
 
 class TestAnAttachedClientNeverEndsTheJob:
     def test_when_it_is_interrupted(self) -> None:
