@@ -19,7 +19,7 @@ import contextlib
 import os
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, islice
 from operator import ne
 from typing import Any, Callable, Optional
@@ -214,7 +214,7 @@ def merge_groups(
     directory: str,
     memory_bytes: int = MEMORY_BYTES,
     taken: Callable[[int], None] = lambda pairs: None,
-) -> Iterator[tuple[Any, Iterator[Any]]]:
+) -> Generator[tuple[Any, Iterator[Any]], None, None]:
     """What `groups` makes of `merge`; ``taken`` is told how many pairs have been read, now and then.
 
     Where all fits in memory and keys are what a dict takes as they are, it groups first and then sorts the
@@ -234,7 +234,7 @@ def _counted(batches: Iterator[Batch], taken: Callable[[int], None]) -> Iterator
 
 def _group_in_memory(
     blocks: Iterable[Block], taken: Callable[[int], None]
-) -> Iterator[tuple[Any, Iterator[Any]]]:
+) -> Generator[tuple[Any, Iterator[Any]], None, None]:
     firsts: dict[Any, Any] = {}
     others: defaultdict[Any, list[Any]] = defaultdict(list)  # many keys have one value, and need no list
     for keys, values in read_blocks(blocks):
@@ -252,7 +252,7 @@ def _group_in_memory(
 # ---------------------------------------------------------------- batches -> groups
 
 
-def groups(batches: Iterable[Batch]) -> Iterator[tuple[Any, Iterator[Any]]]:
+def groups(batches: Iterable[Batch]) -> Generator[tuple[Any, Iterator[Any]], None, None]:
     """(key, values) for each group of keys with equal sort keys, of sorted ``batches``.
 
     The key is the group's first. A group may be longer than memory: values are read as they are drawn. As with

@@ -17,6 +17,7 @@ from itertools import chain, islice, repeat, starmap
 from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
+from mapreduce.drain import drained
 from mapreduce.job import Fold
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.runs import BlockWriter, Emit, read_blocks
@@ -249,7 +250,8 @@ class _Groups:
         if isinstance(combine, Fold):
             pairs = _folded(combine.function, groups)
         else:
-            pairs = chain.from_iterable(starmap(combine, groups))
+            source = (group for group in groups)
+            pairs = drained(chain.from_iterable(starmap(combine, source)), source)
         for more_keys, more_values, _ in _slices(pairs):
             done_keys += more_keys
             done_values += more_values

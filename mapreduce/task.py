@@ -14,12 +14,14 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Generator
 from functools import partial
 from itertools import chain, starmap
 from typing import Any, Callable, Iterator, Sequence, Union
 
 from mapreduce import order, sort, splits
 from mapreduce.blame import Blame, TaskFailed, shorten
+from mapreduce.drain import drained
 from mapreduce.job import Context, Fold, Function, Job, SampledRanges, Stage, enter, is_whole
 from mapreduce.refs import Block, Counters, Stats, TaskSpec
 from mapreduce.spec import JobSpec
@@ -27,6 +29,7 @@ from mapreduce.spec import JobSpec
 __all__ = ["TaskFailed", "run_task"]
 
 Pairs = Iterator[Any]
+Source = Generator[Any, None, None]
 Emit = Callable[[int, int, Block], None]
 Writer = Union[sort.PartitionedWriter, sort.PlainWriter]
 
@@ -81,12 +84,16 @@ class _Task:
         stage, split = self._stage, self._spec.split
         if stage.reduce is None:
             assert split is not None and stage.map is not None
-            return _mapped(stage.map, chain.from_iterable(self._records(split)))
+            batches = self._records(split)
+            return _mapped(stage.map, chain.from_iterable(batches), batches)
         groups = sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
         pairs = _reduced(stage.reduce, groups)
-        return pairs if stage.map is None else _mapped(stage.map, _checkpoint(pairs))
+        if stage.map is None:
+            return pairs
+        between = _checkpoint(pairs)
+        return _mapped(stage.map, between, between)
 
-    def _records(self, split: Any) -> Iterator[Iterator[Any]]:
+    def _records(self, split: Any) -> Source:
         for batch in splits.read(split, self._job_spec.input):
             self._context.source = batch.source
             self._records_in += len(batch.records)
@@ -148,18 +155,19 @@ class _Task:
         self._emit(partition, seq, block)
 
 
-def _mapped(function: Function, records: Iterator[Any]) -> Pairs:
+def _mapped(function: Function, records: Iterator[Any], source: Source) -> Pairs:
+    """``source`` is the generator behind ``records``."""
     if is_whole(function):
         return iter(function(records))
-    return chain.from_iterable(map(function, records))
+    return drained(chain.from_iterable(map(function, records)), source)
 
 
-def _reduced(function: Function, groups: Iterator[Any]) -> Pairs:
+def _reduced(function: Function, groups: Source) -> Pairs:
     if isinstance(function, Fold):
         return _folded(function.function, groups)
     if is_whole(function):
         return iter(function(groups))
-    return chain.from_iterable(starmap(function, groups))
+    return drained(chain.from_iterable(starmap(function, groups)), groups)
 
 
 def _folded(function: Function, groups: Iterator[Any]) -> Pairs:
@@ -167,7 +175,7 @@ def _folded(function: Function, groups: Iterator[Any]) -> Pairs:
         yield key, function(values)
 
 
-def _checkpoint(pairs: Pairs) -> Pairs:
+def _checkpoint(pairs: Pairs) -> Source:
     """Nothing but a frame in tracebacks, which tells what a reduce did wrong from what the map behind it
     did.
     """

@@ -13,6 +13,7 @@ FLOORS = [
     ["refs", "spec", "codec", "parameters", "brokers.base"],
     ["job", "wire", "order", "splits", "brokers", "brokers.memory", "brokers.amqp", "__init__"],
     [
+        "drain",
         "events",
         "effects",
         "code",

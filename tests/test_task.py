@@ -251,6 +251,30 @@ def test_the_record_is_found_for_every_shape_of_map(runner: Runner) -> None:
         assert (failure.function, failure.offset, failure.record) == (f"map {name}", 4, "'x'")
 
 
+@pytest.mark.parametrize("text", ["x1\nbad\nx2\n", "x1\nbad\n"])
+def test_a_stray_stopiteration_does_not_drop_the_rest_of_the_data(runner: Runner, text: str) -> None:
+    def pick(line: str) -> Pairs:
+        return [(next(word for word in line.split() if word.startswith("x")), 1)]
+
+    failure = runner.fails(Job(pick), text)
+    assert "StopIteration" in failure.message and failure.function == "map pick" and failure.offset == 3
+
+
+def test_nor_does_one_in_a_reduce_or_a_combine(runner: Runner) -> None:
+    def words(line: str) -> Pairs:
+        return [(word, 1) for word in line.split()]
+
+    def total(key: str, values: Iterator[int]) -> Pairs:
+        return [(key, next(v for v in values if v > 5) if key == "b" else sum(values))]
+
+    def plain(key: str, values: Iterator[int]) -> Pairs:
+        return [(key, sum(values))]
+
+    text = "a b c\na b c\n"
+    assert "StopIteration" in runner.fails(Job(words, reduce=total), text, stage=1).message
+    assert "StopIteration" in runner.fails(Job(words, reduce=plain, combine=total), text).message
+
+
 def test_what_comes_after_the_loop_is_blamed_on_no_record(runner: Runner) -> None:
     @whole
     def at_the_end(lines: Iterator[str]) -> Pairs:
