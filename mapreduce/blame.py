@@ -67,7 +67,7 @@ class Blame:
         if isinstance(error, InputError) and ours:
             return _input_failure(error)
         if isinstance(error, OSError) and (ours or user is None):
-            return Failure("disk", _message(error), traceback=plain_traceback(error))
+            return Failure("disk", _disk_trouble(error))
         return self._raised(error, frames, user)
 
     def _raised(self, error: BaseException, frames: list[FrameType], user: Optional[FrameType]) -> Failure:
@@ -136,6 +136,11 @@ def _roles(stage: Stage) -> Iterator[tuple[str, Any]]:
         function = getattr(stage, role)
         if callable(function):
             yield role, function
+
+
+def _disk_trouble(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}, for the worker's own files; TMPDIR chooses another folder for them"
 
 
 def _user_frame(frames: list[FrameType]) -> Optional[FrameType]:
@@ -236,11 +241,6 @@ def user_traceback(error: BaseException) -> str:
     whole = traceback.TracebackException.from_exception(error)
     _drop_engine(whole, set())
     return _cut("".join(whole.format()))
-
-
-def plain_traceback(error: BaseException) -> str:
-    """As Python prints it."""
-    return _cut("".join(traceback.format_exception(type(error), error, error.__traceback__)))
 
 
 def _drop_engine(shown: Optional[traceback.TracebackException], seen: set[int]) -> None:

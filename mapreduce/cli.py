@@ -62,7 +62,24 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `mr`."""
+    _open_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, _leave)
     sys.exit(_run())
+
+
+def _open_standard_streams() -> None:
+    """Closed ones lead nowhere. Else the next file opened, a pipe of ours say, would take their number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
+        if number == 2:
+            sys.stderr = open(number, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
+    os.close(number)
+
+
+def _leave(number: int, frame: object) -> None:
+    """As after Ctrl-C: temporary files go, child processes end."""
+    raise SystemExit(128 + number)
 
 
 def _run() -> int:
@@ -73,7 +90,9 @@ def _run() -> int:
             click.echo(f"mr: {error}", err=True)
         if isinstance(error, JobFailed) and error.details:
             click.echo(f"\n{error.details.rstrip()}", err=True)
-        if isinstance(error, OutputError):  # Python would complain when it flushes standard output at exit
+        if (
+            isinstance(error, OutputError) and sys.stdout is not None
+        ):  # Python would complain when it flushes standard output at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error.exit_code
     except click.exceptions.Exit as leave:

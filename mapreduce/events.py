@@ -6,6 +6,7 @@ comment; every event may arrive twice, and may come from a process that is dead 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Union
 
@@ -20,6 +21,15 @@ JOBS = f"{PREFIX}.jobs"
 CONTROL = f"{PREFIX}.control"
 #: where messages that nobody can read are put, with the reason; nothing empties it but people
 ASIDE = f"{PREFIX}.aside"
+
+
+#: of jobs, pools and interpreters: what fits into a queue's name and a folder's, and reads well in both
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a job, a pool or an interpreter."""
+    return _NAME.fullmatch(text) is not None
 
 
 def tasks_queue(pool: str, interpreter: str) -> str:

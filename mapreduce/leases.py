@@ -104,6 +104,8 @@ class LeaseKeeper:
             lease, _ = wire.decode(event.body)
             if not isinstance(lease, ev.Lease):
                 raise wire.BadMessage(f"a {type(lease).__name__} among leases")
+            if not ev.is_name(lease.job):
+                raise wire.BadMessage("a lease of a job that cannot have such a name")
         except wire.BadMessage as error:
             return set_aside(event, ev.JOBS, error, f"{self.prefix}aside")
         self._serial += 1

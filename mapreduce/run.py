@@ -32,7 +32,7 @@ from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
 from mapreduce.client import CancelClient, Client, Phase
 from mapreduce.effects import Role
-from mapreduce.errors import BrokerError, UsageError
+from mapreduce.errors import BrokerError, JobLost, UsageError
 from mapreduce.feeder import Feeder, input_items
 from mapreduce.host import Host, Reporter
 from mapreduce.job import Job, SampledRanges, input_format
@@ -43,7 +43,14 @@ from mapreduce.refs import Block, Counters, Split
 from mapreduce.sampling import sample_borders
 from mapreduce.scratch import ScratchFolder
 from mapreduce.sort import read_blocks
-from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, InputFormat, JobSpec
+from mapreduce.spec import (
+    DEFAULT_PARTITIONS,
+    DEFAULT_SPLIT_BYTES,
+    DEFAULT_TRIES,
+    MAX_PARTITIONS,
+    InputFormat,
+    JobSpec,
+)
 from mapreduce.worker import Worker
 
 CLOSE_SECS = 5.0
@@ -74,6 +81,19 @@ class Options:
     )  #: how long the job's log is kept after the results were collected
     report: Optional[Reporter] = None
 
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for what makes no sense."""
+        for name in ("executors", "partitions", "split_bytes", "tries"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"{name} is a whole number from 1 on, not {value!r}")
+        if self.partitions is not None and self.partitions > MAX_PARTITIONS:
+            raise UsageError(f"partitions: at most {MAX_PARTITIONS}, not {self.partitions}")
+        for name in ("pool", "interpreter"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and events.is_name(value)):
+                raise UsageError(f"{name} {str(value)[:70]!r}: up to 64 letters, digits, '-', '_' and '.'")
+
 
 class JobRun:
     """One client at work. A context manager: leaving it ends child processes and removes temporary files."""
@@ -100,7 +120,7 @@ class JobRun:
 
     @classmethod
     def attach(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
-        """A job that was submitted before, to collect its output."""
+        """A job that was submitted before, to collect its output. Raises `MapReduceError`."""
         run = cls(report)
         return run._attach(Client(job_id, None, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
@@ -113,6 +133,8 @@ class JobRun:
     def _attach(self, client: Client, broker: str) -> JobRun:
         self.client = client
         try:
+            if not events.is_name(client.job):
+                raise JobLost(f"there is no job {client.job[:70]!r}: no job can have such a name")
             self.host = self._remote(broker)
         except BaseException:
             self.close()

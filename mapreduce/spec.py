@@ -12,6 +12,8 @@ MIB = 1024 * 1024
 DEFAULT_SPLIT_BYTES = 8 * MIB
 DEFAULT_PARTITIONS = 8
 DEFAULT_TRIES = 4
+#: each is a stream on the broker
+MAX_PARTITIONS = 10_000
 #: an attempt that runs longer says so (`Long`) and lets go of its dispatch: nothing is held unacked for ten minutes
 LONG_SECS = 300.0
 

@@ -163,6 +163,8 @@ class Worker:
             dispatch, _ = wire.decode(event.body)
             if not isinstance(dispatch, ev.Dispatch):
                 raise wire.BadMessage(f"a {type(dispatch).__name__} among dispatches")
+            if not ev.is_name(dispatch.job):
+                raise wire.BadMessage("a dispatch of a job that cannot have such a name")
         except wire.BadMessage as error:
             return set_aside(event, "the work queue", error, "worker/aside")
         if event.redelivered or self._stopping:
@@ -195,7 +197,7 @@ class Worker:
             advice, _ = wire.decode(event.body)
         except wire.BadMessage as error:
             return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}")]
-        if isinstance(advice, ev.StopJob):
+        if isinstance(advice, ev.StopJob) and ev.is_name(advice.job):  # it names a folder, too
             return self._stop_job(advice.job)
         if isinstance(advice, ev.StopAttempt):
             attempt = self._attempts.get(advice.attempt)
@@ -374,7 +376,7 @@ class Worker:
         if kind == "block":
             if attempt.phase == Phase.CLOSING:  # its failure is on its way to the log; the ack waits for that
                 return []
-            text = "the broker has no stream for its output any more, or a block could not be read from disk"
+            text = event.reason or "the broker has no stream for its output any more"
             return self._fail(attempt, Failure("lost", text))
         return self._abort(attempt)
 

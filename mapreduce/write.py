@@ -28,6 +28,8 @@ class StandardOutput:
         self._encode = formats.writer(output_format)
 
     def write(self, batches: Iterable[Batch], parts: int) -> None:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed; choose a folder for the output: -o DIR")
         out = sys.stdout.buffer
         try:
             for _, keys, values in batches:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import DEADLINE_SECS, JOBS, Process, count_words, make_text, mr, mr_ok, workers
+from tests.support import DEADLINE_SECS, JOBS, ROOT, Process, count_words, make_text, mr, mr_ok, workers
 
 WORDCOUNT = JOBS / "wordcount.py"
 SMALL_SPLITS = ("--split-size", "64K")
@@ -279,3 +279,23 @@ def test_two_jobs_in_one_process(text: Path) -> None:
     lines = b"".join(sorted(f"{word}\t{n}\n".encode() for word, n in results[0].items()))
     assert results[0] == results[1]
     assert lines == b"".join(sorted(count_words(text).splitlines(keepends=True)))
+
+
+def test_what_a_job_file_writes_when_it_is_imported_is_no_output(tmp_path: Path, text: Path) -> None:
+    job = tmp_path / "loud.py"
+    job.write_text(
+        "import os\nfrom jobs.wordcount import job\nprint('printed')\n"
+        "os.write(1, b'written\\n')\nos.system('echo said')\n"
+    )
+    assert mr_ok("run", "--local", job, text) == count_words(text)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-"])
+def test_closed_standard_streams(tmp_path: Path, text: Path, closed: str) -> None:
+    out = tmp_path / "out"
+    command = f"exec {sys.executable} -m mapreduce.cli run --local {WORDCOUNT} {text} -o {out} {closed}"
+    result = subprocess.run(
+        ["sh", "-c", command], capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"".join(p.read_bytes() for p in sorted(out.glob("part-*"))) == count_words(text)

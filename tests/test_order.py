@@ -138,7 +138,7 @@ def test_equal_keys(keys: list[Any]) -> None:
 
 
 def test_unequal_keys_of_many_types() -> None:
-    keys = [None, 1, NAN, "1", b"1", (1,), [1], {1}, {1: 1}, datetime.date(2020, 1, 1)]
+    keys: list[Any] = [None, 1, NAN, "1", b"1", (1,), [1], {1}, {1: 1}, datetime.date(2020, 1, 1)]
     keys += [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, tzinfo=UTC), datetime.time(1)]
     keys += [datetime.time(1, tzinfo=UTC), datetime.timedelta(1), uuid.UUID(int=1)]
     shuffled = keys[5:] + keys[:5]

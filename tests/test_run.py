@@ -111,3 +111,15 @@ def test_what_cannot_be_encoded_is_one_clear_line(text: Path) -> None:
         run_job(Job(lambda line: [(line, object())]), str(text), executors=1, tries=1)
     message = str(caught.value)
     assert message.count("map <lambda>") == 1 and f"{text}, bytes 0 to 6" in message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"executors": -1}, {"executors": 0}, {"tries": 0}, {"partitions": -1}, {"partitions": 10**6},
+        {"split_bytes": 1.5}, {"pool": 5}, {"pool": "p" * 240}, {"pool": "a\nb"}, {"interpreter": "x" * 300},
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        Options(**options)

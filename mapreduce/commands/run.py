@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import click
@@ -12,7 +14,14 @@ from mapreduce import code
 from mapreduce.commands import options
 from mapreduce.errors import JobError, UsageError
 from mapreduce.run import JobRun, Options
-from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MIB, JobSpec
+from mapreduce.spec import (
+    DEFAULT_PARTITIONS,
+    DEFAULT_SPLIT_BYTES,
+    DEFAULT_TRIES,
+    MAX_PARTITIONS,
+    MIB,
+    JobSpec,
+)
 from mapreduce.write import open_sink
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1024, "KIB": 1024, "M": MIB, "MB": MIB, "MIB": MIB, "G": 1024 * MIB}
@@ -62,7 +71,9 @@ SECONDS = click.FloatRange(0, min_open=True)
     help="What to do with bytes that are not UTF-8.  [default: strict]",
 )
 @click.option(
-    "--partitions", type=click.IntRange(1, 10_000), help=f"[default: the job's own, or {DEFAULT_PARTITIONS}]"
+    "--partitions",
+    type=click.IntRange(1, MAX_PARTITIONS),
+    help=f"[default: the job's own, or {DEFAULT_PARTITIONS}]",
 )
 @click.option("--split-size", type=Size(), default=DEFAULT_SPLIT_BYTES, metavar="SIZE", help="[default: 8M]")
 @click.option("--tries", type=click.IntRange(1), default=DEFAULT_TRIES, show_default=True, help="Per task.")
@@ -142,9 +153,7 @@ def command(
         detached=detach,
         **others,
     )
-    with contextlib.redirect_stdout(
-        sys.stderr
-    ):  # the job's file is imported here, and what it prints is no output
+    with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
         prepare = JobRun.submit(job, bundle, inputs, settings)
     with prepare as run, open_sink(output, output_format) as sink:
@@ -163,3 +172,18 @@ def _split_param(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise JobError(f"-p {text}: write NAME=VALUE")
     return name, value
+
+
+@contextlib.contextmanager
+def _output_elsewhere() -> Iterator[None]:
+    """Standard output goes where standard error goes, also for what writes to its descriptor."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
