@@ -321,8 +321,9 @@ def weigh(items: Sequence[Any]) -> int:
 
 def _weigh_ints(items: Sequence[int]) -> int:
     """What ints take on top of `_NUMBER_WEIGHT`: nothing, up to 64 bits."""
+    same = bool(items) and items[0] == items[-1] and items.count(items[0]) == len(items)
     try:
-        array("q", items)
+        array("q", items[:1] if same else items)
     except OverflowError:
         return sum(map(int.bit_length, items)) >> 3
     return 0

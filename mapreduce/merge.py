@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_left, bisect_right
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, islice
 from operator import ne
@@ -232,21 +232,33 @@ def _counted(batches: Iterator[Batch], taken: Callable[[int], None]) -> Iterator
         yield batch
 
 
+class _Several(list[Any]):
+    """The values of a key, which are no list of the user's."""
+
+    __slots__ = ()
+
+
+_NOTHING = object()
+
+
 def _group_in_memory(
     blocks: Iterable[Block], taken: Callable[[int], None]
 ) -> Generator[tuple[Any, Iterator[Any]], None, None]:
-    firsts: dict[Any, Any] = {}
-    others: defaultdict[Any, list[Any]] = defaultdict(list)  # many keys have one value, and need no list
+    grouped: dict[Any, Any] = {}  # a value, or `_Several`: many keys have one value, and need no list
+    known = grouped.get
     for keys, values in read_blocks(blocks):
         taken(len(keys))
         for key, value in zip(keys, values):
-            if key in firsts:
-                others[key].append(value)
+            before = known(key, _NOTHING)
+            if before is _NOTHING:
+                grouped[key] = value
+            elif type(before) is _Several:
+                before.append(value)
             else:
-                firsts[key] = value
-    in_order = sorted(firsts)
-    lists = ([firsts[key], *others[key]] if key in others else [firsts[key]] for key in in_order)
-    yield from zip(in_order, map(iter, lists))
+                grouped[key] = _Several((before, value))
+    for key in sorted(grouped):
+        value = grouped[key]
+        yield key, iter(value if type(value) is _Several else (value,))
 
 
 # ---------------------------------------------------------------- batches -> groups

@@ -212,7 +212,7 @@ def partition(key: Any, n: int) -> int:
 
 def partition_all(keys: Sequence[Any], n: int) -> list[int]:
     """Where each key belongs, of ``n`` partitions. Raises `UnsupportedValue`."""
-    return list(map(n.__rmod__, _hashes(keys)))
+    return [number % n for number in _hashes(keys)]
 
 
 def _hashes(keys: Sequence[Any]) -> Iterable[int]:
@@ -220,7 +220,7 @@ def _hashes(keys: Sequence[Any]) -> Iterable[int]:
     types = set(map(type, keys))
     if types == {str}:
         try:
-            return list(map(crc32, map(str.encode, keys)))
+            return [crc32(key.encode()) for key in keys]
         except UnicodeEncodeError:  # lone surrogates
             return [crc32(key.encode("utf-8", "surrogatepass")) for key in keys]
     if types == {bytes}:

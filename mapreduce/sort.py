@@ -159,9 +159,13 @@ class PartitionedWriter:
             return
         part_keys: list[list[Any]] = [[] for _ in range(self._partitions)]
         part_values: list[list[Any]] = [[] for _ in range(self._partitions)]
-        for partition, key, value in zip(self._partition_all(keys), keys, values):
-            part_keys[partition].append(key)
-            part_values[partition].append(value)
+        for start in range(0, len(keys), SLICE_PAIRS):  # while they are in the processor's cache
+            some = keys[start : start + SLICE_PAIRS]
+            for partition, key, value in zip(
+                self._partition_all(some), some, values[start : start + SLICE_PAIRS]
+            ):
+                part_keys[partition].append(key)
+                part_values[partition].append(value)
         for partition, unsorted in enumerate(part_keys):
             if unsorted:
                 kind = order.kind(unsorted)
@@ -244,8 +248,8 @@ class _Groups:
 
         Nothing can be done with the object afterwards. Raises `NotAPair` and what ``combine`` raises.
         """
-        several, lists = self._split_off_several()
-        done_keys, done_values = self._named(list(self._firsts)), list(self._firsts.values())
+        single, done_values, several, lists = self._split()
+        done_keys = self._named(single)
         groups = zip(self._named(several), lists)
         if isinstance(combine, Fold):
             pairs = _folded(combine.function, groups)
@@ -257,19 +261,20 @@ class _Groups:
             done_values += more_values
         return done_keys, done_values
 
-    def _split_off_several(self) -> tuple[list[Any], Iterator[Iterator[Any]]]:
-        """Keys with several values, and these; what is left in ``_firsts`` has one."""
+    def _split(self) -> tuple[list[Any], list[Any], list[Any], Iterator[Iterator[Any]]]:
+        """Keys with one value, and these; keys with several, and these."""
         value = self._value
         if value is not _VARIOUS:
             counts = self._counts
+            single = [key for key, n in counts.items() if n == 1]
             several = [key for key, n in counts.items() if n > 1]
-            numbers = list(map(counts.pop, several))
-            self._firsts = dict.fromkeys(counts, value)
-            return several, (repeat(value, n) for n in numbers)
+            numbers = [n for n in counts.values() if n > 1]
+            return single, [value] * len(single), several, (repeat(value, n) for n in numbers)
         firsts, others = self._firsts, self._others
         several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
         heads = list(map(firsts.pop, several))
-        return several, (iter([head, *others[key]]) for head, key in zip(heads, several))
+        lists = (iter([head, *others[key]]) for head, key in zip(heads, several))
+        return list(firsts), list(firsts.values()), several, lists
 
     def _named(self, stand_ins: list[Any]) -> list[Any]:
         return [self._keys.get(each, each) for each in stand_ins] if self._keys else stand_ins
