@@ -72,6 +72,7 @@ def main() -> None:
 def _open_standard_streams() -> None:
     """Closed ones lead nowhere. Else the next file opened, a pipe of ours say, would take their number."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
+        os.set_inheritable(number, True)
         if number == 2:
             sys.stderr = open(number, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
     os.close(number)
