@@ -241,8 +241,9 @@ class Worker:
         if not attempt.input_complete:
             return commands
         commands.append(base.Cancel(attempt.input_tag))
-        if attempt.stale:  # voided meanwhile: the coordinator has dispatched it anew, or will
-            return commands + self._hand_back(attempt)
+        if attempt.stale:  # voided meanwhile; then the fold takes this for nobody's failure
+            text = "its partition holds a seal of a later generation than it was dispatched for"
+            return commands + self._fail(attempt, Failure("lost", text))
         missing = attempt.missing()
         if missing is not None:
             return commands + self._report_missing(attempt, missing)

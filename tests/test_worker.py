@@ -296,3 +296,21 @@ def test_a_job_that_is_being_fetched_and_wanted_no_more_is_not_listened_for() ->
     commands = bench.deliver("worker/control", ev.StopJob("job"))
     assert base.Cancel("worker/job:job") in commands
     assert bench.submitted() == [base.Ack(base.Receipt("worker/job:job", 3))]
+
+
+def test_a_seal_of_a_later_generation_is_a_failed_try_not_an_endless_round() -> None:
+    bench = Bench()
+    bench.deliver("worker/tasks0", ev.Dispatch("job", 7, 1, 0, 0, None))
+    (consume,) = bench.submitted()[-1:]
+    assert isinstance(consume, base.Consume)
+    commands = bench.deliver(consume.tag, ev.Seal(99, 0, 1, ()), offset=0)
+    assert (
+        logged(commands) == ["AttemptFailed"] and base.Ack(base.Receipt("worker/tasks0", 1)) not in commands
+    )
+
+
+@pytest.mark.parametrize("job", ["y" * 250, "../..", "", "a/b"])
+def test_names_that_no_job_can_have_are_set_aside_and_remove_nothing(job: str) -> None:
+    bench = Bench()
+    assert logged(bench.dispatch(job=job)) == ["Aside"] and not bench.worker._attempts
+    assert bench.deliver("worker/control", ev.StopJob(job)) == []
