@@ -78,6 +78,17 @@ class TestOverRabbitMQ:
             output = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", pool, *SMALL_SPLITS)
         assert output == count_words(text)
 
+    @pytest.mark.parametrize("job", ["top_words", "grep", "sort"])
+    def test_same_bytes_for_two_steps_for_no_reduce_and_for_sampled_ranges(
+        self, rabbit_url: str, text: Path, job: str
+    ) -> None:
+        params = ("-p", "pattern=tin") if job == "grep" else ()
+        args = ("run", JOBS / f"{job}.py", text, *params, *SMALL_SPLITS)
+        alone = mr_ok(*args, "--local", "-c", 1)
+        with workers(rabbit_url, 2, 2, f"same-{job}"):
+            assert mr_ok(*args, "--broker", rabbit_url, "--pool", f"same-{job}") == alone
+        assert mr_ok(*args, "--local", "-c", 3) == alone and alone
+
     def test_shared_input_goes_by_reference(self, rabbit_url: str, text: Path) -> None:
         with workers(rabbit_url, pool="shared"):
             output = mr_ok(
