@@ -70,7 +70,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     [
         (InputFormat(), b"fine\nb\xe4d\n", 6, "0xe4 is not UTF-8 (invalid continuation byte); read it with"),
         (InputFormat(), "text".encode("utf-16"), 0, "it looks like UTF-16: convert it"),
-        (InputFormat(), gzip.compress(b"text"), 1, "it looks like gzip: give it a name that ends with .gz"),
+        (
+            InputFormat(),
+            gzip.compress(b"text", mtime=0),
+            1,
+            "it looks like gzip: give it a name that ends with .gz",
+        ),
         (InputFormat("jsonl"), b'{"a": 1}\n\n{"a": 1,}\n', 10, "this line is not JSON: "),
         (InputFormat("jsonl"), b"[" * 100_000, 0, "this line of JSON cannot be parsed: "),
         (InputFormat("jsonl"), b"[1\n,2]\n", 0, "this line is not JSON: "),
@@ -113,7 +118,7 @@ def test_damaged_compressed_files(tmp_path: Path, suffix: str, library: Any) -> 
 
 def test_what_is_left_in_a_compressed_file_of_fixed_records(tmp_path: Path) -> None:
     path = tmp_path / "in.gz"
-    path.write_bytes(gzip.compress(b"12345"))
+    path.write_bytes(gzip.compress(b"12345", mtime=0))
     assert error_of([str(path)], InputFormat("fixed", record_bytes=2)).startswith(f"{path}: byte 4: 1 bytes")
 
 
