@@ -13,9 +13,10 @@ from typing import Any, Callable
 
 from mapreduce import events as ev
 from mapreduce import wire
+from mapreduce.aside import read_or_set_aside
 from mapreduce.brokers import base
 from mapreduce.coordinator import Coordinator
-from mapreduce.effects import Command, Connected, Report, Shutdown
+from mapreduce.effects import Command, Connected, Shutdown
 
 MAX_TAKEOVERS = 10
 #: jobs that one worker coordinates at a time, those that only wait to be collected included
@@ -100,14 +101,9 @@ class LeaseKeeper:
         return commands
 
     def _on_lease(self, event: base.Delivered, now: float) -> list[Command]:
-        try:
-            lease, _ = wire.decode(event.body)
-            if not isinstance(lease, ev.Lease):
-                raise wire.BadMessage(f"a {type(lease).__name__} among leases")
-            if not ev.is_name(lease.job):
-                raise wire.BadMessage("a lease of a job that cannot have such a name")
-        except wire.BadMessage as error:
-            return set_aside(event, ev.JOBS, error, f"{self.prefix}aside")
+        lease, commands = read_or_set_aside(event, ev.Lease, ev.JOBS, f"{self.prefix}aside")
+        if lease is None:
+            return commands
         self._serial += 1
         if event.redelivered:
             return self._reissue(lease, event.receipt)
@@ -155,13 +151,3 @@ class LeaseKeeper:
             commands = coordinator.handle(event, now) if coordinator is not None else []
         self._sweep()
         return commands
-
-
-def set_aside(event: base.Delivered, queue: str, reason: Exception, token: str) -> list[Command]:
-    """A message that nobody can read: keep it where people can look at it, and go on."""
-    aside = ev.Aside(queue, str(reason))
-    return [
-        base.Publish(ev.ASIDE, wire.encode(aside, event.body), token),
-        base.Ack(event.receipt),
-        Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {reason}"),
-    ]

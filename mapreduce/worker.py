@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
 from mapreduce import wire
+from mapreduce.aside import read_or_set_aside
 from mapreduce.attempt import Attempt, Phase
 from mapreduce.brokers import base
 from mapreduce.effects import (
@@ -34,7 +35,6 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
-from mapreduce.leases import set_aside
 from mapreduce.refs import Failure
 from mapreduce.spec import LONG_SECS, JobSpec
 
@@ -159,14 +159,9 @@ class Worker:
         return [base.Ack(event.receipt), *self._on_input(attempt, event)]
 
     def _on_dispatch(self, event: base.Delivered, now: float) -> list[Command]:
-        try:
-            dispatch, _ = wire.decode(event.body)
-            if not isinstance(dispatch, ev.Dispatch):
-                raise wire.BadMessage(f"a {type(dispatch).__name__} among dispatches")
-            if not ev.is_name(dispatch.job):
-                raise wire.BadMessage("a dispatch of a job that cannot have such a name")
-        except wire.BadMessage as error:
-            return set_aside(event, "the work queue", error, "worker/aside")
+        dispatch, commands = read_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
+        if dispatch is None:
+            return commands
         if event.redelivered or self._stopping:
             return self._report_loss(dispatch, event)
         number = self._rng.getrandbits(63)
