@@ -12,7 +12,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.collector import Collector
 from mapreduce.effects import Append, Command
-from mapreduce.refs import Block, Counters, Split, Stats, TaskSpec
+from mapreduce.refs import Block, Counters, Skipped, Split, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 
@@ -50,6 +50,7 @@ class Attempt:
         self.wrote = False
         self.counters: Counters = {}
         self.stats: Stats = {}
+        self.skipped: tuple[Skipped, ...] = ()
         self._blocks_out: dict[int, int] = {}
         self._spooled = 0
         self._next_piece = 0
@@ -143,7 +144,9 @@ class Attempt:
                 segments = tuple(replace(segment, path=self._spool) for segment in split.segments)
                 split = replace(split, segments=segments)
         folder = os.path.join(self.folder, "out")
-        return TaskSpec(self.job, d.stage, d.index, self.number, folder, split, blocks)
+        return TaskSpec(
+            self.job, d.stage, d.index, self.number, folder, split, blocks, d.careful, d.skip, d.skip_limit
+        )
 
     # ------------------------------------------------------------ output
 
@@ -175,7 +178,7 @@ class Attempt:
         d = self.dispatch
         return ev.Done(
             d.dispatch, d.stage, d.index, d.generation, self.number, worker,
-            self._blocks_out, self.counters, self.stats,
+            self._blocks_out, self.counters, self.stats, self.skipped,
         )  # fmt: skip
 
     def long(self, worker: str) -> ev.Long:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Union
 
 from mapreduce.brokers import base
-from mapreduce.refs import Block, Counters, Failure, Split, Stats, TaskSpec
+from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 # ---------------------------------------------------------------- local commands
@@ -109,6 +109,7 @@ class ExecutorDone:
     attempt: int
     counters: Counters
     stats: Stats
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)

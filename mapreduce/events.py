@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Union
 
-from mapreduce.refs import Block, Counters, Failure, Split, Stats
+from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats
 from mapreduce.spec import JobSpec
 from mapreduce.wire import message
 
@@ -112,6 +112,10 @@ class Dispatch:
     index: int
     generation: int
     input: Optional[SplitInput]  #: stage 0 only
+    #: see `refs.TaskSpec`
+    careful: bool = False
+    skip: tuple[int, ...] = ()
+    skip_limit: int = 0
 
 
 @message
@@ -145,7 +149,7 @@ class EndOfInput:
 @message
 @dataclass(frozen=True)
 class BlockHead:
-    """On a partition stream or ``out``: one block, inline in the body or by reference."""
+    """On a partition stream or ``out``: one block, or a part of a large one, in the body; or by reference."""
 
     index: int  #: of the task that wrote it
     attempt: int
@@ -154,6 +158,9 @@ class BlockHead:
     run: int
     kind: str
     ref: Optional[Block] = None
+    #: a block too large for one message comes in parts, in order, each with this head
+    part: int = 0
+    parts: int = 1
 
 
 class SealEntry(NamedTuple):
@@ -272,6 +279,7 @@ class Done:
     blocks: dict[int, int]  #: partition -> how many; partitions without any are left out
     counters: Counters = field(default_factory=dict)
     stats: Stats = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
 
 
 @message
@@ -363,6 +371,17 @@ class StageSealed:
 
 @message
 @dataclass(frozen=True)
+class Passed:
+    """Coordinator: so much time has gone by since my `Took`, or my last `Passed`: the clock of the log.
+
+    Whoever takes over knows from it how long anything has waited, without comparing the clocks of two hosts.
+    """
+
+    secs: float
+
+
+@message
+@dataclass(frozen=True)
 class Present:
     """Client: I am still here."""
 
@@ -426,6 +445,7 @@ Event = Union[
     Alive,
     Back,
     StageSealed,
+    Passed,
     Present,
     CancelRequested,
     Delivered,

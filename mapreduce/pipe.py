@@ -19,7 +19,7 @@ import struct
 from typing import Any, Iterator, NamedTuple
 
 from mapreduce import codec, wire
-from mapreduce.refs import Block, Counters, Failure, Stats, TaskSpec
+from mapreduce.refs import Block, Counters, Failure, Skipped, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 LENGTH = struct.Struct(">I")
@@ -49,6 +49,7 @@ class Done(NamedTuple):
     attempt: int
     counters: Counters
     stats: Stats
+    skipped: tuple[Skipped, ...] = ()
 
 
 class Failed(NamedTuple):

@@ -217,7 +217,8 @@ class ExecutorPool:
             )
         elif isinstance(message, pipe.Done):
             self._release(child)
-            self._events.append(ExecutorDone(child.slot, message.attempt, message.counters, message.stats))
+            done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)
+            self._events.append(done)
         elif isinstance(message, pipe.Failed):
             self._release(child)
             self._events.append(ExecutorFailed(child.slot, message.attempt, message.failure))

@@ -73,6 +73,12 @@ class TaskSpec:
     directory: str  #: exists, empty, private to the attempt; blocks and spills go here
     split: Optional[Split]  #: stage 0
     blocks: tuple[Block, ...]  #: later stages: in order of (task index, attempt's own sequence)
+    #: take records one at a time and note which one is at work, so that even a death is traced to its record
+    careful: bool = False
+    #: positions of records to leave out; a careful attempt only
+    skip: tuple[int, ...] = ()
+    #: how many records besides those a careful attempt may leave out by itself, because user code raised
+    skip_limit: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ class Failure:
     """Why an attempt failed, as the user should read it."""
 
     #: "raised" (user code), "input" (bytes that the format forbids), "value" (cannot be encoded),
-    #: "died" (the process), "code" (the job does not load on the worker), "disk" (worker's own trouble),
-    #: "lost" (the broker lost data)
+    #: "died" (the process), "timeout" and "memory" (the task's limits), "counters" (too many),
+    #: "code" (the job does not load on the worker), "disk" (worker's own trouble), "lost" (the broker lost data)
     kind: str
     message: str  #: one line: "ValueError: invalid literal …"
     function: str = ""  #: "map words", "reduce total", … with the stage where there are several
@@ -89,6 +95,19 @@ class Failure:
     offset: int = -1  #: of the record's first byte in that file; -1: unknown or none
     record: str = ""  #: repr of the record (or of the pair), cut to about 200 characters
     traceback: str = ""  #: the user's own frames only, as Python prints them
+    #: of the record among those of its task, see `Skipped`; -1: unknown. A careful attempt always knows it
+    position: int = -1
+
+
+class Skipped(NamedTuple):
+    """A record that was left out of the job's result, as the user asked for with ``--skip-bad``."""
+
+    #: in stage 0 the number of the record within its split, later the number of the key within its partition; from 0
+    position: int
+    source: str  #: name of the input file, or "key 'the'" after a shuffle
+    offset: int  #: of the record's first byte in that file; -1: none
+    record: str  #: repr, cut to about 200 characters
+    reason: str  #: one line
 
 
 Counters = dict[str, int]

@@ -49,6 +49,18 @@ class JobSpec:
     split_bytes: int = DEFAULT_SPLIT_BYTES
     #: how often a task may fail in user code before the job fails
     tries: int = DEFAULT_TRIES
+    #: the same for single stages, where they differ
+    stage_tries: dict[int, int] = field(default_factory=dict)
+    #: how many records of the whole job may be left out because user code fails on them
+    skip_bad: int = 0
+    #: how long one attempt may run; 0: for ever
+    task_timeout_secs: float = 0.0
+    #: how many bytes of memory an executor and what it starts may use; 0: no limit
+    max_memory: int = 0
+    #: whether slow tasks near the end of a stage are run a second time elsewhere
+    copies: bool = True
+    #: what the client reads, absolute, in the order given; so that `mr run --resume` can go on with it
+    inputs: tuple[str, ...] = ()
     #: "cp311", "pp39", …: workers that may run it; "any": all
     interpreter: str = "any"
     pool: str = "default"

@@ -291,7 +291,7 @@ class Worker:
         if attempt is None:
             return []
         attempt.phase = Phase.PUBLISHING
-        attempt.counters, attempt.stats = event.counters, event.stats
+        attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
         self._slots[attempt.slot] = None
         return self._report_done(attempt) + self._fill_slots()
 

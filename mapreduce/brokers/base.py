@@ -194,10 +194,15 @@ class Unblocked:
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The session has ended. ``denied`` tells a refused right (trying again will not help)."""
+    """The session has ended. ``denied`` tells a refused right (trying again will not help).
+
+    ``ack_timeout_secs``: it was ended because a delivery was not acked for so long; 0: for another reason. Whoever
+    holds deliveries should hold them for less from now on.
+    """
 
     reason: str
     denied: bool = False
+    ack_timeout_secs: float = 0.0
 
 
 BrokerEvent = Union[
