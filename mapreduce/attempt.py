@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, ClassVar, Optional
@@ -10,10 +11,13 @@ from typing import Any, ClassVar, Optional
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
-from mapreduce.collector import Collector
-from mapreduce.effects import Append, Command
+from mapreduce.collector import Collector, Spool
+from mapreduce.effects import Command
 from mapreduce.refs import Block, Counters, Skipped, Split, Stats, TaskSpec
-from mapreduce.spec import JobSpec
+from mapreduce.spec import MIB, JobSpec
+
+#: a block with more bytes travels in parts of so many: half of what RabbitMQ 4 takes as one message
+PART_BYTES = 8 * MIB
 
 
 class Phase(IntEnum):
@@ -52,7 +56,7 @@ class Attempt:
         self.stats: Stats = {}
         self.skipped: tuple[Skipped, ...] = ()
         self._blocks_out: dict[int, int] = {}
-        self._spooled = 0
+        self._spool = Spool(os.path.join(folder, "input"), f"worker/spool:{number}")
         self._next_piece = 0
         self._gap = False
         self._collector: Optional[Collector] = None
@@ -63,10 +67,6 @@ class Attempt:
     @property
     def input_tag(self) -> str:
         return f"worker/input:{self.number}"
-
-    @property
-    def _spool(self) -> str:
-        return os.path.join(self.folder, "input")
 
     def expect_input(self) -> Optional[tuple[str, Any]]:
         """Where to consume the input from: (stream, offset); None if there is nothing to fetch."""
@@ -90,7 +90,7 @@ class Attempt:
         if isinstance(msg, ev.EndOfInput) and self._collector is None:
             self._gap = self.input_complete = True  # ours are not all there, and no more will come
         elif isinstance(msg, ev.BlockHead) and self._collector is not None:
-            return self._take_block(self._collector, msg, body)
+            return [*self._collector.take(msg, body, self._spool)]
         elif isinstance(msg, ev.Seal) and self._collector is not None:
             self._collector.seal(msg)
             self.input_complete = self._collector.complete or self._collector.stale
@@ -105,21 +105,7 @@ class Attempt:
             return []
         self._next_piece += 1
         self.input_complete = self._next_piece == source.first_piece + source.pieces
-        return [self._append(body)]
-
-    def _take_block(self, collector: Collector, head: ev.BlockHead, body: memoryview) -> list[Command]:
-        if not collector.wants(head):
-            return []
-        if head.ref is not None:
-            collector.add(head, head.ref)
-            return []
-        block = Block(self._spool, self._spooled, len(body), head.records, head.run, head.kind)
-        collector.add(head, block)
-        return [self._append(body)]
-
-    def _append(self, body: memoryview) -> Command:
-        self._spooled += len(body)
-        return Append(f"worker/spool:{self.number}", self._spool, body)
+        return [self._spool.append(body)[1]]
 
     @property
     def stale(self) -> bool:
@@ -141,7 +127,7 @@ class Attempt:
         elif d.input is not None:
             split = d.input.split
             if d.input.pieces:
-                segments = tuple(replace(segment, path=self._spool) for segment in split.segments)
+                segments = tuple(replace(segment, path=self._spool.path) for segment in split.segments)
                 split = replace(split, segments=segments)
         folder = os.path.join(self.folder, "out")
         return TaskSpec(
@@ -150,20 +136,23 @@ class Attempt:
 
     # ------------------------------------------------------------ output
 
-    def publish_block(self, partition: int, seq: int, block: Block, by_reference: bool) -> base.Publish:
-        """The command that publishes one block, to whoever reads this stage's output."""
+    def publish_block(self, partition: int, seq: int, block: Block, by_reference: bool) -> list[base.Publish]:
+        """The commands that publish one block, a large one in parts, to whoever reads this stage's output."""
         assert self.spec is not None
         self.wrote = True
         self._blocks_out[partition] = self._blocks_out.get(partition, 0) + 1
-        token = f"worker/block:{self.number}:{partition}:{seq}"
-        self.unconfirmed.add(token)
         target = ev.reads_from(self.job, self.dispatch.stage + 1, partition, self.spec.stages)
-        head = ev.BlockHead(
-            self.dispatch.index, self.number, seq, block.records, block.run, block.kind,
-            block if by_reference else None,
-        )  # fmt: skip
-        body = None if by_reference else base.FileSlice(block.path, block.offset, block.length)
-        return base.Publish(target, wire.encode(head), token, body)
+        head = ev.BlockHead(self.dispatch.index, self.number, seq, block.records, block.run, block.kind)
+        token = f"worker/block:{self.number}:{partition}:{seq}"
+        if by_reference:
+            parts = [base.Publish(target, wire.encode(replace(head, ref=block)), token)]
+        else:
+            parts = [
+                base.Publish(target, wire.encode(replace(head, part=n, parts=count)), f"{token}:{n}", body)
+                for n, body, count in _cut(block)
+            ]
+        self.unconfirmed.update(part.token for part in parts)
+        return parts
 
     # ------------------------------------------------------------ events
 
@@ -193,3 +182,11 @@ class Attempt:
         """The ack, unless it has been given already."""
         receipt, self.receipt = self.receipt, None
         return [base.Ack(receipt)] if receipt is not None else []
+
+
+def _cut(block: Block) -> Iterator[tuple[int, base.FileSlice, int]]:
+    """The parts of a block: number, bytes, how many there are."""
+    starts = range(0, max(block.length, 1), PART_BYTES)
+    for number, start in enumerate(starts):
+        length = min(PART_BYTES, block.length - start)
+        yield number, base.FileSlice(block.path, block.offset + start, length), len(starts)

@@ -24,9 +24,8 @@ from typing import Any, Callable, Optional
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
-from mapreduce.collector import Collector
+from mapreduce.collector import Collector, Spool
 from mapreduce.effects import (
-    Append,
     AppendFailed,
     Command,
     Connected,
@@ -115,7 +114,7 @@ class Client:
         self._input_ended = False
         self._input_confirmed = False
         self._collectors: dict[int, Collector] = {0: Collector(0)}
-        self._spooled = 0
+        self._spool = Spool(os.path.join(directory, "out"), "client/spool:")
         self._missing_reported = -1
         self._leave_at: Optional[float] = None
         #: a stream of data is gone, and which: the job has ended, or is lost
@@ -382,19 +381,10 @@ class Client:
         if isinstance(msg, ev.Seal):
             self._collector(msg.generation).seal(msg)
             return self._check_collected()
-        if not isinstance(msg, ev.BlockHead) or not self._collectors[0].wants(msg):
+        if not isinstance(msg, ev.BlockHead):
             return []
-        if msg.ref is not None:
-            self._note_block(msg, msg.ref)
-            return []
-        path = os.path.join(self._directory, "out")
-        self._note_block(msg, Block(path, self._spooled, len(body), msg.records, msg.run, msg.kind))
-        self._spooled += len(body)
-        return [Append("client/spool:", path, body)]
-
-    def _note_block(self, head: ev.BlockHead, block: Block) -> None:
-        """Which generation a block is for shows only in the seal: all collectors share their blocks."""
-        self._collectors[0].add(head, block)
+        # Which generation a block is for shows only in the seal: all collectors share their blocks.
+        return [*self._collectors[0].take(msg, body, self._spool)]
 
     def _collector(self, generation: int) -> Collector:
         if generation not in self._collectors:

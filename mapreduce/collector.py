@@ -3,22 +3,62 @@
 A reader takes exactly what the current seal lists, no less: blocks of other attempts are ignored, repeats are
 dropped by (attempt, sequence number), a gap is named. Every block that a seal lists was confirmed by the broker
 before the seal was written, so whatever is not there when the seal is read will never come.
+
+A block too large for one message comes in parts, among which those of others may lie. Each large block grows in a
+file of its own, part after part; one that is not whole when the seal is read is a gap like any other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from mapreduce import events as ev
+from mapreduce.effects import Append
 from mapreduce.refs import Block
 
 
+class Spool:
+    """Files on this machine that grow by what a stream brings; ``key`` names their owner in `AppendFailed`."""
+
+    def __init__(self, path: str, key: str) -> None:
+        self.path = path
+        self._key = key
+        self._size = 0
+        self._large = 0
+
+    def append(self, body: memoryview) -> tuple[int, Append]:
+        """Where in the file at `path` the bytes come to lie, and what puts them there."""
+        offset, self._size = self._size, self._size + len(body)
+        return offset, Append(self._key, self.path, body)
+
+    def new_large(self) -> str:
+        """The path of a file for one large block."""
+        self._large += 1
+        return f"{self.path}.{self._large}"
+
+    def append_to(self, path: str, body: memoryview) -> Append:
+        """What puts the bytes at the end of a file of `new_large`."""
+        return Append(self._key, path, body)
+
+
+@dataclass
+class _Growing:
+    """A large block, of which some parts are here."""
+
+    path: str
+    parts: int
+    here: int = 0  #: parts; the next one has this number
+    length: int = 0  #: bytes
+
+
 class Collector:
-    """Pure: it notes where blocks lie. Whoever owns it stores inline bodies and says where (`add`)."""
+    """Pure: it notes where blocks lie, and says what to store where."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self._blocks: dict[tuple[int, int], Block] = {}
+        self._growing: dict[tuple[int, int], _Growing] = {}
         self._parts: dict[int, tuple[ev.SealEntry, ...]] = {}
         self._expected: Optional[int] = None
         #: a seal of a later generation was seen: this reading is void
@@ -28,15 +68,37 @@ class Collector:
         """A collector of the same blocks that waits for another seal."""
         other = Collector(generation)
         other._blocks = self._blocks
+        other._growing = self._growing
         return other
 
-    def wants(self, head: ev.BlockHead) -> bool:
-        """False for a repeat."""
-        return (head.attempt, head.seq) not in self._blocks
+    def take(self, head: ev.BlockHead, body: memoryview, spool: Spool) -> list[Append]:
+        """Note a block, or a part of one, and where it will lie; what stores its body. Repeats are dropped."""
+        key = (head.attempt, head.seq)
+        if key in self._blocks:
+            return []
+        if head.ref is not None:
+            self._blocks[key] = head.ref
+            return []
+        if head.parts == 1:
+            offset, append = spool.append(body)
+            self._blocks[key] = Block(spool.path, offset, len(body), head.records, head.run, head.kind)
+            return [append]
+        return self._take_part(head, body, spool)
 
-    def add(self, head: ev.BlockHead, block: Block) -> None:
-        """Note where a block lies on this machine."""
-        self._blocks[head.attempt, head.seq] = block
+    def _take_part(self, head: ev.BlockHead, body: memoryview, spool: Spool) -> list[Append]:
+        """Parts come in order: an earlier one is a repeat, after a later one something is lost."""
+        key = (head.attempt, head.seq)
+        growing = self._growing.get(key)
+        if growing is None and head.part == 0 and head.parts > 1:
+            growing = self._growing[key] = _Growing(spool.new_large(), head.parts)
+        if growing is None or (head.part, head.parts) != (growing.here, growing.parts):
+            return []
+        growing.here += 1
+        growing.length += len(body)
+        if growing.here == growing.parts:
+            del self._growing[key]
+            self._blocks[key] = Block(growing.path, 0, growing.length, head.records, head.run, head.kind)
+        return [spool.append_to(growing.path, body)]
 
     def seal(self, seal: ev.Seal) -> None:
         """Take (a part of) a seal."""

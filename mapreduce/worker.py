@@ -283,8 +283,7 @@ class Worker:
         attempt = self._running(event.attempt)
         if attempt is None:
             return []
-        publish = attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)
-        return [publish]
+        return [*attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)]
 
     def _on_done(self, event: ExecutorDone, now: float) -> list[Command]:
         attempt = self._running(event.attempt)
