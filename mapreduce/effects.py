@@ -137,6 +137,7 @@ class InputSplit:
 
     split: Split
     inline: bool
+    plan: str = ""  #: see `events.SplitInput`
 
 
 @dataclass(frozen=True)

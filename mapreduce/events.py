@@ -99,6 +99,8 @@ class SplitInput:
     #: segments give their place in the concatenation of these pieces.
     first_piece: int = 0
     pieces: int = 0  #: 0: by reference
+    #: a digest of what was planned: names, places, sizes and time stamps; the same plan has the same one
+    plan: str = ""
 
 
 @message
@@ -388,6 +390,14 @@ class Present:
 
 @message
 @dataclass(frozen=True)
+class Resumed:
+    """Client: the client before me is gone, I go on with the job. Of several the last one does."""
+
+    client: int  #: random, 63 bits
+
+
+@message
+@dataclass(frozen=True)
 class CancelRequested:
     """Client: please end the job."""
 
@@ -447,6 +457,7 @@ Event = Union[
     StageSealed,
     Passed,
     Present,
+    Resumed,
     CancelRequested,
     Delivered,
     Failed,

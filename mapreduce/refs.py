@@ -79,6 +79,9 @@ class TaskSpec:
     skip: tuple[int, ...] = ()
     #: how many records besides those a careful attempt may leave out by itself, because user code raised
     skip_limit: int = 0
+    #: stage 0: stop after so many pairs that the map made of so many records, and write their keys alone, in that
+    #: order; 0: it is no sample, but the whole task
+    sample: int = 0
 
 
 @dataclass(frozen=True)

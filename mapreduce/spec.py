@@ -59,7 +59,7 @@ class JobSpec:
     max_memory: int = 0
     #: whether slow tasks near the end of a stage are run a second time elsewhere
     copies: bool = True
-    #: what the client reads, absolute, in the order given; so that `mr run --resume` can go on with it
+    #: what the client reads, as it was named, in the order given; so that `mr run --resume` can go on with it
     inputs: tuple[str, ...] = ()
     #: "cp311", "pp39", …: workers that may run it; "any": all
     interpreter: str = "any"
@@ -74,3 +74,5 @@ class JobSpec:
     expiry_secs: float = 24 * 3600.0
     #: how long the log is kept after the outcome has been delivered
     retain_secs: float = 0.0
+    #: the folder that relative names in `inputs` start from
+    directory: str = ""
