@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Generator
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain, islice, starmap
 from typing import Any, Callable, Iterator, Sequence, Union
 
 from mapreduce import order, sort, splits
@@ -85,7 +85,8 @@ class _Task:
         if stage.reduce is None:
             assert split is not None and stage.map is not None
             batches = self._records(split)
-            return _mapped(stage.map, chain.from_iterable(batches), batches)
+            pairs = _mapped(stage.map, chain.from_iterable(batches), batches)
+            return _keys_alone(islice(pairs, self._spec.sample)) if self._spec.sample else pairs
         groups = sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
         pairs = _reduced(stage.reduce, groups)
         if stage.map is None:
@@ -99,8 +100,10 @@ class _Task:
             self._records_in += len(batch.records)
             position = iter(batch.records)
             self._blame.batch, self._blame.position = batch, position
-            yield position
+            yield islice(position, self._spec.sample) if self._spec.sample else position
             self._end_fork()
+            if self._spec.sample:
+                break
         self._blame.batch = None
 
     def _took(self, pairs: int) -> None:
@@ -131,7 +134,7 @@ class _Task:
 
     def _writer(self) -> Writer:
         directory = self._spec.directory
-        if self._spec.stage == len(self._stages) - 1:
+        if self._spec.sample or self._spec.stage == len(self._stages) - 1:
             return sort.PlainWriter(directory, self._wrote)
         partitions = self._job_spec.partitions
         return sort.PartitionedWriter(
@@ -173,6 +176,12 @@ def _reduced(function: Function, groups: Source) -> Pairs:
 def _folded(function: Function, groups: Iterator[Any]) -> Pairs:
     for key, values in groups:
         yield key, function(values)
+
+
+def _keys_alone(pairs: Pairs) -> Pairs:
+    """Without the values; what is no pair is left for the writer to complain of."""
+    for pair in pairs:
+        yield (pair[0], None) if type(pair) is tuple and len(pair) == 2 else pair
 
 
 def _checkpoint(pairs: Pairs) -> Source:
