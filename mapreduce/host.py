@@ -22,7 +22,7 @@ from typing import Any, Callable, Optional
 
 from mapreduce import effects
 from mapreduce.brokers import base
-from mapreduce.errors import BrokerError, BrokerRefused
+from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 from mapreduce.feeder import Feeder
 from mapreduce.pool import ExecutorPool
 from mapreduce.refs import Failure
@@ -168,6 +168,10 @@ class Host:
         self._tell_all(event)
         if event.denied:
             raise BrokerRefused(event.reason)
+        if event.unsuitable:
+            raise BrokerUnsuitable(
+                f"{event.reason}; delete what has that name, or use a virtual host of its own"
+            )
         self._report("warning", f"lost the connection to the broker ({event.reason}); trying again")
         now = self._clock()
         if now - self._began < STEADY_SECS:

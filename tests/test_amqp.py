@@ -137,11 +137,8 @@ def test_a_cut_line_ends_the_session_with_one_event(proxy: Proxy, proxied_url: s
 # ---------------------------------------------------------------- silence
 
 
-def test_a_silent_broker_is_taken_for_dead(
-    proxy: Proxy, proxied_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wire, "HEARTBEAT_SECS", 1)
-    session = begin(proxied_url)
+def test_a_silent_broker_is_taken_for_dead(proxy: Proxy, proxied_url: str) -> None:
+    session = begin(f"{proxied_url}?heartbeat=1")
     proxy.silence()
     ended = session.wait(base.Disconnected)
     assert "heartbeat" in ended.reason
@@ -158,9 +155,8 @@ def test_a_message_that_is_never_confirmed_ends_the_session(
     assert "did not confirm a message" in session.wait(base.Disconnected).reason
 
 
-def test_an_idle_session_is_kept_alive(rabbit_url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "HEARTBEAT_SECS", 1)
-    session = begin(rabbit_url)
+def test_an_idle_session_is_kept_alive(rabbit_url: str, name: str) -> None:
+    session = begin(f"{rabbit_url}?heartbeat=1")
     assert select.select([session.broker.fileno()], [], [], 4.0)[0] == [], "more than two heartbeats"
     session.declare(name, Kind.QUEUE)
     assert session.depth(name).ready == 0
@@ -282,6 +278,46 @@ def test_a_message_larger_than_the_bound_passes_alone(rabbit_url: str, name: str
     session.broker.close(1.0)
 
 
+@contextlib.contextmanager
+def setting(node: PrivateNode, **values: int) -> Iterator[None]:
+    """Change settings of a node, for channels that are opened meanwhile."""
+
+    def evaluate(values: dict[str, int]) -> None:
+        terms = (f"application:set_env(rabbit, {name}, {value})" for name, value in values.items())
+        node.control("eval", ", ".join(terms) + ".")
+
+    before = {"channel_tick_interval": 60_000, "consumer_timeout": 1_800_000, "max_message_size": 1 << 27}
+    evaluate(values)
+    try:
+        yield
+    finally:
+        evaluate({name: before[name] for name in values})
+
+
+def test_a_session_that_an_overdue_ack_has_ended_says_after_how_long(node: PrivateNode) -> None:
+    with setting(node, channel_tick_interval=200, consumer_timeout=600):
+        session = begin(node.url)
+        session.declare("overdue", Kind.QUEUE)
+        session.publish("overdue", b"x")
+        session.do(base.Consume("c", "overdue", 1))
+        ended = session.wait(base.Disconnected)
+    assert ended.ack_timeout_secs == 0.6
+    assert not ended.denied and not ended.unsuitable
+
+
+def test_what_the_broker_takes_as_one_message_is_learned_once(node: PrivateNode) -> None:
+    with setting(node, max_message_size=100_000):
+        session = begin(node.url)
+        session.declare("small", Kind.QUEUE)
+        session.do(base.Publish("small", bytes(100_001), "first"))
+        assert "larger than" in session.wait(base.Disconnected).reason
+        session.broker.connect()
+        session.do(base.Publish("small", bytes(100_001), "again"))
+        assert "0.1 MiB, max_message_size" in session.wait(base.Unroutable, token="again").reason
+        session.publish("small", bytes(100_000))
+        session.broker.close(1.0)
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -316,6 +352,15 @@ def test_a_denied_right_ends_the_session_and_says_so(node: PrivateNode) -> None:
     assert ended.denied
     assert "forbidden" in ended.reason
     node.control("delete_user", "reader")
+
+
+def test_a_place_of_another_kind_ends_the_session_for_good(rabbit_url: str, name: str) -> None:
+    session = begin(rabbit_url)
+    session.declare(name, Kind.QUEUE)
+    session.do(base.Declare(name, Kind.STREAM))
+    ended = session.wait(base.Disconnected)
+    assert ended.unsuitable and not ended.denied
+    assert name in ended.reason and "x-queue-type" in ended.reason
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ amqp        RabbitMQ: a session of two links
 ├── publisher   what the one connection does
 ├── consumer    what the other does
 ├── asking      questions that both may ask
+├── replies     what RabbitMQ means when it closes something
 ├── wire        the bytes of a connection (`outbox`: those that wait)
 ├── pyamqp      the border to py-amqp
 └── url         where the broker is

@@ -8,7 +8,8 @@ An alarm on the broker stops its reading from connections that publish, acks inc
 publishes and declares, and the other never publishes. When either ends, the session ends: both are thrown
 away, and `Disconnected` is the last event.
 
-RabbitMQ takes messages of at most 128 MiB (3.x) or 16 MiB (4.x); a larger one ends the session.
+RabbitMQ takes messages of at most 128 MiB (3.x) or 16 MiB (4.x), or what its settings say; a larger one ends the
+session, so none is sent once that is known.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from mapreduce.brokers import base
 from mapreduce.brokers.consumer import Consumer, Ended, PutBack, Start, Stop, serial_of
 from mapreduce.brokers.link import FAREWELL_SECS, Bell, Link
 from mapreduce.brokers.publisher import Publisher
+from mapreduce.brokers.pyamqp import WireClosed
+from mapreduce.brokers.replies import end_of_session, message_limit
 from mapreduce.brokers.url import parse
 from mapreduce.brokers.wire import Wire
 from mapreduce.errors import BrokerError
@@ -68,11 +71,27 @@ class _Inbox:
 MAX_NAME_BYTES = 255
 
 
+class _Limits:
+    """What one session learns for those that follow it."""
+
+    def __init__(self) -> None:
+        self.message_bytes: Optional[int] = None
+
+    def learn(self, closed: WireClosed) -> None:
+        """RabbitMQ says what it takes only when it is too late; without this it would end every session."""
+        self.message_bytes = message_limit(closed.code, closed.reason) or self.message_bytes
+
+    def apply(self, wire: Wire) -> None:
+        if self.message_bytes is not None:
+            wire.max_message_bytes = min(wire.max_message_bytes, self.message_bytes)
+
+
 class _Report:
     """One link's way to the inbox: collects events, hands them over together."""
 
-    def __init__(self, inbox: _Inbox) -> None:
+    def __init__(self, inbox: _Inbox, limits: _Limits) -> None:
         self._inbox = inbox
+        self._limits = limits
         self._events: list[Any] = []
         self.peers: list[Link] = []  #: what ends when this link fails
 
@@ -84,8 +103,9 @@ class _Report:
             self._inbox.put(self._events)
             self._events = []
 
-    def fail(self, reason: str, denied: bool) -> None:
-        self._inbox.put_last(base.Disconnected(reason, denied))
+    def fail(self, closed: WireClosed) -> None:
+        self._limits.learn(closed)
+        self._inbox.put_last(end_of_session(closed.code, closed.reason))
         for link in self.peers:
             link.abandon()
 
@@ -93,15 +113,16 @@ class _Report:
 class _Session:
     """Two links and their inbox, from `connect` to the end."""
 
-    def __init__(self, url: str, bell: Bell) -> None:
+    def __init__(self, url: str, bell: Bell, limits: _Limits) -> None:
         address = parse(url)
         self.inbox = _Inbox(bell)
-        reports = [_Report(self.inbox), _Report(self.inbox)]
+        reports = [_Report(self.inbox, limits), _Report(self.inbox, limits)]
         publisher = Publisher(reports[0].emit)
         wires = [Wire(address, publisher.on_blocked, publisher.on_unblocked), Wire(address)]
         publisher.attach(wires[0])
         consumer = Consumer(wires[1], reports[1].emit)
         _connect_all(wires)
+        limits.apply(wires[0])
         self.publishing = Link("mr-publish", wires[0], publisher, reports[0])
         self.consuming = Link("mr-consume", wires[1], consumer, reports[1])
         reports[0].peers.append(self.consuming)
@@ -156,6 +177,7 @@ class AmqpBroker(base.Broker):
         parse(url)  # what is wrong with it should be said before anything is started
         self._url = url
         self._bell = Bell()
+        self._limits = _Limits()
         self._session: Optional[_Session] = None
         self._last_inbox: Optional[_Inbox] = None
         self._serials = count(1)
@@ -165,7 +187,7 @@ class AmqpBroker(base.Broker):
         if self._session:
             raise BrokerError("this session has begun already")
         self._consumers.clear()
-        self._session = _Session(self._url, self._bell)
+        self._session = _Session(self._url, self._bell, self._limits)
         self._last_inbox = self._session.inbox
 
     def perform(self, command: base.Command) -> None:

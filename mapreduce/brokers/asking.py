@@ -1,12 +1,6 @@
 """Questions about places over a channel of their own: is it there, how much waits in it, delete it.
 
-"Not found" is an answer, but it costs the channel, and everything that followed on it is asked again.
-
-RabbitMQ says 404 in two cases that must not be mixed up. "No queue" is the truth. "Home node … is down or
-inaccessible" is said of a stream for a moment after every restart of the broker, until its writer runs again
-(and publications to it are returned meanwhile): it exists, and whoever took it for deleted would give up a
-job that is alive. 506 with "not found" is a stream that has a name but no process: while it is being
-deleted, for one. To ask again tells.
+"Not found" is an answer (`replies`), but it costs the channel, and everything that followed on it is asked again.
 """
 
 from __future__ import annotations
@@ -16,22 +10,13 @@ from collections import deque
 from typing import Callable, Optional
 
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
+from mapreduce.brokers.replies import is_absent, is_unavailable
 from mapreduce.brokers.wire import Wire
 
 #: After this long what was unavailable is asked for again.
 RETRY_SECS = 0.5
 
 Answer = Callable[[str, int, int], None]  #: name, messages, consumers; -1 messages: there is no such place
-
-
-def is_absent(code: int, text: str) -> bool:
-    """There is no such queue or stream."""
-    return code == 404 and "no queue" in text
-
-
-def is_unavailable(code: int, text: str) -> bool:
-    """There is one, but it cannot be used at the moment."""
-    return (code == 404 and not is_absent(code, text)) or (code == 506 and "not found" in text)
 
 
 class Asker(Listener):
@@ -77,7 +62,7 @@ class Asker(Listener):
             self._unavailable.append(self._asked.popleft())
             self._retry_at = time.monotonic() + RETRY_SECS
         else:
-            raise WireClosed(text, denied=code == 403)
+            raise WireClosed(text, code)
         again, self._asked = self._asked, deque()
         for name in again:
             self.ask(name)

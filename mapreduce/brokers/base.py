@@ -197,12 +197,14 @@ class Disconnected:
     """The session has ended. ``denied`` tells a refused right (trying again will not help).
 
     ``ack_timeout_secs``: it was ended because a delivery was not acked for so long; 0: for another reason. Whoever
-    holds deliveries should hold them for less from now on.
+    holds deliveries should hold them for less from now on. ``unsuitable``: a queue, stream or exchange of ours is
+    there already as something else (trying again will not help, either).
     """
 
     reason: str
     denied: bool = False
     ack_timeout_secs: float = 0.0
+    unsuitable: bool = False
 
 
 BrokerEvent = Union[
@@ -211,7 +213,10 @@ BrokerEvent = Union[
 
 
 class Broker(ABC):
-    """One session with a broker. All methods are called from one thread, the host's."""
+    """One session with a broker. Its methods are called from one thread at a time.
+
+    That is the host's; but while there is no session, `connect` may run in another, and nothing else then.
+    """
 
     #: True: blocks and input travel as references to this machine's files, not through the broker.
     by_reference: bool = False

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 from mapreduce.brokers import base
-from mapreduce.brokers.asking import RETRY_SECS, Asker, is_absent, is_unavailable
+from mapreduce.brokers.asking import RETRY_SECS, Asker
 from mapreduce.brokers.base import Receipt
 from mapreduce.brokers.publisher import CONTROL_EXCHANGE
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
+from mapreduce.brokers.replies import is_absent, is_unavailable
 from mapreduce.brokers.wire import Wire
 
 #: A consumer's deliveries are numbered through all its channels.
@@ -212,7 +213,7 @@ class _Consumer(Listener):
         elif is_unavailable(code, text):
             self._begin_again()
         else:
-            raise WireClosed(text, denied=code == 403)
+            raise WireClosed(text, code)
 
     def _begin_again(self) -> None:
         """At once the first time, then patiently."""

@@ -84,7 +84,7 @@ class Report(Protocol):
     def hand_over(self) -> None:
         """What the duty has collected is complete for now."""
 
-    def fail(self, reason: str, denied: bool) -> None:
+    def fail(self, closed: WireClosed) -> None:
         """The connection has ended without being asked to."""
 
 
@@ -132,9 +132,9 @@ class Link:
             self._loop()
         except WireClosed as closed:
             self._report.hand_over()
-            self._report.fail(closed.reason, closed.denied)
+            self._report.fail(closed)
         except BaseException as bug:
-            self._report.fail(f"internal error: {bug!r}", denied=False)
+            self._report.fail(WireClosed(f"internal error: {bug!r}"))
             raise
         finally:
             self._wire.drop()

@@ -109,11 +109,9 @@ class Publisher(Listener):
     def _publish(self, command: base.Publish) -> None:
         # What cannot be sent is refused here. The session lives on: the broker would end it.
         if _size(command) > self._wire.max_message_bytes:
-            limit = self._wire.max_message_bytes >> 20
-            self._refuse(
-                command,
-                f"{_size(command) >> 20} MiB in one record are more than the broker takes ({limit} MiB)",
-            )
+            size, limit = _size(command) / 2**20, self._wire.max_message_bytes / 2**20
+            text = f"a message of {size:.1f} MiB is more than the broker takes ({limit:.1f} MiB, max_message_size)"
+            self._refuse(command, text)
             return
         body = _whole(command)
         if body is None:  # a file vanishes when its attempt is stopped

@@ -19,12 +19,12 @@ AmqpError = amqp.exceptions.AMQPError
 
 
 class WireClosed(Exception):
-    """The connection has ended, or must. ``denied``: the broker refuses a right."""
+    """The connection has ended, or must. ``code``: RabbitMQ's, with its own words; 0: it has said nothing."""
 
-    def __init__(self, reason: str, denied: bool = False) -> None:
+    def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.denied = denied
+        self.code = code
 
 
 class Listener:
@@ -50,7 +50,7 @@ class Listener:
 
     def on_closed(self, code: int, text: str) -> None:
         """The broker has closed the channel, because of an error."""
-        raise WireClosed(text, denied=code == 403)
+        raise WireClosed(text, code)
 
 
 class Channel(amqp.Channel):  # type: ignore[misc]

@@ -1,8 +1,9 @@
-"""The URL of a RabbitMQ: ``amqp[s]://[user[:password]@]host[:port][/vhost][?cacertfile=FILE][&verify=none]``.
+"""The URL of a RabbitMQ: ``amqp[s]://[user[:password]@]host[:port][/vhost][?heartbeat=SECS]``.
 
 User, password and virtual host are percent-decoded; no path, or ``/``, is the virtual host ``/``. With
-``amqps`` the server's certificate must be valid and name the host; ``cacertfile`` names the authorities to
-trust instead of the system's, ``verify=none`` trusts anybody. Nothing here ever prints a password.
+``amqps`` the server's certificate must be valid and name the host; ``cacertfile=FILE`` names the authorities to
+trust instead of the system's, ``verify=none`` trusts anybody. A peer that is silent for two ``heartbeat``s (30 s
+unless given; the broker may ask for less) is taken for dead. Nothing here ever prints a password.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from mapreduce.errors import BrokerError
 
 _SHAPE = "a broker URL looks like amqp://user:password@host:5672/vhost"
-_OPTIONS = ("cacertfile", "verify")
+_OPTIONS = ("heartbeat", "cacertfile", "verify")
+_TLS_OPTIONS = ("cacertfile", "verify")
+
+HEARTBEAT_SECS = 30
+MAX_HEARTBEAT_SECS = 3600
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Address:
     tls: bool
     cacertfile: str = ""  #: "" trusts the system's authorities
     verify: bool = True
+    heartbeat_secs: int = HEARTBEAT_SECS
 
     @property
     def endpoint(self) -> str:
@@ -63,6 +69,7 @@ def parse(url: str) -> Address:
         tls=scheme == "amqps",
         cacertfile=options.get("cacertfile", ""),
         verify=_verify(options.get("verify", "peer")),
+        heartbeat_secs=_heartbeat(options.get("heartbeat", str(HEARTBEAT_SECS))),
     )
 
 
@@ -71,7 +78,7 @@ def _options(parts: SplitResult) -> dict[str, str]:
     unknown = sorted(set(options).difference(_OPTIONS))
     if unknown:
         raise BrokerError(f"unknown option {unknown[0]!r} in the broker URL; there are {', '.join(_OPTIONS)}")
-    if options and parts.scheme.lower() != "amqps":
+    if any(name in options for name in _TLS_OPTIONS) and parts.scheme.lower() != "amqps":
         raise BrokerError("cacertfile and verify are for amqps:// URLs")
     return options
 
@@ -87,3 +94,9 @@ def _verify(value: str) -> bool:
     if value not in ("peer", "none"):
         raise BrokerError("verify in the broker URL is peer or none")
     return value == "peer"
+
+
+def _heartbeat(value: str) -> int:
+    if not (value.isascii() and value.isdecimal() and 1 <= int(value) <= MAX_HEARTBEAT_SECS):
+        raise BrokerError(f"heartbeat in the broker URL is a number of seconds, 1 to {MAX_HEARTBEAT_SECS}")
+    return int(value)

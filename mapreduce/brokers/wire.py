@@ -21,7 +21,6 @@ from mapreduce.brokers.url import Address
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 
 CONNECT_TIMEOUT_SECS = 10.0
-HEARTBEAT_SECS = 30
 OLDEST_VERSION = (3, 9)  # streams
 #: what RabbitMQ takes as one message, before 4.0 and since; a larger one ends the channel
 MAX_MESSAGE_BYTES_3 = 128 << 20
@@ -58,7 +57,7 @@ class Wire:
             virtual_host=address.vhost,
             ssl=_tls_options(address),
             connect_timeout=CONNECT_TIMEOUT_SECS,
-            heartbeat=HEARTBEAT_SECS,
+            heartbeat=address.heartbeat_secs,
             socket_settings=_SOCKET_SETTINGS,
             frame_writer=self._make_writer,
             on_blocked=on_blocked or (lambda reason: None),
@@ -195,7 +194,7 @@ class Wire:
         try:
             yield
         except AmqpError as error:
-            raise WireClosed(error.reply_text or str(error), denied=error.reply_code == 403) from error
+            raise WireClosed(error.reply_text or str(error), error.reply_code or 0) from error
         except OSError as error:
             reason = error.strerror or str(error)
             raise WireClosed(f"connection to RabbitMQ at {self._address.endpoint} lost: {reason}") from error

@@ -1,0 +1,45 @@
+"""What RabbitMQ means by the code and text with which it closes a channel or a connection.
+
+It says 404 in two cases that must not be mixed up. "No queue" is the truth. "Home node … is down or inaccessible" is
+said of a stream for a moment after every restart of the broker, until its writer runs again (and publications to it
+are returned meanwhile): it exists, and whoever took it for deleted would give up a job that is alive. 506 with "not
+found" is a stream that has a name but no process: while it is being deleted, for one. To ask again tells.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mapreduce.brokers import base
+
+_DENIED = 403
+_PRECONDITION_FAILED = 406
+_ACK_TIMEOUT = re.compile(r"delivery acknowledgement on channel \d+ timed out.*?(\d+) ms")
+_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
+
+
+def is_absent(code: int, text: str) -> bool:
+    """There is no such queue or stream."""
+    return code == 404 and "no queue" in text
+
+
+def is_unavailable(code: int, text: str) -> bool:
+    """There is one, but it cannot be used at the moment."""
+    return (code == 404 and not is_absent(code, text)) or (code == 506 and "not found" in text)
+
+
+def end_of_session(code: int, text: str) -> base.Disconnected:
+    """What to tell the host; ``code`` is 0 where RabbitMQ has not said why."""
+    overdue = _ACK_TIMEOUT.search(text) if code == _PRECONDITION_FAILED else None
+    return base.Disconnected(
+        text,
+        denied=code == _DENIED,
+        ack_timeout_secs=int(overdue[1]) / 1000 if overdue else 0.0,
+        unsuitable=code == _PRECONDITION_FAILED and "inequivalent arg" in text,
+    )
+
+
+def message_limit(code: int, text: str) -> int:
+    """How many bytes the broker takes as one message, if that is what it says; else 0."""
+    limit = _TOO_LARGE.search(text) if code == _PRECONDITION_FAILED else None
+    return int(limit[1]) if limit else 0
