@@ -137,7 +137,6 @@ class InputSplit:
 
     split: Split
     inline: bool
-    plan: str = ""  #: see `events.SplitInput`
 
 
 @dataclass(frozen=True)

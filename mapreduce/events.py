@@ -99,8 +99,6 @@ class SplitInput:
     #: segments give their place in the concatenation of these pieces.
     first_piece: int = 0
     pieces: int = 0  #: 0: by reference
-    #: a digest of what was planned: names, places, sizes and time stamps; the same plan has the same one
-    plan: str = ""
 
 
 @message

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Iterator, Optional, TypeVar, Union
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, TypeVar, Union
 
 from mapreduce import parameters
 from mapreduce.errors import JobError
+from mapreduce.settings import Settings
 from mapreduce.spec import InputFormat
 
 Function = Callable[..., Any]
@@ -173,8 +174,10 @@ class Job:
     partition, 0 to n-1, that a key goes to; or `sampled_ranges()`.
 
     ``name``: of the job, for people. ``input``: "lines" (the default), "jsonl", "csv", "files", "fixed:BYTES"
-    or an `InputFormat`. ``partitions``: how many the pairs are spread over. Options of the command line win
-    over these three.
+    or an `InputFormat`. ``partitions``: how many the pairs are spread over. ``tries``: how often a task is tried,
+    or a dict of stage → number. ``skip_bad``: how many records may be left out because the job's functions fail
+    on them. ``task_timeout``: how long a try may take, in seconds or as "5m". ``max_memory``: of a child process,
+    in bytes or as "300M". Options of the run win over all of these.
 
     Raises `JobError` for what cannot work.
     """
@@ -183,6 +186,7 @@ class Job:
     name: Optional[str]
     input: Optional[InputFormat]
     partitions: Optional[int]
+    settings: Settings
 
     def __init__(
         self,
@@ -195,9 +199,17 @@ class Job:
         name: Optional[str] = None,
         input: Union[str, InputFormat, None] = None,
         partitions: Optional[int] = None,
+        tries: Union[int, Mapping[int, int], None] = None,
+        skip_bad: Optional[int] = None,
+        task_timeout: Union[float, str, None] = None,
+        max_memory: Union[int, str, None] = None,
     ) -> None:
         if map is None:
             raise JobError("a job needs a map: Job(map, reduce=…)")
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            raise JobError(f"name is a text for people, not {name!r}")
+        if input is not None and not isinstance(input, (str, InputFormat)):
+            raise JobError(f'input is a format such as "lines" or "csv", or an InputFormat, not {input!r}')
         step = Step(map, reduce, combine, fold, partition)
         _check_step(step)
         if partitions is not None and (type(partitions) is not int or partitions < 1):
@@ -207,6 +219,11 @@ class Job:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "input", input_format(input) if isinstance(input, str) else input)
         object.__setattr__(self, "partitions", partitions)
+        try:
+            settings = Settings.of(tries, skip_bad, task_timeout, max_memory)
+        except ValueError as error:
+            raise JobError(str(error)) from error
+        object.__setattr__(self, "settings", settings)
         _ = self.parameters  # a clash of defaults is an error of the constructor
 
     def then(

@@ -76,3 +76,5 @@ class JobSpec:
     retain_secs: float = 0.0
     #: the folder that relative names in `inputs` start from
     directory: str = ""
+    #: what was found there: "FILES:BYTES:DIGEST" of names, sizes and time stamps; "": it cannot be read again
+    listing: str = ""

@@ -225,5 +225,7 @@ def test_importing_the_package_is_cheap() -> None:
         "mapreduce.errors",
         "mapreduce.job",
         "mapreduce.parameters",
+        "mapreduce.settings",
         "mapreduce.spec",
+        "mapreduce.units",
     ]

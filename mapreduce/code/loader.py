@@ -158,7 +158,7 @@ def _explain(finder: BundleFinder, error: BaseException) -> str:
         return f"{line}needs the module {error.name!r}, which is not installed for this Python ({where})"
     if isinstance(error, SystemExit):
         return f"{line}the job file exits while it is loaded ({error!r})"
-    return line + "".join(traceback.format_exception_only(type(error), error)).strip().split("\n")[-1]
+    return line + " ".join("".join(traceback.format_exception_only(type(error), error)).split())
 
 
 def syntax_error_line(error: SyntaxError) -> str:
