@@ -1,6 +1,7 @@
 # make run      count the words of Python's own library, on this machine, with no broker
 # make test     install what the tests need, then `make check` and all tests
 # make check    format, lint, types
+# make chaos    kill workers, clients and the broker 500 times while jobs run; a quarter of an hour
 # make bench    compare with a hand-written multiprocessing.Pool, with and without RabbitMQ
 # make clean    remove what was made, but for .venv; `make distclean` removes that too
 #
@@ -11,11 +12,12 @@
 export PYTHON ?= python3
 TESTS ?= tests
 TEST_PROCESSES ?= 2
+CHAOS ?= --kills 500 --seed 1
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help run test check format bench clean distclean
+.PHONY: help run test check format chaos bench clean distclean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -43,6 +45,9 @@ check: .venv/.develop
 format: .venv/.develop
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chaos: .venv/.develop
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 bench: .venv/.installed
 	$(BIN)/python -m bench.wordcount

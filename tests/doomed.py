@@ -1,8 +1,9 @@
 """`mr worker` that kills itself with SIGKILL at one chosen step: python doomed.py STEP NTH worker …
 
 STEP is what it is about to ask of the broker: the name of an event or message that it would publish, or "Ack"
-(of a dispatch), "AckLease", "Delete". NTH counts from 1. Nothing of that step reaches the broker. It says
-"taking NAME" on standard error before the first of each other step.
+(of a dispatch), "AckLease", "Delete". NTH counts from 1. Nothing of that step reaches the broker. With a "+" after
+the name it dies right after asking: the step is on its way, and may arrive or not. It says "taking NAME" on
+standard error before the first of each other step.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from mapreduce import cli, wire
 from mapreduce.brokers import base
 from mapreduce.host import Host
 
-STEP, NTH = sys.argv[1], int(sys.argv[2])
+STEP, NTH = sys.argv[1].rstrip("+"), int(sys.argv[2])
+AFTERWARDS = sys.argv[1].endswith("+")
 del sys.argv[1:3]
 _seen = 0
 _said: set[Optional[str]] = {None}
@@ -40,11 +42,15 @@ def perform(self: Host, role: Any, commands: Any) -> None:
         if name not in _said:
             _said.add(name)
             print(f"taking {name}", file=sys.stderr, flush=True)
+        last = False
         if name == STEP:
             _seen += 1
-            if _seen == NTH:
-                os.kill(os.getpid(), signal.SIGKILL)
+            last = _seen == NTH
+        if last and not AFTERWARDS:
+            os.kill(os.getpid(), signal.SIGKILL)
         _perform(self, role, [command])
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 Host.perform = perform  # type: ignore[method-assign]

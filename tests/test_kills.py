@@ -10,14 +10,10 @@ from typing import Any
 import pytest
 
 from mapreduce.node import PrivateNode
+from tests.doomed_steps import LAST_STEPS, LEASE_STEPS, WORKER_STEPS
 from tests.support import JOBS, ROOT, Process, count_words, make_text, workers
 
 WORDCOUNT = JOBS / "wordcount.py"
-
-#: killed before the step reaches the broker; each is a place where an order of rule 1 or a takeover matters
-WORKER_STEPS = ["Started", "BlockHead", "Done", "Ack"]
-LEASE_STEPS = ["Took", "Dispatch", "Dispatched", "Seal", "StageSealed"]
-LAST_STEPS = ["Delete", "AckLease"]
 
 
 @pytest.fixture(scope="module")

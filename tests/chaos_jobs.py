@@ -1,0 +1,270 @@
+"""The jobs of a chaos run: what each is, what it must print, and the clients that run it, some to be killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, Optional
+
+from mapreduce import order
+from tests.chaos_history import History
+from tests.support import ROOT, make_text
+
+#: a client that says nothing for so long is dead
+CLIENT_TIMEOUT_SECS = 20
+#: no command takes longer, whatever is killed meanwhile
+DEADLINE_SECS = 400.0
+#: how long a job's log stays after its end, to be read
+RETAIN_SECS = 8
+#: share of clients that are killed
+KILLED_SHARE = 0.12
+NO_BROKER, JOB_LOST = 6, 9
+PAUSE_SECS = 1.0
+
+#: from a job's name to its id, if it is there: nobody knows the id if the client was killed
+FindId = Callable[[str], Optional[str]]
+
+#: kind of job -> its last line
+KINDS = {
+    "words": "job = Job(words, fold=sum)",
+    "lengths": "job = Job(words, fold=sum).then(lengths, fold=sum)",
+    "plain": "job = Job(words)",
+}
+
+_JOB = """\
+import time
+from mapreduce import Job
+
+def words(line):
+    time.sleep({nap})
+    for word in line.split():
+        yield word, 1
+
+def lengths(pair):
+    yield len(pair[0]), pair[1]
+
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job, wholly determined by the seed and its number."""
+
+    number: int
+    kind: str
+    text_bytes: int
+    split_bytes: int
+    partitions: int
+    nap_secs: float  #: per record
+    source: str  #: "inline", "shared" or "stdin"
+    detached: bool
+    kill_after_secs: Optional[float]  #: when its first client is killed, if at all
+    kill_results_after_secs: Optional[float]
+    resumed: bool  #: whether somebody goes on where the killed client was
+
+    @property
+    def name(self) -> str:
+        return f"chaos{self.number}"
+
+    def undisturbed(self) -> Plan:
+        """The same job, nobody killed."""
+        return replace(self, kill_after_secs=None, kill_results_after_secs=None)
+
+
+def make_plan(seed: int, number: int) -> Plan:
+    rng = random.Random(f"{seed}/{number}")
+
+    def moment(longest_secs: float) -> Optional[float]:
+        return rng.uniform(0.2, longest_secs) if rng.random() < KILLED_SHARE else None
+
+    return Plan(
+        number,
+        kind=rng.choice(sorted(KINDS)),
+        text_bytes=rng.randint(20_000, 500_000),
+        split_bytes=rng.choice((8, 16, 32, 64)) * 1024,
+        partitions=rng.randint(1, 8),
+        nap_secs=rng.choice((0.0, 0.0, 0.0005)),
+        source=rng.choice(("inline", "inline", "shared", "stdin")),
+        detached=rng.random() < 0.4,
+        kill_after_secs=moment(4.0),
+        kill_results_after_secs=moment(3.0),
+        resumed=rng.random() < 0.5,
+    )
+
+
+def oracle(plan: Plan, text: Path) -> bytes:
+    """What the job must print, by plain Python."""
+    words = text.read_text().split()
+    if plan.kind == "plain":
+        return "".join(f"{word}\t1\n" for word in words).encode()
+    counts: Counter[object] = Counter(words)
+    if plan.kind == "lengths":
+        lengths: Counter[object] = Counter()
+        for word, count in counts.items():
+            lengths[len(str(word))] += count
+        counts = lengths
+    parts: list[list[str]] = [[] for _ in range(plan.partitions)]
+    for key in sorted(counts, key=lambda key: key if isinstance(key, (int, str)) else 0):
+        parts[order.partition(key, plan.partitions)].append(f"{key}\t{counts[key]}\n")
+    return "".join(line for part in parts for line in part).encode()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int  #: negative: by this signal
+    output: bytes
+    errors: str
+    killed: bool  #: by us
+
+
+class ChaosJob:
+    """Runs one plan to its end. `problem` says what was wrong, `outcome` in one word what came of it."""
+
+    def __init__(self, plan: Plan, url: str, folder: Path, history: History, find_id: FindId) -> None:
+        self.plan = plan
+        self.problem: Optional[str] = None
+        self.outcome = ""
+        self.job_id: Optional[str] = None
+        self.secs = 0.0
+        self._url = url
+        self._folder = folder / plan.name
+        self._history = history
+        self._find_id = find_id
+
+    def run(self) -> None:
+        began = time.monotonic()
+        self._folder.mkdir()
+        text = make_text(self._folder / "text", self.plan.text_bytes, self.plan.number)
+        job_file = self._folder / f"{self.plan.name}.py"
+        job_file.write_text(_JOB.format(nap=self.plan.nap_secs) + KINDS[self.plan.kind] + "\n")
+        try:
+            self.outcome = self._run(job_file, text)
+        except Wrong as wrong:
+            self.problem = str(wrong)
+        self.secs = time.monotonic() - began
+        self._history.note(f"{self.plan.name} ({self.job_id}): {self.problem or self.outcome}")
+
+    def _run(self, job_file: Path, text: Path) -> str:
+        expected = oracle(self.plan, text)
+        ended = self._submit(job_file, text)
+        if self.plan.detached and ended.code == 0:
+            self.job_id = ended.output.decode().strip()
+            return self._results(expected)
+        if not ended.killed:
+            return self._judge(ended, expected)
+        return self._after_death(expected)
+
+    def _submit(self, job_file: Path, text: Path) -> Ended:
+        plan = self.plan
+        args = [
+            "run", str(job_file), "-" if plan.source == "stdin" else str(text),
+            "--split-size", str(plan.split_bytes), "--partitions", str(plan.partitions),
+            "--tries", "12", "--client-timeout", str(CLIENT_TIMEOUT_SECS), "--retain", str(RETAIN_SECS),
+        ]  # fmt: skip
+        args += ["--shared"] if plan.source == "shared" else []
+        args += ["--detach"] if plan.detached else []
+        stdin = text if plan.source == "stdin" else None
+        return self._mr(
+            args, "client: detach" if plan.detached else "client: run", plan.kill_after_secs, stdin
+        )
+
+    def _after_death(self, expected: bytes) -> str:
+        """Its client was killed: somebody asks for the results, or nobody does. Both must end well."""
+        if not self.plan.resumed:
+            return "left alone"  # the end of the run shows that nothing of it is left
+        self.job_id = self._find_id(self.plan.name)
+        if self.job_id is None:
+            return "never submitted"
+        ended = self._mr(["results", self.job_id], "client: results", None)
+        if ended.code == 0:
+            return self._judge(ended, expected)
+        # Detached, its input was not all in; attached, nobody who submitted it is there.
+        given_up = re.search(
+            "given up: nothing was heard of its client|never submitted|there is no job", ended.errors
+        )
+        if ended.code == JOB_LOST and given_up:
+            return "given up"
+        raise Wrong(f"results after its client's death: exit {ended.code}: {ended.errors}")
+
+    def _results(self, expected: bytes) -> str:
+        assert self.job_id is not None
+        ended = self._mr(["results", self.job_id], "client: results", self.plan.kill_results_after_secs)
+        if not ended.killed:
+            return self._judge(ended, expected)
+        again = self._mr(["results", self.job_id], "client: results", None)
+        gone = (
+            f"there is no job {self.job_id}" in again.errors or "delivered to somebody else" in again.errors
+        )
+        if again.code == JOB_LOST and gone:
+            return "delivered to the dead"
+        return self._judge(again, expected)
+
+    def _judge(self, ended: Ended, expected: bytes) -> str:
+        if ended.code != 0:
+            raise Wrong(f"exit {ended.code}: {ended.errors}")
+        if ended.output != expected:
+            raise Wrong(
+                f"{len(ended.output)} bytes instead of {len(expected)}: {_diff(ended.output, expected)}"
+            )
+        return "right"
+
+    def _mr(
+        self, args: list[str], kind: str, kill_after: Optional[float], stdin: Optional[Path] = None
+    ) -> Ended:
+        """Run a client to its end; again if there was no broker when it started."""
+        deadline = time.monotonic() + DEADLINE_SECS
+        while True:
+            began = time.monotonic()
+            ended = self._once(args, kind, kill_after, stdin, deadline)
+            if ended.code != NO_BROKER or not self._history.outage_since(began):
+                return ended
+            if time.monotonic() > deadline:
+                raise Wrong(f"mr {args[0]} finds no broker for {DEADLINE_SECS:.0f} s: {ended.errors}")
+            time.sleep(PAUSE_SECS)  # the broker is on its way back
+
+    def _once(
+        self, args: list[str], kind: str, kill_after: Optional[float], stdin: Optional[Path], deadline: float
+    ) -> Ended:
+        with open(stdin or os.devnull, "rb") as source:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mapreduce.cli", *args, "--broker", self._url],
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        killed = False
+        try:
+            output, errors = process.communicate(timeout=kill_after or deadline - time.monotonic())
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+            if kill_after is None:
+                text = f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s: {errors.decode()}"
+                raise Wrong(text) from None
+            killed = process.returncode == -signal.SIGKILL  # else it was faster
+            if killed:
+                self._history.kill(kind, f"of {self.plan.name}")
+        return Ended(process.returncode, output, errors.decode(errors="replace"), killed)
+
+
+class Wrong(Exception):
+    """A job that did not end as it must; the text says how."""
+
+
+def _diff(got: bytes, expected: bytes) -> str:
+    ours, theirs = got.splitlines(), expected.splitlines()
+    for number, (one, other) in enumerate(zip(ours, theirs)):
+        if one != other:
+            return f"line {number + 1} is {one!r}, not {other!r}"
+    return f"{len(ours)} lines, not {len(theirs)}"
