@@ -10,6 +10,9 @@ to repeats. The first valid terminal event freezes the outcome.
 Life of a task:  pending ─Dispatched─▶ live ─Started─▶ live, running ─Done─▶ won
                     ▲                    │
                     └── Lost, Returned, AttemptFailed of its last live dispatch; Missing, which voids a win
+
+What a failure costs: a try, unless another attempt of the task still runs (the try is not over), the failure is the
+worker's or the broker's own trouble (`Task.troubles`), or it names a record that may be left out (`Task.skips`).
 """
 
 from __future__ import annotations
@@ -19,10 +22,15 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 from mapreduce import events as ev
-from mapreduce.refs import Counters, Failure, Stats
+from mapreduce.refs import Counters, Failure, Skipped, Stats
 from mapreduce.spec import JobSpec
 
 Terminal = Union[ev.Failed, ev.Cancelled, ev.Abandoned, ev.Delivered]
+
+#: failures that ended the process in which the attempt ran: only a careful attempt can name the record
+KILLED = ("died", "timeout", "memory")
+#: failures that neither the user's code nor its data are to blame for
+TROUBLE = ("disk", "lost")
 
 
 class Running(NamedTuple):
@@ -41,19 +49,42 @@ class Winner(NamedTuple):
     blocks: dict[int, int]
     counters: Counters
     stats: Stats
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Voided(NamedTuple):
+    """A win that was taken back, because the broker does not hold what it wrote."""
+
+    times: int  #: that this task's wins were
+    stage: int
+    index: int
+    partition: int  #: of the stage after it, the last one that missed something
 
 
 class Task:
     """One split or partition."""
 
-    __slots__ = ("failure", "failures", "live", "losses", "winner")
+    __slots__ = (
+        "careful", "failure", "failures", "live", "losses", "skips", "spared", "troubles", "unaware", "winner"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.winner: Optional[Winner] = None
         #: dispatches on their way or running: None until started
         self.live: dict[int, Optional[Running]] = {}
+        #: tries used up
         self.failures = 0
         self.failure: Optional[Failure] = None  #: the last one
+        #: workers that failed it for reasons of their own or of the broker's, one entry for each time
+        self.troubles: list[str] = []
+        #: something ended the process of an attempt: from now on attempts are careful
+        self.careful = False
+        #: a failure has cost no try because another attempt still runs
+        self.spared = False
+        #: records to leave out, by position: careful attempts ended on them
+        self.skips: dict[int, Skipped] = {}
+        #: dispatches that were live when the last of these became known, and may end on it, too
+        self.unaware: frozenset[int] = frozenset()
         #: workers that fell silent with a started attempt of this task; a sign of life strikes them out
         self.losses: list[str] = []
 
@@ -74,6 +105,8 @@ class Stage:
     pending: dict[int, None] = field(default_factory=dict)
     #: blocks that winners wrote, per partition
     written: dict[int, int] = field(default_factory=dict)
+    #: how often a win of a task was voided because the broker lost what it wrote; survives all generations
+    voids: Counter[int] = field(default_factory=Counter)
     records_in: int = 0
     records_out: int = 0
 
@@ -103,6 +136,12 @@ class JobState:
         #: how many of these each worker runs; nobody has a zero
         self.busy: Counter[str] = Counter()
         self.workers: dict[str, None] = {}
+        #: workers that have won a task
+        self.able: set[str] = set()
+        #: records that are left out as things stand: what winners did leave out, and `skips` of tasks without one
+        self.left_out = 0
+        #: of all tasks the one whose wins were voided most often
+        self.most_voided: Optional[Voided] = None
         self.attempts = 0
         self.failures = 0
         self.losses = 0
@@ -166,6 +205,16 @@ class JobState:
                 for partition, blocks in winner.blocks.items():
                     entries.setdefault(partition, []).append(ev.SealEntry(index, winner.attempt, blocks))
         return entries
+
+    def skipped(self) -> list[tuple[int, int, Skipped]]:
+        """The records that the winners left out, with stage and index of their task, in this order."""
+        return [
+            (number, index, record)
+            for number, stage in enumerate(self.stages)
+            for index, task in sorted(stage.tasks.items())
+            if task.winner is not None
+            for record in sorted(task.winner.skipped)
+        ]
 
     # ------------------------------------------------------------ folding
 
@@ -246,20 +295,49 @@ class JobState:
         if event.dispatch not in task.live:
             self._ended.add(event.dispatch)
         self._forget_dispatches(task)
-        task.winner = Winner(event.attempt, event.blocks, event.counters, event.stats)
+        task.winner = Winner(event.attempt, event.blocks, event.counters, event.stats, event.skipped)
         task.losses.clear()
+        self.able.add(event.worker)
         stage.pending.pop(event.index, None)
         stage.done += 1
         self.progress += 1
-        self._account(stage, task.winner, 1)
+        self._account(stage, task, task.winner, 1)
 
     def _attempt_failed(self, event: ev.AttemptFailed) -> None:
         task = self._current(event)
-        if task is not None and task.winner is None and event.dispatch in task.live:
-            task.failures += 1
-            task.failure = event.failure
-            self.failures += 1
+        counts = task is not None and task.winner is None and event.dispatch in task.live
         self._end_dispatch(event.stage, event.index, event.dispatch)
+        if task is not None and counts:
+            self.failures += 1
+            self._charge(task, event)
+
+    def _charge(self, task: Task, event: ev.AttemptFailed) -> None:
+        """What the failure costs its task."""
+        failure = task.failure = event.failure
+        if failure.kind in KILLED:
+            task.careful = True
+            known = failure.position in task.skips and event.dispatch in task.unaware
+            if known or self._leave_out(task, failure):
+                return
+        if failure.kind in TROUBLE:
+            task.troubles.append(event.worker)
+        elif any(task.live.values()):
+            task.spared = True
+        else:
+            task.failures += 1
+
+    def _leave_out(self, task: Task, failure: Failure) -> bool:
+        """Whether the record that ended a careful attempt may be left out from now on."""
+        assert self.spec is not None
+        position = failure.position
+        if position < 0 or position in task.skips or self.left_out >= self.spec.skip_bad:
+            return False
+        task.skips[position] = Skipped(
+            position, failure.source, failure.offset, failure.record, failure.message
+        )
+        task.unaware = frozenset(task.live)
+        self.left_out += 1
+        return True
 
     def _lost(self, event: ev.Lost) -> None:
         task = self.task(event.stage, event.index)
@@ -281,7 +359,7 @@ class JobState:
         named = set(event.attempts)
         voided = [i for i, t in before.tasks.items() if t.winner and t.winner.attempt in named]
         for index in voided:
-            self._void(before, index)
+            self._void(event.stage - 1, index, event.index)
         if voided:
             self._reopen(event.stage)
         else:  # somebody else has said so already; the reader has ended all the same
@@ -341,13 +419,16 @@ class JobState:
         if task is None or dispatch not in task.live:
             return
         self._leave_queues(dispatch, task.live.pop(dispatch))
-        if not task.live and task.winner is None:
-            self.stages[stage].pending[index] = None
+        if not task.live:
+            task.spared = False
+            if task.winner is None:
+                self.stages[stage].pending[index] = None
 
     def _forget_dispatches(self, task: Task) -> None:
         for dispatch, running in task.live.items():
             self._leave_queues(dispatch, running)
         task.live.clear()
+        task.spared = False
 
     def _leave_queues(self, dispatch: int, running: Optional[Running]) -> None:
         self.unstarted.pop(dispatch, None)
@@ -360,14 +441,19 @@ class JobState:
         if not self.busy[running.worker]:
             del self.busy[running.worker]
 
-    def _void(self, stage: Stage, index: int) -> None:
+    def _void(self, number: int, index: int, partition: int) -> None:
         """Take a win back: the task has to run again."""
+        stage = self.stages[number]
         task = stage.tasks[index]
         assert task.winner is not None
-        self._account(stage, task.winner, -1)
+        self._account(stage, task, task.winner, -1)
         task.winner = None
         stage.done -= 1
         stage.pending[index] = None
+        stage.voids[index] += 1
+        times = stage.voids[index]
+        if self.most_voided is None or times > self.most_voided.times:
+            self.most_voided = Voided(times, number, index, partition)
 
     def _reopen(self, number: int) -> None:
         """The input of this stage is void: so are its seal, its tasks and all that was read from them."""
@@ -378,13 +464,15 @@ class JobState:
         for task in stage.tasks.values():
             self._forget_dispatches(task)
             if task.winner is not None:
-                self._account(stage, task.winner, -1)
+                self._account(stage, task, task.winner, -1)
+            self.left_out -= len(task.skips)
         stage.sealed, stage.total, stage.done = False, None, 0
         stage.tasks, stage.pending = {}, {}
         if number + 1 < len(self.stages):
             self._reopen(number + 1)
 
-    def _account(self, stage: Stage, winner: Winner, sign: int) -> None:
+    def _account(self, stage: Stage, task: Task, winner: Winner, sign: int) -> None:
+        self.left_out += sign * (len(winner.skipped) - len(task.skips))
         for partition, blocks in winner.blocks.items():
             stage.written[partition] = stage.written.get(partition, 0) + sign * blocks
         for name, value in winner.counters.items():

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from mapreduce import events as ev
-from mapreduce.refs import Failure, Segment, Split
+from mapreduce.refs import Failure, Segment, Skipped, Split
 from mapreduce.spec import JobSpec
-from mapreduce.state import JobState
+from mapreduce.state import JobState, Voided
 
 SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
 FAILURE = Failure("raised", "ValueError: no")
 
 
-def job(splits: int = 2, stages: int = 2) -> JobState:
+def job(splits: int = 2, stages: int = 2, skip_bad: int = 0) -> JobState:
     state = JobState()
-    state.apply(ev.Submitted("job", JobSpec("j", {}, {}, stages, 2), "0", 0.0))
+    state.apply(ev.Submitted("job", JobSpec("j", {}, {}, stages, 2, skip_bad=skip_bad), "0", 0.0))
     state.apply(ev.Splits(0, (SPLIT,) * splits))
     state.apply(ev.InputComplete(splits))
     return state
@@ -164,20 +164,110 @@ def test_delivered_counts_only_for_the_sealed_output() -> None:
     assert isinstance(state.terminal, ev.Delivered)
 
 
+# ---------------------------------------------------------------- what failures cost
+
+
+def died(dispatch: int, position: int = -1, kind: str = "died", index: int = 0) -> Any:
+    failure = Failure(kind, "killed by signal 11", "map", "f", 8, "'bad'", position=position)
+    return ev.AttemptFailed(dispatch, 0, index, 0, 10 * dispatch, "w", failure)
+
+
+def raised(dispatch: int, kind: str = "raised", worker: str = "w") -> Any:
+    return ev.AttemptFailed(dispatch, 0, 0, 0, 10 * dispatch, worker, Failure(kind, "no"))
+
+
+def test_a_failure_while_another_attempt_runs_costs_no_try() -> None:
+    state = job()
+    task = state.stages[0].tasks[0]
+    for event in (started(1, 0, 10), started(2, 0, 20), raised(1), raised(1)):
+        state.apply(event)
+    assert (task.failures, task.spared) == (0, True)
+    state.apply(raised(2))
+    assert (task.failures, task.spared, state.failures) == (1, False, 2)
+
+
+def test_a_failure_beside_a_dispatch_that_nobody_started_costs_a_try() -> None:
+    state = job()
+    for event in (ev.Dispatched((ev.DispatchRef(2, 0, 0),)), started(1, 0, 10), raised(1)):
+        state.apply(event)
+    assert state.stages[0].tasks[0].failures == 1
+
+
+@pytest.mark.parametrize("kind", ["disk", "lost"])
+def test_what_the_task_is_not_to_blame_for_costs_no_try(kind: str) -> None:
+    state = job()
+    for dispatch in (1, 2):
+        state.apply(started(dispatch, 0, 10 * dispatch))
+        state.apply(raised(dispatch, kind, f"w{dispatch}"))
+    task = state.stages[0].tasks[0]
+    assert (task.failures, task.troubles) == (0, ["w1", "w2"]) and 0 in state.stages[0].pending
+
+
+def test_a_record_that_kills_is_left_out_and_costs_no_try_while_there_are_few() -> None:
+    state = job(skip_bad=1)
+    task = state.stages[0].tasks[0]
+    for dispatch, position in ((1, -1), (2, 7), (3, 9)):
+        state.apply(started(dispatch, 0, 10 * dispatch))
+        state.apply(died(dispatch, position))
+    assert task.careful and task.failures == 2
+    assert task.skips == {7: Skipped(7, "f", 8, "'bad'", "killed by signal 11")} and state.left_out == 1
+
+
+def test_a_repeat_of_a_known_record_costs_a_try_unless_it_was_on_its_way() -> None:
+    state = job(skip_bad=9)
+    task = state.stages[0].tasks[0]
+    for event in (started(1, 0, 10), started(2, 0, 20), died(1, 7), died(2, 7)):
+        state.apply(event)
+    assert task.failures == 0 and list(task.skips) == [7]
+    for event in (started(3, 0, 30), died(3, 7)):
+        state.apply(event)
+    assert task.failures == 1
+
+
+def test_what_winners_left_out_counts_once_and_not_when_the_win_is_void() -> None:
+    state = job(skip_bad=3)
+    records = (Skipped(4, "f", 0, "'x'", "no"), Skipped(2, "f", 0, "'y'", "no"))
+    for event in (started(1, 0, 10), died(1, 2)):
+        state.apply(event)
+    for dispatch, index in ((2, 0), (3, 1)):
+        state.apply(ev.Done(dispatch, 0, index, 0, 100 + index, "w", {0: 1}, skipped=records[index:]))
+    assert state.left_out == 3
+    assert state.skipped() == [(0, 0, records[1]), (0, 0, records[0]), (0, 1, records[1])]
+    state.apply(ev.StageSealed(1, 0))
+    state.apply(ev.Missing(5, 1, 0, 0, (100,)))
+    assert state.left_out == 2 and state.skipped() == [(0, 1, records[1])]
+    assert list(state.stages[0].tasks[0].skips) == [2]  # known for the next attempt
+
+
+def test_voids_are_counted_over_all_generations() -> None:
+    state = job()
+    for times in range(1, 4):
+        for index in range(2):
+            state.apply(done(10 * times + index, index, 100 * times + index))
+        state.apply(ev.StageSealed(1, times - 1))
+        state.apply(ev.Missing(0, 1, 1, times - 1, (100 * times,)))
+        assert state.most_voided == Voided(times, 0, 0, 1)
+
+
+# ---------------------------------------------------------------- any log
+
+
 def random_event(rng: random.Random) -> Any:
     """Any event, sensible or not."""
     stage, index, attempt = rng.randrange(-1, 4), rng.randrange(-1, 4), rng.randrange(9)
     dispatch = 100 * stage + 10 * index + rng.randrange(3)  # a dispatch belongs to one task
     generation, worker = rng.randrange(3), f"w{rng.randrange(3)}"
     blocks = {rng.randrange(2): rng.randrange(3) for _ in range(rng.randrange(3))}
+    failure = Failure(rng.choice(["raised", "died", "disk"]), "no", position=rng.randrange(-1, 3))
+    skipped = tuple(Skipped(n, "f", -1, "", "no") for n in range(rng.randrange(3)))
     choices = [
         ev.Splits(rng.randrange(3), (SPLIT,) * rng.randrange(3)),
         ev.InputComplete(rng.randrange(4)),
         ev.Took(ev.Rank(rng.randrange(3), rng.randrange(3)), worker),
         ev.Dispatched((ev.DispatchRef(dispatch, stage, index),)),
         ev.Started(dispatch, stage, index, generation, attempt, worker, 0),
-        ev.Done(dispatch, stage, index, generation, attempt, worker, blocks, {"n": 1}),
-        ev.AttemptFailed(dispatch, stage, index, generation, attempt, worker, FAILURE),
+        ev.Done(dispatch, stage, index, generation, attempt, worker, blocks, {"n": 1}, {}, skipped),
+        ev.AttemptFailed(dispatch, stage, index, generation, attempt, worker, failure),
         ev.Lost(dispatch, stage, index),
         ev.Returned(dispatch, stage, index),
         ev.Missing(dispatch, stage, index, generation, (attempt, rng.randrange(9))),
@@ -192,7 +282,7 @@ def random_event(rng: random.Random) -> Any:
 @pytest.mark.parametrize("seed", range(200))
 def test_any_log_can_be_folded_and_its_books_balance(seed: int) -> None:
     rng = random.Random(seed)
-    state = job(2, stages=rng.choice([1, 2, 3]))
+    state = job(2, stages=rng.choice([1, 2, 3]), skip_bad=rng.randrange(4))
     for _ in range(300):
         state.apply(random_event(rng))
         live = {d for stage in state.stages for task in stage.tasks.values() for d in task.live}
@@ -208,3 +298,29 @@ def test_any_log_can_be_folded_and_its_books_balance(seed: int) -> None:
             assert all(n >= 0 for n in stage.written.values())
         counted = sum(t.winner.counters["n"] for s in state.stages for t in s.tasks.values() if t.winner)
         assert state.counters.get("n", 0) == counted
+        tasks = [task for stage in state.stages for task in stage.tasks.values()]
+        assert state.left_out == sum(len(t.winner.skipped if t.winner else t.skips) for t in tasks)
+        assert all(task.live for task in tasks if task.spared)
+
+
+def picture(state: JobState) -> Any:
+    """All that a fold knows, as plain data."""
+    tasks = [
+        [{i: [getattr(t, name) for name in t.__slots__] for i, t in stage.tasks.items()}, stage.pending]
+        for stage in state.stages
+    ]
+    numbers = [(s.generation, s.sealed, s.total, s.done, s.written, s.voids) for s in state.stages]
+    sums = (state.counters, state.left_out, state.progress, state.most_voided, state.terminal)
+    return [tasks, numbers, sums, state.unstarted, state.running, state.busy]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_saying_everything_twice_at_once_changes_nothing(seed: int) -> None:
+    rng = random.Random(seed)
+    once, twice = job(2, skip_bad=1), job(2, skip_bad=1)
+    for _ in range(200):
+        event = random_event(rng)
+        once.apply(event)
+        twice.apply(event)
+        twice.apply(event)
+        assert picture(once) == picture(twice), event
