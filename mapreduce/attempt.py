@@ -52,6 +52,7 @@ class Attempt:
         self.slot = -1
         self.unconfirmed: set[str] = set()
         self.wrote = False
+        self.failed = False
         self.counters: Counters = {}
         self.stats: Stats = {}
         self.skipped: tuple[Skipped, ...] = ()

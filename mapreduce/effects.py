@@ -121,7 +121,10 @@ class ExecutorFailed:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """Finish or hand back what you hold, then be done."""
+    """Finish or hand back what you hold, then be done. Told again: at once."""
+
+    #: how long what has started may take to finish; endless: as long as it likes
+    grace_secs: float = float("inf")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@
 
 The order is rule 1: each step is confirmed by the broker before the next is taken. An attempt dies with the
 connection it began on; whatever it wrote is then ignored, because no seal will ever name it.
+
+No dispatch is held unacked for long (`_too_long`): an attempt that goes on logs `Long` and acks, one that is not about
+to run is handed back.
 """
 
 from __future__ import annotations
@@ -35,10 +38,15 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
+from mapreduce.intake import Intake
 from mapreduce.refs import Failure
 from mapreduce.spec import LONG_SECS, JobSpec
 
 ALIVE_EVERY_SECS = 60.0
+#: what part of the broker's ack timeout a dispatch is held for
+ACK_TIMEOUT_SHARE = 1 / 3
+#: how long a worker whose disk is full leaves the tasks to others
+DISK_PAUSE_SECS = 30.0
 CONTROL_TAG = "worker/control"
 #: jobs without an attempt here whose code is kept, for the next dispatch
 REMEMBERED_JOBS = 16
@@ -67,7 +75,8 @@ class Worker:
         self.prefix = "worker/"
         self.finished = False
         self.name = name
-        self._queues = queues
+        # One more than there are executors: the next input is here by the time a slot gets free.
+        self._intake = Intake(self.prefix, queues, slots + 1)
         self._directory = directory
         self._by_reference = by_reference
         self._rng = rng
@@ -77,8 +86,8 @@ class Worker:
         self._ready: list[Attempt] = []
         self._losses: dict[str, base.Receipt] = {}
         self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
-        self._stopping = False
-        self._consumed: set[str] = set()  #: queues with a consumer of ours
+        self._hold_secs = LONG_SECS  #: how long a dispatch is held unacked
+        self._leave_at: Optional[float] = None  #: told to stop: when what still runs is handed back
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
             base.Declared: self._on_declared,
@@ -87,6 +96,8 @@ class Worker:
             base.Confirmed: self._on_confirmed,
             base.Unroutable: self._on_unroutable,
             base.Gone: self._on_gone,
+            base.Blocked: self._on_blocked,
+            base.Unblocked: self._on_unblocked,
             AppendFailed: self._on_append_failed,
             ExecutorBlock: self._on_block,
             ExecutorDone: self._on_done,
@@ -102,23 +113,14 @@ class Worker:
     # ------------------------------------------------------------ sessions
 
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
-        commands: list[Command] = []
-        self._consumed.clear()
-        commands += [base.Declare(queue, base.Kind.QUEUE) for queue in self._queues]
-        commands.append(base.Listen(CONTROL_TAG))
+        commands = [*self._intake.connected(), base.Listen(CONTROL_TAG)]
         for job in sorted(self._interrupted):
             commands.append(self._log(job, ev.Back(self.name), "worker/back"))
         self._interrupted.clear()
         return commands
 
     def _on_declared(self, event: base.Declared, now: float) -> list[Command]:
-        """Consuming has a connection of its own, so it begins when the queue is known to be there."""
-        if event.name not in self._queues or event.name in self._consumed or self._stopping:
-            return []
-        self._consumed.add(event.name)
-        tag = f"worker/tasks{self._queues.index(event.name)}"
-        # One more than there are executors: the next input is here by the time a slot gets free.
-        return [base.Consume(tag, event.name, len(self._slots) + 1)]
+        return self._intake.declared(event.name)
 
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -127,20 +129,41 @@ class Worker:
             commands += self._forget(attempt)
         self._losses.clear()
         self._jobs = {job: known for job, known in self._jobs.items() if known.spec is not None}
-        return commands + self._finish_if_idle()
+        return commands + self._hold_for_less(event.ack_timeout_secs) + self._finish_if_idle()
+
+    def _hold_for_less(self, ack_timeout_secs: float) -> list[Command]:
+        """An ack was overdue: the broker has less patience than was thought."""
+        hold_secs = ack_timeout_secs * ACK_TIMEOUT_SHARE
+        if not 0 < hold_secs < self._hold_secs:
+            return []
+        self._hold_secs = hold_secs
+        text = f"the broker waits {ack_timeout_secs:.0f} s for an ack; nothing is held for more than a third of it"
+        return [Report("info", f"{text} from now on")]
+
+    def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
+        text = f"the broker takes no messages for now ({event.reason}); what is at work here waits"
+        return [Report("warning", text)]
+
+    def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
+        return [Report("info", "the broker takes messages again")]
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
         """Take nothing new, hand back what has not started, finish what has; told again, hand back that too."""
-        limit = Phase.CLOSING if self._stopping else Phase.STARTING
-        self._stopping = True
-        commands: list[Command] = [base.Cancel(f"worker/tasks{n}") for n in range(len(self._queues))]
-        for attempt in list(self._attempts.values()):
-            if attempt.phase < limit:
-                commands += self._hand_back(attempt)
-        return commands + self._finish_if_idle()
+        self._leave_at = now + event.grace_secs if self._leave_at is None else now
+        return self._intake.close() + self._hand_back_all(self._begun(now)) + self._finish_if_idle()
+
+    def _begun(self, now: float) -> Phase:
+        """What has come this far is finished, however much of a hurry there is."""
+        return Phase.CLOSING if self._leave_at is not None and now >= self._leave_at else Phase.STARTING
+
+    def _hand_back_all(self, before: Phase) -> list[Command]:
+        """All attempts that have not come so far; those that wait for a slot before those that would free one."""
+        early = [attempt for attempt in self._attempts.values() if attempt.phase < before]
+        early.sort(key=lambda attempt: attempt.phase)
+        return [command for attempt in early for command in self._hand_back(attempt)]
 
     def _finish_if_idle(self) -> list[Command]:
-        self.finished = self._stopping and not self._attempts and not self._losses
+        self.finished = self._leave_at is not None and not self._attempts and not self._losses
         return []
 
     # ------------------------------------------------------------ deliveries
@@ -162,7 +185,7 @@ class Worker:
         dispatch, commands = read_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
         if dispatch is None:
             return commands
-        if event.redelivered or self._stopping:
+        if event.redelivered or not self._intake.open:
             return self._report_loss(dispatch, event)
         number = self._rng.getrandbits(63)
         attempt = Attempt(number, dispatch, event.receipt, self._folder(dispatch.job, number), now)
@@ -303,16 +326,33 @@ class Worker:
 
     def _on_failed(self, event: ExecutorFailed, now: float) -> list[Command]:
         attempt = self._running(event.attempt)
-        return self._fail(attempt, event.failure) if attempt is not None else []
+        return self._fail_here(attempt, event.failure, now) if attempt is not None else []
 
     def _on_append_failed(self, event: AppendFailed, now: float) -> list[Command]:
         attempt = self._attempts.get(int(event.key.partition(":")[2]))
         if attempt is None or attempt.phase == Phase.CLOSING:
             return []
-        return self._fail(attempt, Failure("disk", event.reason))
+        return self._fail_here(attempt, Failure("disk", event.reason), now)
+
+    def _fail_here(self, attempt: Attempt, failure: Failure, now: float) -> list[Command]:
+        """A try has failed on this machine. With its disk full, others had better do the work for a while.
+
+        If there are none, the job's tries last the longer, and somebody may make room meanwhile. A worker that
+        shares its process with the client has nobody to leave anything to.
+        """
+        commands = self._fail(attempt, failure)
+        if failure.kind != "disk" or self._by_reference:
+            return commands
+        if self._intake.open:
+            commands.append(
+                Report("warning", f"{failure.message}; taking no task for {DISK_PAUSE_SECS:.0f} s")
+            )
+        commands += self._intake.pause(now + DISK_PAUSE_SECS)
+        return commands + self._hand_back_all(Phase.STARTING)
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch
+        attempt.failed = True
         event = ev.AttemptFailed(
             d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure
         )
@@ -362,7 +402,10 @@ class Worker:
         return []
 
     def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
-        """A stream of the job is gone. If the log is, so is the job: nobody waits for this any more."""
+        """A stream of the job is gone. If the log is, so is the job: nobody waits for this any more.
+
+        Or the message was not to the broker's liking; then the log should say so.
+        """
         if event.token in self._losses:
             return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
         kind, attempt = self._addressed(event.token)
@@ -371,8 +414,11 @@ class Worker:
         if kind == "block":
             if attempt.phase == Phase.CLOSING:  # its failure is on its way to the log; the ack waits for that
                 return []
-            text = event.reason or "the broker has no stream for its output any more"
-            return self._fail(attempt, Failure("lost", text))
+            if event.reason:
+                return self._fail(attempt, Failure("value", f"its output cannot be sent: {event.reason}"))
+            return self._fail(attempt, Failure("lost", "the broker has no stream for its output any more"))
+        if kind == "close" and event.reason and not attempt.failed:
+            return self._fail(attempt, Failure("value", f"its result cannot be sent: {event.reason}"))
         return self._abort(attempt)
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
@@ -386,12 +432,7 @@ class Worker:
             if attempt is None or attempt.phase != Phase.INPUT:
                 return []
             return self._fail(attempt, Failure("lost", "the stream with its input is gone from the broker"))
-        if kind.startswith("tasks") and not self._stopping:
-            queue = self._queues[int(kind[len("tasks") :])]
-            self._consumed.discard(queue)
-            text = f"{queue} was deleted; declaring it again"
-            return [Report("warning", text), base.Declare(queue, base.Kind.QUEUE)]
-        return []
+        return self._intake.gone(event.tag) if self._intake.owns(event.tag) else []
 
     def _addressed(self, token: str) -> tuple[str, Optional[Attempt]]:
         kind, _, rest = token[len(self.prefix) :].partition(":")
@@ -456,9 +497,11 @@ class Worker:
     # ------------------------------------------------------------ time
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
-        commands = self._forget_old_jobs()
+        commands = self._forget_old_jobs() + self._intake.resume(now)
+        if self._leave_at is not None:
+            commands += self._hand_back_all(self._begun(now))
         for attempt in list(self._attempts.values()):
-            if attempt.receipt is not None and now - attempt.since > LONG_SECS:
+            if attempt.receipt is not None and now - attempt.since > self._hold_secs:
                 commands += self._too_long(attempt, now)
             elif attempt.receipt is None and now - attempt.since > ALIVE_EVERY_SECS:
                 attempt.since = now
@@ -466,10 +509,15 @@ class Worker:
         return commands
 
     def _too_long(self, attempt: Attempt, now: float) -> list[Command]:
+        """Let go of a dispatch. An attempt that only reads for long is as good as started, if a slot will be free."""
+        commands: list[Command] = []
         if attempt.phase < Phase.STARTING:
-            return self._hand_back(attempt)
+            acked = sum(other.receipt is None for other in self._attempts.values())
+            if attempt.phase != Phase.INPUT or acked >= len(self._slots):
+                return self._hand_back(attempt)
+            commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("reads")))
         attempt.since = now
-        return [self._log(attempt.job, attempt.long(self.name), attempt.token("long"))]
+        return [*commands, self._log(attempt.job, attempt.long(self.name), attempt.token("long"))]
 
     # ------------------------------------------------------------ pieces
 

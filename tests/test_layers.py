@@ -29,7 +29,7 @@ FLOORS = [
         "write",
     ],
     ["state", "collector", "task", "sampling"],
-    ["attempt", "aside", "watch", "coordinator", "executor", "pool", "client", "feeder"],
+    ["attempt", "aside", "intake", "watch", "coordinator", "executor", "pool", "client", "feeder"],
     ["leases", "progress", "host"],
     ["worker"],
     ["run"],

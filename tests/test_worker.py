@@ -9,6 +9,7 @@ import pytest
 
 from mapreduce import events as ev
 from mapreduce import wire
+from mapreduce.attempt import Phase
 from mapreduce.brokers import base
 from mapreduce.effects import (
     AppendFailed,
@@ -20,12 +21,13 @@ from mapreduce.effects import (
     ForgetJob,
     KillExecutor,
     RemoveTree,
+    Report,
     Shutdown,
     Tick,
 )
 from mapreduce.refs import Block, Failure, Segment, Split
 from mapreduce.spec import JobSpec
-from mapreduce.worker import REMEMBERED_JOBS, Worker
+from mapreduce.worker import DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
 
 SPEC = JobSpec("j", {}, {}, 2, 2)
 SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
@@ -219,6 +221,138 @@ def test_told_again_it_hands_back_what_runs() -> None:
     assert not bench.worker.finished
     bench.tell(base.Confirmed(published(commands)[0].token))
     assert bench.worker.finished
+
+
+def test_after_its_grace_a_worker_hands_back_what_runs() -> None:
+    bench = Bench()
+    bench.run()
+    assert logged(bench.tell(Shutdown(30.0))) == []
+    bench.now = 29.9
+    assert bench.tell(Tick()) == []
+    bench.now = 30.0
+    commands = bench.tell(Tick())
+    assert KillExecutor in kinds(commands) and logged(commands) == ["Returned"]
+    assert bench.tell(Tick()) == []
+    bench.tell(base.Confirmed(published(commands)[0].token))
+    assert bench.worker.finished
+
+
+def test_what_waits_for_a_slot_does_not_get_the_one_that_stopping_has_freed() -> None:
+    bench = Bench()
+    bench.run()
+    bench.dispatch(8)
+    assert logged(bench.tell(Shutdown(0.0))) == ["Returned", "Returned"]
+
+
+# ---------------------------------------------------------------- nothing is held for long
+
+
+def reading(bench: Bench) -> None:
+    """A dispatch whose input is on its way."""
+    bench.deliver("worker/tasks0", ev.Dispatch("job", 7, 1, 0, 0, None))
+    bench.submitted()
+    assert bench.attempt.phase == Phase.INPUT
+
+
+def test_an_ack_that_was_overdue_is_given_earlier_from_now_on() -> None:
+    bench = Bench()
+    told = bench.tell(base.Disconnected("timed out", ack_timeout_secs=6.0))
+    assert kinds(told) == [Report]
+    bench.tell(Connected())
+    attempt = bench.run()
+    bench.dispatch(8)
+    bench.now = 2.1
+    commands = bench.tell(Tick())
+    assert logged(commands) == ["Long", "Returned"]
+    assert bench.tell(base.Confirmed(attempt.token("long"))) == [base.Ack(base.Receipt("worker/tasks0", 1))]
+    assert bench.tell(base.Disconnected("cut", ack_timeout_secs=60.0))[-1:] != told, "only ever less"
+
+
+def test_who_reads_for_long_goes_on_as_started() -> None:
+    bench = Bench()
+    reading(bench)
+    bench.now = 301.0
+    commands = bench.tell(Tick())
+    assert logged(commands) == ["Started", "Long"]
+    assert bench.tell(base.Confirmed(published(commands)[0].token)) == []
+    assert kinds(bench.tell(base.Confirmed(published(commands)[1].token))) == [base.Ack]
+    commands = bench.deliver(bench.attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=0)
+    assert logged(commands) == ["Started"], "again, with its slot"
+    assert kinds(bench.tell(base.Confirmed(published(commands)[0].token))) == [Execute]
+
+
+def test_who_reads_for_long_while_no_slot_will_be_free_is_handed_back() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    bench.now = 301.0
+    commands = bench.tell(Tick())
+    bench.tell(base.Confirmed(published(commands)[0].token))
+    assert attempt.receipt is None
+    bench.deliver("worker/tasks0", ev.Dispatch("job", 8, 1, 0, 0, None))
+    bench.now = 602.0
+    assert logged(bench.tell(Tick())) == ["Alive", "Returned"]
+
+
+# ---------------------------------------------------------------- a full disk
+
+
+def test_with_its_disk_full_a_worker_leaves_the_work_to_others_for_a_while() -> None:
+    bench = Bench(slots=2)
+    attempt = bench.run()
+    reading_too = base.Delivered(
+        "worker/tasks0", base.Receipt("worker/tasks0", 99), wire.encode(ev.Dispatch("job", 8, 1, 0, 0, None)),
+        None, False,
+    )  # fmt: skip
+    bench.tell(reading_too)
+    commands = bench.tell(AppendFailed(f"worker/spool:{attempt.number}", "no space left"))
+    assert logged(commands) == ["AttemptFailed", "Returned"]
+    assert base.Cancel("worker/tasks0") in commands and Report in kinds(commands)
+    assert wire.decode(published(commands)[0].head)[0].failure == Failure("disk", "no space left")
+    assert logged(bench.dispatch(9)) == ["Returned"], "it was on its way"
+    bench.now = DISK_PAUSE_SECS - 0.1
+    assert bench.tell(Tick()) == []
+    bench.now = DISK_PAUSE_SECS
+    assert bench.tell(Tick()) == [base.Consume("worker/tasks0", "tasks", 3)]
+    assert logged(bench.dispatch(10)) == ["Started"]
+
+
+def test_a_worker_with_a_full_disk_stays_away_over_a_lost_connection() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    bench.tell(ExecutorFailed(0, attempt.number, Failure("disk", "no space left")))
+    bench.tell(base.Disconnected("cut"))
+    bench.tell(Connected())
+    assert bench.tell(base.Declared("tasks")) == []
+    bench.now = DISK_PAUSE_SECS
+    assert kinds(bench.tell(Tick())) == [base.Consume]
+
+
+def test_who_shares_its_process_with_the_client_tries_again_at_once() -> None:
+    bench = Bench(by_reference=True)
+    attempt = bench.run()
+    bench.tell(ExecutorFailed(0, attempt.number, Failure("disk", "no space left")))
+    assert logged(bench.dispatch(8)) == ["Started"]
+
+
+# ---------------------------------------------------------------- what the broker does not take
+
+
+def test_a_result_that_the_broker_refuses_is_a_failure_with_its_reason() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    done = published(bench.done(attempt))[0]
+    commands = bench.tell(base.Unroutable(done.token, "too large"))
+    assert logged(commands) == ["AttemptFailed"] and base.Ack not in kinds(commands)
+    failed = published(commands)[0]
+    assert "too large" in wire.decode(failed.head)[0].failure.message
+    assert base.Ack in kinds(bench.tell(base.Unroutable(failed.token, "too large")))
+    assert not bench.worker._attempts
+
+
+def test_a_blocked_broker_is_reported_and_so_is_its_return() -> None:
+    bench = Bench()
+    told = [*bench.tell(base.Blocked("low on disk")), *bench.tell(base.Unblocked())]
+    assert [(line.level, "low on disk" in line.text) for line in told] == [("warning", True), ("info", False)]
 
 
 # ---------------------------------------------------------------- lost connections

@@ -25,8 +25,8 @@ from mapreduce.scratch import ScratchFolder
 from mapreduce.worker import Worker
 
 #: how long a worker that is told to stop finishes what it has begun
-DRAIN_SECS = 30.0
-#: how long handing back what is left may take
+GRACE_SECS = 30.0
+#: how long handing back what is left may take: a broker that takes no messages hears of it by our absence
 HAND_BACK_SECS = 3.0
 CLOSE_SECS = 5.0
 
@@ -36,13 +36,18 @@ CLOSE_SECS = 5.0
 @click.option("-c", "--executors", type=click.IntRange(1), help="Processes.  [default: one per core]")
 @click.option("--pool", default="default", show_default=True, help="Which jobs to work on.")
 @click.option(
-    "--drain", default=DRAIN_SECS, metavar="SECONDS", help="To finish tasks when stopped.  [default: 30]"
+    "--grace",
+    type=click.FloatRange(0),
+    default=GRACE_SECS,
+    metavar="SECS",
+    help="To finish tasks when told to stop.  [default: 30]",
 )
-def command(broker: Optional[str], executors: Optional[int], pool: str, drain: float) -> None:
+def command(broker: Optional[str], executors: Optional[int], pool: str, grace: float) -> None:
     """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
 
-    Opens one outbound connection to the broker and listens on nothing. A worker that is told to stop finishes the
-    tasks it has begun, or hands them back after --drain seconds; told a second time, it goes at once.
+    Makes two outbound connections to the broker and listens on nothing. A worker that is told to stop finishes the
+    tasks it has begun, hands the others back at once, and after --grace seconds those that still run; told a second
+    time, it hands back everything and goes.
 
     \b
     mr worker --broker amqp://user:password@host/
@@ -51,10 +56,10 @@ def command(broker: Optional[str], executors: Optional[int], pool: str, drain: f
     url = options.required_broker_url(broker)
     slots = executors or os.cpu_count() or 1
     with ScratchFolder("mr-worker-") as scratch:
-        _work(url, slots, pool, drain, scratch.path)
+        _work(url, slots, pool, grace, scratch.path)
 
 
-def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) -> None:
+def _work(url: str, slots: int, pool_name: str, grace: float, directory: str) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     rng = random.Random(secrets.randbits(64))
     queues = tuple(events.tasks_queue(pool_name, tag) for tag in (code.interpreter_tag(), "any"))
@@ -63,7 +68,7 @@ def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) ->
     worker = Worker(name, slots, queues, directory, session.by_reference, rng)
     keeper = LeaseKeeper(name, rng)
     host = Host(session, [keeper, worker], _report, pool, reconnect_secs=float("inf"))
-    stop = _Stop(host, drain)
+    stop = _Stop(host, grace)
     try:
         host.connect()
         _report("info", f"worker {name} ready, {slots} executors")
@@ -75,12 +80,11 @@ def _work(url: str, slots: int, pool_name: str, drain: float, directory: str) ->
 
 
 class _Stop:
-    """SIGTERM, Ctrl-C or SIGHUP: finish what is begun. After a while, or told again: hand back what is left, and go."""
+    """SIGTERM, Ctrl-C or SIGHUP: tells the roles to stop, and knows when to wait for them no longer."""
 
-    def __init__(self, host: Host, drain: float) -> None:
+    def __init__(self, host: Host, grace_secs: float) -> None:
         self._host = host
-        self._drain = drain
-        self._asked = 0
+        self._grace_secs = grace_secs
         self._deadline = float("inf")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -89,21 +93,13 @@ class _Stop:
             signal.signal(hang_up, self._on_signal)
 
     def over(self) -> bool:
-        """Whether the time to hand back is over."""
-        if time.monotonic() < self._deadline:
-            return False
-        if self._asked >= 2:
-            return True
-        self._ask()
-        return False
+        """Whether the time to hand back is over, too."""
+        return time.monotonic() >= self._deadline
 
     def _on_signal(self, number: int, frame: object) -> None:
-        self._ask()
-
-    def _ask(self) -> None:
-        self._asked += 1
-        self._deadline = time.monotonic() + (self._drain if self._asked == 1 else HAND_BACK_SECS)
-        self._host.post(Shutdown())
+        self._deadline = min(self._deadline, time.monotonic() + self._grace_secs + HAND_BACK_SECS)
+        self._host.post(Shutdown(self._grace_secs))
+        self._grace_secs = 0.0  # told again: at once
 
 
 def _report(level: str, text: str) -> None:
