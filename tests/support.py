@@ -45,14 +45,21 @@ def mr_ok(*args: Any, **options: Any) -> bytes:
 class Process:
     """An `mr` process in the background; its standard error is read all the time, so that it never blocks."""
 
-    def __init__(self, *args: Any, script: Sequence[str] = ("-m", "mapreduce.cli"), cwd: Any = None) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        script: Sequence[str] = ("-m", "mapreduce.cli"),
+        cwd: Any = None,
+        stdin: int = subprocess.DEVNULL,
+        env: Optional[dict[str, str]] = None,
+    ) -> None:
         self.popen = subprocess.Popen(
             [sys.executable, *script, *map(str, args)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         )
         self.errors: list[str] = []
         self._news = threading.Condition()
@@ -109,7 +116,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._reader.join()
-        for stream in (self.popen.stdout, self.popen.stderr):
+        for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if stream is not None:
                 stream.close()
 
