@@ -6,7 +6,8 @@
 
 One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input) has a thread of
 its own behind `poll` or `post`. Without a session the loop goes on: ticks, executors and what is posted are handled
-as ever, commands for the broker go nowhere (`brokers.base`), and now and then it tries to begin a new session.
+as ever, commands for the broker go nowhere (`brokers.base`), and now and then it tries to begin a new session, which
+may take its time (`connecting`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Callable, Optional
 
 from mapreduce import effects
 from mapreduce.brokers import base
+from mapreduce.connecting import Connecting
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 from mapreduce.feeder import Feeder
 from mapreduce.pool import ExecutorPool
@@ -57,6 +59,7 @@ class Host:
         self._clock = clock
         self._began = 0.0  #: the session, or the last one
         self._retry_at: Optional[float] = None  #: None: there is a session
+        self._connecting: Optional[Connecting] = None
         self._pause = RECONNECT_FIRST_SECS
         self._give_up_at = 0.0
         self._posted: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -70,11 +73,14 @@ class Host:
     def post(self, event: Any) -> None:
         """Hand an event to all roles; from any thread, also from a signal handler."""
         self._posted.put(event)
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it is awake already
             os.write(self._wake_write, b"\0")
 
     def connect(self) -> None:
-        """Begin the first session. Raises `BrokerError`."""
+        """Begin the first session; blocks, with a limit. Raises `BrokerError`."""
         self._broker.connect()
         self._began = self._clock()
         self._give_up_at = self._began + self._reconnect_secs
@@ -93,13 +99,15 @@ class Host:
             action = _LOCAL.get(type(command))
             if action is not None:
                 action(self, role, command)
-            else:
+            elif self._connecting is None:
                 self._broker.perform(command)  # type: ignore[arg-type]  # all that is not local is the broker's
 
     def close(self) -> None:
         """Let go of the wake pipe and the input thread; broker and pool belong to whoever made them."""
         if self.feeder is not None:
             self.feeder.stop()
+        if self._connecting is not None:
+            self._connecting.abandon()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -108,7 +116,9 @@ class Host:
     def _step(self) -> bool:
         """Handle all that is there; False if there was nothing."""
         found = False
-        for event in self._broker.poll():
+        if self._connecting is not None and self._connecting.over:
+            self._connected_or_not(self._connecting.error)
+        for event in self._broker.poll() if self._connecting is None else ():
             found = True
             if isinstance(event, base.Disconnected):
                 self._disconnected(event)
@@ -128,13 +138,15 @@ class Host:
             self._tell_all(effects.Tick())
             found = True  # what it set off must be seen before waiting
         if self._retry_at is not None and now >= self._retry_at:
-            self._reconnect()
-            found = True
+            self._retry_at = float("inf")
+            self._connecting = Connecting(self._broker, self._wake)
         return found
 
     def _wait(self, timeout: float) -> None:
         with selectors.DefaultSelector() as selector:
-            sources = [self._wake_read, self._broker.fileno()]
+            sources = [self._wake_read]
+            if self._connecting is None:
+                sources.append(self._broker.fileno())
             if self._pool is not None:
                 sources += self._pool.filenos()
             for source in sources:
@@ -187,12 +199,11 @@ class Host:
             raise error
         self._pause = min(self._pause * 2, RECONNECT_MOST_SECS)
 
-    def _reconnect(self) -> None:
-        try:
-            self._broker.connect()
-        except BrokerRefused:
-            raise
-        except BrokerError as error:
+    def _connected_or_not(self, error: Optional[BaseException]) -> None:
+        self._connecting = None
+        if error is not None:
+            if not isinstance(error, BrokerError) or isinstance(error, (BrokerRefused, BrokerUnsuitable)):
+                raise error
             self._put_off(error)
             return
         self._retry_at, self._began = None, self._clock()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -169,6 +171,57 @@ def test_a_worker_stops_while_the_broker_is_down(asked_first: bool) -> None:
     bench.run(100.0, lambda: worker.finished and keeper.finished)
     assert bench.now < before + 1.0
     bench.close()
+
+
+class SlowBroker(Broker):
+    """A network that swallows packets: connecting takes until the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__(time.monotonic)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.closed = threading.Event()
+
+    def connect(self) -> None:
+        assert self.gate.wait(60.0)
+        super().connect()
+
+    def close(self, drain_secs: float) -> None:
+        super().close(drain_secs)
+        self.closed.set()
+
+
+def test_while_a_session_is_long_in_coming_all_else_goes_on() -> None:
+    broker, listener = SlowBroker(), Listener()
+    host = Host(broker, [listener], lambda level, text: None)
+    host.connect()
+    broker.gate.clear()
+    broker.drop()
+    host.run(lambda: bool(listener.heard_of(base.Disconnected)))
+    ticks = listener.heard_of(effects.Tick)
+    host.post(effects.Shutdown())
+    host.run(lambda: listener.heard_of(effects.Tick) > ticks + 1)
+    assert listener.heard_of(effects.Shutdown) == 1 and listener.heard_of(effects.Connected) == 1
+    host.perform(listener, [base.Inspect("nobody hears it")])
+    broker.gate.set()
+    host.run(lambda: listener.heard_of(effects.Connected) == 2)
+    host.perform(listener, [base.Inspect("heard")])
+    assert broker.performed == [base.Inspect("heard")]
+    host.close()
+    assert not broker.closed.is_set(), "it belongs to whoever made it"
+    broker.close(0)
+
+
+def test_a_session_that_begins_after_the_end_is_ended() -> None:
+    broker = SlowBroker()
+    host = Host(broker, [Listener()], lambda level, text: None)
+    host.connect()
+    broker.gate.clear()
+    broker.drop()
+    host.run(lambda: any(thread.name == "mr-connect" for thread in threading.enumerate()))
+    host.close()
+    broker.gate.set()
+    assert broker.closed.wait(60.0)
 
 
 # ---------------------------------------------------------------- how often it tries, and for how long

@@ -30,7 +30,7 @@ FLOORS = [
     ],
     ["state", "collector", "task", "sampling"],
     ["attempt", "aside", "intake", "watch", "coordinator", "executor", "pool", "client", "feeder"],
-    ["leases", "progress", "host"],
+    ["leases", "progress", "connecting", "host"],
     ["worker"],
     ["run"],
     ["commands", "cli"],

@@ -75,8 +75,8 @@ def _work(url: str, slots: int, pool_name: str, grace: float, directory: str) ->
         host.run(lambda: stop.over() or (worker.finished and keeper.finished))
     finally:
         pool.close()
-        session.close(CLOSE_SECS)
         host.close()
+        session.close(CLOSE_SECS)
 
 
 class _Stop:
