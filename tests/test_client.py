@@ -10,16 +10,16 @@ import pytest
 from mapreduce import effects, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
-from mapreduce.client import (
-    CONFIRM_CANCEL_SECS,
-    LEASE_LOST_SECS,
-    LOG_TAG,
+from mapreduce.client import CancelClient, Client, Phase, ResumingClient
+from mapreduce.client.cancel import CONFIRM_CANCEL_SECS
+from mapreduce.client.feeding import SPLIT_BYTES_PER_EVENT
+from mapreduce.client.role import (
+    ASK_SECS,
     NEWS_SECS,
     OUT_TAG,
-    SPLIT_BYTES_PER_EVENT,
-    CancelClient,
-    Client,
-    Phase,
+    PRESENT_EVERY_SECS,
+    SILENT_SECS,
+    STANDSTILL_SECS,
 )
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputError
 from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
@@ -54,9 +54,14 @@ class Play:
 
     def log(self, *entries: Any) -> None:
         for entry in entries:
-            receipt = base.Receipt(LOG_TAG, self.offset)
-            self.tell(base.Delivered(LOG_TAG, receipt, wire.encode(entry), self.offset, False))
+            receipt = base.Receipt(self.log_tag, self.offset)
+            self.tell(base.Delivered(self.log_tag, receipt, wire.encode(entry), self.offset, False))
             self.offset += 1
+
+    @property
+    def log_tag(self) -> str:
+        """Of the reading of the log that is under way."""
+        return next(c.tag for c in reversed(self.commands) if isinstance(c, base.Consume) and c.name == LOG)
 
     def wait(self, secs: float) -> list[Any]:
         self.now += secs
@@ -123,13 +128,13 @@ class TestOnlyTheLogIsProof:
 
     def test_the_log_gone_is_a_loss_at_once(self) -> None:
         play = Play()
-        play.tell(base.Gone(LOG_TAG))
+        play.tell(base.Gone(play.log_tag))
         assert play.client.finished and "lost" in str(play.client.error)
 
     def test_no_log_at_all_is_no_such_job(self) -> None:
         play = Play(None)
         play.tell(base.Gone(OUT_TAG))
-        play.tell(base.Gone(LOG_TAG))
+        play.tell(base.Gone(play.log_tag))
         assert str(play.client.error) == "there is no job j1 on this broker (any more)"
 
     def test_while_closing_only_the_news_itself_ends_it(self) -> None:
@@ -147,7 +152,7 @@ class TestOnlyTheLogIsProof:
         play.wait(60.0)
         play.client.phase = Phase.COLLECTED
         play.tell(base.Unroutable(play.published("event")[-1].token))
-        play.tell(base.Gone(LOG_TAG))
+        play.tell(base.Gone(play.log_tag))
         assert not play.client.finished and play.client.error is None
 
 
@@ -229,20 +234,45 @@ class TestDetached:
 
 
 class TestLeases:
-    def test_a_lease_that_nobody_renews_is_sent_again(self) -> None:
-        play = Play()
-        play.log(ev.Took(ev.Rank(3, 1), "w"))
-        assert not any(isinstance(c, base.Publish) and c.to == ev.JOBS for c in play.wait(LEASE_LOST_SECS))
-        sent = [c for c in play.wait(1.0) if isinstance(c, base.Publish) and c.to == ev.JOBS]
-        assert [wire.decode(c.head)[0].rank.renewals for c in sent] == [4]
-        assert not any(isinstance(c, base.Publish) and c.to == ev.JOBS for c in play.wait(1.0))
+    def leases(self, commands: list[Any]) -> list[base.Publish]:
+        return [c for c in commands if isinstance(c, base.Publish) and c.to == ev.JOBS]
 
-    def test_took_is_a_sign_of_life(self) -> None:
+    def ask(self, play: Play, consumers: int) -> list[base.Publish]:
+        """Let the client ask for workers, and tell it how many there are."""
+        asked = [c for c in play.wait(ASK_SECS + 1) if isinstance(c, base.Inspect)]
+        return self.leases(play.tell(base.Depth(ev.JOBS, 0, consumers))) if asked else []
+
+    def test_after_a_long_silence_a_lease_is_sent_again_if_anybody_could_take_it(self) -> None:
         play = Play()
-        play.now += LEASE_LOST_SECS
-        play.log(ev.Took(ev.Rank(3, 1), "w"))
-        play.wait(LEASE_LOST_SECS)
-        assert len(play.published("lease")) == 2, "those of the submission"
+        play.log(ev.Took(ev.Rank(3, 1), "w"), ev.Passed(50.0))
+        assert self.ask(play, 1) == []
+        play.now += SILENT_SECS
+        assert self.ask(play, 0) == [], "it would lie beside the first one"
+        (lease,) = self.ask(play, 2)
+        assert wire.decode(lease.head)[0].rank.renewals == 4
+        assert self.ask(play, 2) == [], "not again for as long"
+
+    @pytest.mark.parametrize("sign", [ev.Took(ev.Rank(3, 1), "w"), ev.Passed(50.0), ev.StageSealed(1, 0)])
+    def test_what_a_coordinator_logs_is_a_sign_of_life(self, sign: Any) -> None:
+        play = Play()
+        play.log(ev.Passed(1.0))
+        play.now += SILENT_SECS
+        play.log(sign)
+        assert self.ask(play, 1) == []
+
+    def test_one_that_comes_back_is_sent_to_a_queue_that_is_declared_anew(self) -> None:
+        play = Play()
+        play.tell(base.Unroutable(play.published("lease")[-1].token))
+        assert not play.client.finished
+        declare, lease = play.wait(0.25)[:2]
+        assert declare == base.Declare(ev.JOBS, base.Kind.QUEUE) and isinstance(lease, base.Publish)
+        assert wire.decode(lease.head)[0].rank.renewals == 1
+        assert not self.leases(play.wait(0.25))
+
+    def test_also_while_it_submits(self) -> None:
+        play = Play(client=Client("j1", SPEC, "/nowhere", "0", random.Random(1), 0.0))
+        play.tell(base.Unroutable(play.published("lease")[0].token))
+        assert not play.client.finished and self.leases(play.wait(0.25))
 
     def test_one_that_is_sent_again_after_a_lost_connection_has_a_rank_of_its_own(self) -> None:
         play = Play()
@@ -327,3 +357,184 @@ class TestWaitNotice:
         assert self.said(play) == ""
         play.now += SILENCE_SECS + 1
         assert "its coordinator is silent" in self.said(play)
+
+
+class TestBrokersThatLoseWhatTheyConfirmed:
+    """The log is read again, and said again is what the client alone knows."""
+
+    def consumed(self, commands: list[Any]) -> list[base.Consume]:
+        return [c for c in commands if isinstance(c, base.Consume)]
+
+    def test_a_new_session_reads_the_log_from_its_start_into_a_new_fold(self) -> None:
+        play = Play()
+        play.log(ev.Splits(0, (ev.SplitInput(SPLIT),) * 3))
+        play.tell(base.Disconnected("gone"))
+        log, _ = self.consumed(play.tell(effects.Connected()))
+        assert (log.name, log.offset) == (LOG, "first")
+        play.offset = 0
+        play.log(SUBMITTED, ev.Splits(0, (ev.SplitInput(SPLIT),) * 2))
+        assert len(play.client.state.splits) == 2, "what the broker has, not what it had"
+
+    def test_deliveries_of_an_earlier_reading_mean_nothing(self) -> None:
+        play = Play()
+        old = play.log_tag
+        play.wait(STANDSTILL_SECS + 1)
+        late = base.Delivered(old, base.Receipt(old, 9), wire.encode(failed()), 9, False)
+        assert play.tell(late) == [base.Ack(late.receipt)]
+        assert play.client.error is None
+
+    def test_a_standstill_is_looked_into_less_and_less_often(self) -> None:
+        play = Play()
+        readings = [play.now for _ in range(1200) if self.consumed(play.wait(1.0))]
+        gaps = [after - before for before, after in zip(readings, readings[1:])]
+        assert len(readings) >= 3 and gaps == sorted(gaps) and gaps[0] > STANDSTILL_SECS
+
+    def test_time_that_passes_is_no_news(self) -> None:
+        play = Play()
+        for _ in range(4):
+            play.now += STANDSTILL_SECS / 4
+            play.log(ev.Passed(15.0), ev.Present())
+        assert self.consumed(play.wait(1.0))
+
+    def test_the_output_is_read_again_if_only_its_seal_is_waited_for(self) -> None:
+        play = Play()
+        play.log(ev.InputComplete(0), ev.StageSealed(1, 0))
+        assert play.client.state.ready
+        assert [c.name for c in self.consumed(play.wait(STANDSTILL_SECS + 1))] == [LOG, OUT]
+
+    def test_what_only_the_client_knows_is_said_with_each_sign_of_life(self) -> None:
+        play = Play()
+        play.feed()
+        play.confirm("splits")
+        play.confirm("input")
+        before = len(play.events())
+        play.wait(PRESENT_EVERY_SECS)
+        assert play.events()[before:] == [ev.Present(), ev.InputComplete(1)]
+        play.client.cancel("SIGINT", play.now)
+        before = len(play.events())
+        play.tell(base.Disconnected("gone"))
+        play.tell(effects.Connected())
+        assert ev.CancelRequested("SIGINT") in play.events()[before:]
+
+    def test_blocks_that_are_missing_are_named_again(self) -> None:
+        play = Play()
+        play.log(ev.InputComplete(0), ev.StageSealed(1, 0))
+        seal = wire.encode(ev.Seal(0, 0, 1, (ev.SealEntry(0, 7, 1),)))
+        play.tell(base.Delivered(OUT_TAG, base.Receipt(OUT_TAG, 0), seal, 0, False))
+        missing = ev.Missing(0, 1, 0, 0, (7,))
+        assert play.events()[-1] == missing
+        play.wait(PRESENT_EVERY_SECS)
+        assert play.events().count(missing) == 2
+
+
+def test_an_alarm_is_told_once_with_its_reason_and_so_is_its_end() -> None:
+    play = Play()
+    events = [base.Blocked("low on memory"), base.Blocked("low on disk"), base.Unblocked(), base.Unblocked()]
+    said = [c.text for event in events for c in play.tell(event) if isinstance(c, effects.Report)]
+    assert len(said) == 2 and "low on memory" in said[0]
+
+
+def test_a_message_that_the_broker_refuses_ends_the_job_with_its_reason() -> None:
+    play = Play()
+    play.feed()
+    play.tell(base.Unroutable(play.published("piece")[0].token, "message size 99 is larger than 9"))
+    assert "message size 99" in str(play.client.error)
+    assert any(isinstance(event, ev.CancelRequested) for event in play.events())
+
+
+class TestResume:
+    """A client that goes on with a job whose first client died."""
+
+    def play(self, *log: Any) -> Play:
+        play = Play(None, ResumingClient("j1", "/nowhere", "0", random.Random(1)))
+        play.log(*log)
+        return play
+
+    def own(self, play: Play) -> ev.Resumed:
+        return next(event for event in play.events() if isinstance(event, ev.Resumed))
+
+    def inline(self, first: int, pieces: int) -> ev.SplitInput:
+        return ev.SplitInput(SPLIT, first, pieces)
+
+    def test_it_goes_on_behind_what_is_logged(self) -> None:
+        play = self.play(
+            SUBMITTED, ev.Splits(0, (self.inline(0, 3), ev.SplitInput(SPLIT, 3, 0), self.inline(3, 2)))
+        )
+        client = play.client
+        assert isinstance(client, ResumingClient) and client.attached and not client.lacks_input
+        play.log(self.own(play))
+        assert client.lacks_input and client.fed == 3 and not client.attached
+        assert [c for c in client.feed() if isinstance(c, effects.ReadInput)]
+        play.feed()
+        pieces = [wire.decode(c.head)[0] for c in play.published("piece")]
+        assert pieces == [ev.Piece(5), ev.EndOfInput(6)]
+        splits = [event for event in play.events() if isinstance(event, ev.Splits)]
+        assert [(event.first, event.splits[0].first_piece) for event in splits] == [(3, 5)]
+        assert play.events()[-1] == ev.InputComplete(4)
+
+    def test_behind_a_gap_nothing_counts(self) -> None:
+        play = self.play(SUBMITTED, ev.Splits(0, (self.inline(0, 3),)), ev.Splits(2, (self.inline(5, 1),)))
+        play.log(self.own(play))
+        assert isinstance(play.client, ResumingClient) and play.client.fed == 1
+
+    def test_input_that_is_all_in_needs_nothing(self) -> None:
+        play = self.play(SUBMITTED, ev.Splits(0, (self.inline(0, 3),)), ev.InputComplete(1))
+        play.log(self.own(play))
+        assert isinstance(play.client, ResumingClient) and not play.client.lacks_input
+        assert play.client.phase is Phase.WAITING
+
+    def test_a_detached_job_whose_input_is_in_is_left_alone(self) -> None:
+        play = self.play(ev.Submitted("j1", DETACHED, "0", 0.0), ev.InputComplete(0))
+        play.log(self.own(play))
+        for each in play.published("event"):
+            play.tell(base.Confirmed(each.token))
+        assert play.client.detached and play.client.finished
+
+    @pytest.mark.parametrize(
+        ("end", "error"),
+        [(failed(), JobFailed), (ev.Abandoned("idle"), JobLost), (ev.Cancelled("no"), Cancelled)],
+    )
+    def test_a_job_that_is_over_tells_how(self, end: Any, error: type) -> None:
+        play = self.play(SUBMITTED, end)
+        assert isinstance(play.client.error, error)
+
+    def test_there_is_no_such_job(self) -> None:
+        play = self.play()
+        play.tell(base.Gone(play.log_tag))
+        assert "there is no job j1" in str(play.client.error)
+
+    def test_a_job_that_never_was_submitted(self) -> None:
+        play = self.play()
+        play.log(self.own(play))
+        assert play.client.finished and "never submitted" in str(play.client.error)
+
+    def test_of_two_the_later_one_goes_on(self) -> None:
+        play = self.play(SUBMITTED, ev.Resumed(1))
+        assert not play.client.finished, "that one died before us"
+        play.log(self.own(play))
+        assert not play.client.finished
+        play.log(ev.Resumed(2))
+        assert play.client.finished and "another client" in str(play.client.error)
+        assert not any(isinstance(event, ev.CancelRequested) for event in play.events())
+
+    def test_the_first_client_leaves_too_if_it_lives_after_all(self) -> None:
+        play = Play()
+        play.log(ev.Resumed(1))
+        assert play.client.finished and isinstance(play.client.error, JobLost)
+
+    def test_one_that_only_waits_for_the_output_does_not_mind(self) -> None:
+        play = Play(None)
+        play.log(SUBMITTED, ev.Resumed(1))
+        assert not play.client.finished
+
+    def test_after_a_lost_connection_its_claim_still_stands(self) -> None:
+        play = self.play(SUBMITTED, ev.Resumed(1))
+        own = self.own(play)
+        play.log(own)
+        play.tell(base.Disconnected("gone"))
+        play.tell(effects.Connected())
+        play.offset = 0
+        play.log(SUBMITTED, ev.Resumed(1), own)
+        assert not play.client.finished
+        play.log(ev.Resumed(2))
+        assert play.client.finished

@@ -1,0 +1,18 @@
+"""The client of one job: submits it, feeds its input, follows its log, collects its output.
+
+role        `Client`: sessions, phases, the log, time; what all clients do
+feeding     the input: pieces, splits, and how far to read ahead
+output      the blocks of `out`, and their seals
+sent        what was published and is not confirmed
+outcome     the end of a job as its user reads it
+resume      `ResumingClient`: goes on where one that died left off
+cancel      `CancelClient`: `mr cancel`
+"""
+
+from __future__ import annotations
+
+from mapreduce.client.cancel import CancelClient
+from mapreduce.client.resume import ResumingClient
+from mapreduce.client.role import Client, Phase
+
+__all__ = ["CancelClient", "Client", "Phase", "ResumingClient"]

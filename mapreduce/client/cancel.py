@@ -1,0 +1,48 @@
+"""What `mr cancel` is: attached, asks for the end of the job and waits until the log tells of it."""
+
+from __future__ import annotations
+
+import random
+
+from mapreduce import events as ev
+from mapreduce.client.outcome import over_already
+from mapreduce.client.role import Client, Phase
+from mapreduce.effects import Command, Connected, Tick
+from mapreduce.errors import JobLost
+
+#: a takeover may be under way
+CONFIRM_CANCEL_SECS = 60.0
+
+
+class CancelClient(Client):
+    """A role: ends somebody else's job."""
+
+    def __init__(self, job: str, directory: str, version: str, rng: random.Random) -> None:
+        super().__init__(job, None, directory, version, rng)
+
+    def _on_connected(self, event: Connected, now: float) -> list[Command]:
+        commands = super()._on_connected(event, now)
+        if self._cancel_reason is None:
+            self._leave_at = now + CONFIRM_CANCEL_SECS
+            commands += self._ask_to_end("mr cancel")
+        return commands
+
+    def _read_output(self, again: bool = False) -> list[Command]:
+        return []
+
+    def _take_outcome(self) -> list[Command]:
+        terminal, spec = self.state.terminal, self.state.spec
+        assert terminal is not None
+        if not isinstance(terminal, ev.Cancelled):
+            self.error = over_already(self.job, terminal)
+        elif spec is not None and spec.detached:  # nobody else is there to say that the log can go
+            self.phase = Phase.CLOSING
+            return [self._publish_event(ev.Delivered(-1), "delivered")]
+        self._end()
+        return []
+
+    def _on_tick(self, event: Tick, now: float) -> list[Command]:
+        if self._leave_at is not None and now > self._leave_at and self.state.terminal is None:
+            text = f"job {self.job} is asked to end, but no worker coordinates it now; the next one that does ends it"
+            self.error = self.error or JobLost(text)
+        return super()._on_tick(event, now)

@@ -1,0 +1,113 @@
+"""The input on its way in: numbers pieces, lists splits in the log, reads no further ahead than the broker confirms.
+
+Pieces and splits are numbered, and the same input is cut in the same way each time. So a second client can begin
+anywhere behind what is logged: what it says again is a repeat, whoever said it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.client.sent import Sent
+from mapreduce.effects import Command, InputSplit, ReadInput
+from mapreduce.spec import MIB
+
+#: items of the input that may be read ahead of their confirms; pieces are about 1 MiB
+READ_AHEAD = 8
+#: splits in one log event, and bytes of them, at most
+SPLITS_PER_EVENT = 500
+SPLIT_BYTES_PER_EVENT = MIB
+
+
+class Feeding:
+    """What the input has come to."""
+
+    def __init__(self, job: str, sent: Sent) -> None:
+        self._job = job
+        self._sent = sent
+        self._open = False
+        self._ended = False
+        self._reads = 0  #: asked for, and not there yet
+        self._piece = 0
+        self._first_piece_of_split = 0
+        self._splits: list[tuple[ev.SplitInput, int]] = []  #: not logged yet, and their bytes in the log
+        #: how many splits are logged, or about to be
+        self.logged = 0
+
+    def start(self) -> list[Command]:
+        """Begin to read."""
+        self._open = True
+        return self.read_ahead()
+
+    def skip(self, logged: Mapping[int, ev.SplitInput]) -> None:
+        """Begin behind the splits that are in the log, as far as there is no gap in them."""
+        while self.logged in logged:
+            split = logged[self.logged]
+            self._piece = max(self._piece, split.first_piece + split.pieces)
+            self.logged += 1
+        self._first_piece_of_split = self._piece
+
+    def read_ahead(self) -> list[Command]:
+        """Ask for as much as may be on its way."""
+        commands: list[Command] = []
+        while self._open and not self._ended and self._reads + len(self._sent) < READ_AHEAD:
+            self._reads += 1
+            commands.append(ReadInput())
+        return commands
+
+    def piece(self, data: bytes) -> list[Command]:
+        self._reads -= 1
+        head = wire.encode(ev.Piece(self._piece), data)
+        self._piece += 1
+        return [self._to_input(head), *self.read_ahead()]
+
+    def split(self, event: InputSplit) -> list[Command]:
+        self._reads -= 1
+        pieces = self._piece - self._first_piece_of_split if event.inline else 0
+        split = ev.SplitInput(event.split, self._first_piece_of_split, pieces)
+        self._splits.append((split, len(wire.encode(split))))
+        self._first_piece_of_split = self._piece
+        return [*self.log_splits(), *self.read_ahead()]
+
+    def end(self) -> list[Command]:
+        self._reads -= 1
+        self._ended = True
+        complete = wire.encode(ev.InputComplete(self.logged + len(self._splits)))
+        return [
+            self._to_input(wire.encode(ev.EndOfInput(self._piece))),
+            *self.log_splits(),
+            self._sent.publish(ev.log_stream(self._job), complete, "input"),
+        ]
+
+    def stop(self) -> None:
+        """No more of it can be read."""
+        self._reads -= 1
+        self._ended = True
+
+    def log_splits(self) -> list[Command]:
+        """One event for all that came up while the last one was on its way."""
+        outstanding = self._sent.outstanding("splits")
+        commands: list[Command] = []
+        while self._splits and (self._ended or not (outstanding or commands)):
+            batch = self._next_batch()
+            head = wire.encode(ev.Splits(self.logged, batch))
+            commands.append(self._sent.publish(ev.log_stream(self._job), head, "splits"))
+            self.logged += len(batch)
+        return commands
+
+    def _next_batch(self) -> tuple[ev.SplitInput, ...]:
+        """As many splits as one event may list: at least one."""
+        count = size = 0
+        for _, length in self._splits[:SPLITS_PER_EVENT]:
+            if count and size + length > SPLIT_BYTES_PER_EVENT:
+                break
+            count, size = count + 1, size + length
+        batch = tuple(split for split, _ in self._splits[:count])
+        del self._splits[:count]
+        return batch
+
+    def _to_input(self, head: bytes) -> base.Publish:
+        return self._sent.publish(ev.input_stream(self._job), head, "piece")

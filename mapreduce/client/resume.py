@@ -1,0 +1,64 @@
+"""Going on with a job whose client died.
+
+    log `Resumed` with a random number, read the log ─▶ own `Resumed` seen: all before it is known, the job is ours
+        ─▶ input all in: waiting, like any client
+        ─▶ it is not: `lacks_input`; the host plans the same splits and calls `feed` ─▶ feeding, behind what is logged
+
+A client that reads a `Resumed` after its own, or after its own submission, leaves the job to that one. Should both go
+on for a while, nothing is wrong: pieces and splits are numbered and the same.
+"""
+
+from __future__ import annotations
+
+import random
+
+from mapreduce import events as ev
+from mapreduce.client.role import Client, Phase
+from mapreduce.effects import Command, Connected
+from mapreduce.errors import JobLost
+
+
+class ResumingClient(Client):
+    """A role: somebody else's job, until it is ours."""
+
+    def __init__(self, job: str, directory: str, version: str, rng: random.Random) -> None:
+        super().__init__(job, None, directory, version, rng)
+        self.phase = Phase.RESUMING
+        #: the input is not all in: the host is to call `feed`
+        self.lacks_input = False
+        self._claim = rng.getrandbits(63)
+        self._asked = False
+
+    def feed(self) -> list[Command]:
+        """The host is ready to read the input behind the first `fed` splits."""
+        self.lacks_input = False
+        return self._feeding.start()
+
+    @property
+    def fed(self) -> int:
+        """How many splits are in the log."""
+        return self._feeding.logged
+
+    def _on_connected(self, event: Connected, now: float) -> list[Command]:
+        commands = super()._on_connected(event, now)
+        if not self._asked:
+            self._asked = True
+            commands.append(self._publish_event(ev.Resumed(self._claim or 0)))
+        return commands
+
+    def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:
+        commands = super()._on_resumed(entry, now)
+        if self.phase is not Phase.RESUMING or not self._claimed:
+            return commands
+        spec = self.state.spec
+        if spec is None:
+            self.error = JobLost(f"job {self.job} was never submitted completely; submit it anew")
+            self._end()
+            return []
+        self._spec = spec
+        self._feeding.skip(self.state.splits)
+        self._input_confirmed = self.state.stages[0].total is not None
+        self.lacks_input = not self._input_confirmed
+        self.phase = Phase.FEEDING if self.lacks_input else Phase.WAITING
+        commands = [self._publish_event(ev.Present()), *self._read_output()]
+        return [*commands, *self._check_collected()]

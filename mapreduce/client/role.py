@@ -1,0 +1,548 @@
+"""The client's role, from submission to outcome.
+
+    publish a provisional lease (so that even a client that dies now leaves an owner) ─▶ declare the streams
+        ─▶ log `Submitted` ─▶ publish the lease proper, which somebody acts on at once
+        ─▶ feed pieces and log `Splits` … `InputComplete` ─▶ follow the log, collect `out` ─▶ seal read, nothing
+        missing: `collected` ─▶ the host writes the output and calls `deliver` ─▶ log `Delivered` ─▶ finished
+
+Everything published is kept until it is confirmed and sent again, in order, after a lost connection; the log's
+events and the input's pieces are indifferent to repeats. What nobody else could say (that the input is all in, that
+blocks are missing, that the job is to end) is said again with every sign of life, for a broker may lose what it
+has confirmed. For the same reason the log is read again from its start after a lost connection, and when nothing
+has been heard for long: what the client has folded, and what the others can read, may have come to differ.
+
+A client that did not submit the job itself (`mr results`) is *attached*: it takes the outcome, but whatever happens
+to it is no reason to end the job, so it just leaves, and somebody can come for the results again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from enum import Enum
+from typing import Any, Callable, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.client.feeding import Feeding
+from mapreduce.client.outcome import error_of
+from mapreduce.client.output import OutputReader
+from mapreduce.client.sent import Sent
+from mapreduce.effects import (
+    AppendFailed,
+    Command,
+    Connected,
+    InputEnd,
+    InputFailed,
+    InputPiece,
+    InputSplit,
+    Report,
+    Tick,
+)
+from mapreduce.errors import Cancelled, JobLost, MapReduceError, OutputError
+from mapreduce.refs import Block
+from mapreduce.spec import JobSpec
+from mapreduce.state import JobState
+
+#: at most; more often where the job's patience with its client is short
+PRESENT_EVERY_SECS = 60.0
+#: how long a client that cancels its job waits for a coordinator to confirm that
+CANCEL_SECS = 5.0
+#: the data of a job that ended goes before its log: how long the log has to say so
+NEWS_SECS = 30.0
+#: a coordinator that says how time passes does so each minute; after so long without a word there may be none
+SILENT_SECS = 180.0
+#: one that has not said so yet renews its lease every eight minutes
+UNHEARD_SECS = 1500.0
+#: how often, then, the queue of leases is asked whether anybody is there to take one
+ASK_SECS = 30.0
+#: at first, and at most, between two readings of a log in which nothing happens
+STANDSTILL_SECS = 60.0
+MAX_STANDSTILL_SECS = 600.0
+LOG_PREFETCH = 500
+OUT_PREFETCH = 8
+
+OUT_TAG = "client/out"
+
+#: of the coordinator: it is there
+_SIGNS = (ev.Took, ev.Passed, ev.Dispatched, ev.StageSealed)
+#: entries that come although nothing happens
+_NO_NEWS = (
+    ev.Passed,
+    ev.Present,
+    ev.Alive,
+    ev.Took,
+    ev.Resumed,
+    ev.InputComplete,
+    ev.CancelRequested,
+    ev.Missing,
+)
+
+
+class Phase(Enum):
+    SUBMITTING = "submitting"  #: until `Submitted` is confirmed
+    RESUMING = "resuming"  #: until the log has told what a client before us has done
+    FEEDING = "feeding"  #: until the whole input is in
+    WAITING = "waiting"
+    COLLECTED = "collected"  #: the output is here, complete and verified
+    CLOSING = "closing"  #: `Delivered` is on its way
+    DONE = "done"
+
+
+#: the job's end is still to come
+_BUSY = (Phase.RESUMING, Phase.FEEDING, Phase.WAITING)
+
+
+class Client:
+    """A role: one job from its submission to its outcome."""
+
+    def __init__(
+        self,
+        job: str,
+        spec: Optional[JobSpec],
+        directory: str,
+        version: str,
+        rng: random.Random,
+        at: Optional[float] = None,
+    ) -> None:
+        """``spec``: of the job to submit; None: the job is there already, only its outcome is wanted.
+
+        ``directory``: for the output's blocks; ``at``: seconds since the epoch, now unless given.
+        """
+        self.prefix = "client/"
+        self.finished = False
+        self.job = job
+        self.state = JobState()
+        self.phase = Phase.SUBMITTING if spec is not None else Phase.WAITING
+        self.error: Optional[MapReduceError] = None
+        self.detached = False  #: set once a detached job can do without us
+        self._spec = spec
+        self._directory = directory
+        self._version = version
+        self._rng = rng
+        self._submitted_at = time.time() if at is None else at
+        self._sent = Sent(self.prefix, rng)
+        self._feeding = Feeding(job, self._sent)
+        self._input_confirmed = False
+        self._output = OutputReader(directory)
+        self._out_offset = 0
+        #: the reading of the log that is under way; deliveries of an earlier one mean nothing
+        self._reading = 0
+        self._log_offset = 0
+        self._log_end = 0  #: of all readings; what lies behind it is new
+        self._news_at = 0.0
+        self._patience = STANDSTILL_SECS
+        #: whoever goes on with the job after us says so in the log
+        self._claim: Optional[int] = None
+        self._claimed = spec is not None  #: we are the client of this job, as far as the log was read
+        self._present_at = 0.0
+        self._missing: Optional[ev.Missing] = None
+        self._cancel_reason: Optional[str] = None
+        self._leave_at: Optional[float] = None
+        #: a stream of data is gone, and which: the job has ended, or is lost
+        self._gone_at: Optional[float] = None
+        self._gone = ""
+        #: when the coordinator was last heard of
+        self.heard_at = 0.0
+        self._renewals = 1  #: of the highest lease that was taken
+        self._asked_at = 0.0
+        self._lease_at = 0.0  #: when one was last sent because of the silence
+        self._lease_pause = UNHEARD_SECS
+        self._returned_lease: Optional[base.Publish] = None
+        self._blocked = False
+        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
+            Connected: self._on_connected,
+            base.Disconnected: self._on_disconnected,
+            base.Confirmed: self._on_confirmed,
+            base.Unroutable: self._on_unroutable,
+            base.Delivered: self._on_delivered,
+            base.Gone: self._on_gone,
+            base.Depth: self._on_depth,
+            base.Blocked: self._on_blocked,
+            base.Unblocked: self._on_unblocked,
+            AppendFailed: self._on_append_failed,
+            InputPiece: lambda event, now: self._feeding.piece(event.data),
+            InputSplit: lambda event, now: self._feeding.split(event),
+            InputEnd: lambda event, now: self._feeding.end(),
+            InputFailed: self._on_input_failed,
+            Tick: self._on_tick,
+        }
+
+    def handle(self, event: Any, now: float) -> list[Command]:
+        handler = self._handlers.get(type(event))
+        return handler(event, now) if handler is not None and not self.finished else []
+
+    # ------------------------------------------------------------ what the host asks
+
+    def output(self) -> list[list[Block]]:
+        """The blocks of the output, per task of the last stage in order. Valid from `COLLECTED` on."""
+        collector = self._output.of(self.state.out.generation)
+        return [collector.of(entry) for entry in collector.entries()]
+
+    def output_tasks(self) -> list[int]:
+        """The task index (part number) of each list that `output` gives."""
+        return [entry.task for entry in self._output.of(self.state.out.generation).entries()]
+
+    def output_size(self) -> int:
+        """How many parts the output has, those without a record included."""
+        spec = self.state.spec
+        assert spec is not None
+        return spec.partitions if spec.stages > 1 else self.state.stages[0].done
+
+    def deliver(self) -> list[Command]:
+        """The output is where the user wanted it: the job can be forgotten."""
+        self.phase = Phase.CLOSING
+        return [self._publish_event(ev.Delivered(self.state.out.generation), "delivered")]
+
+    @property
+    def attached(self) -> bool:
+        """The job is somebody else's."""
+        return self._spec is None
+
+    def cancel(self, reason: str, now: float) -> list[Command]:
+        """Ask the coordinator to end the job; the log will tell. Without a coordinator, leave after a while.
+
+        An attached client just leaves.
+        """
+        if self.attached:
+            if self.error is None:
+                self.error = Cancelled(
+                    f"stopped waiting ({reason}); job {self.job} goes on, and its results can be fetched again"
+                )
+            self._end()
+            return []
+        if self._leave_at is None:
+            self._leave_at = now + CANCEL_SECS
+        if self.error is None:
+            self.error = Cancelled(f"the job was cancelled: {reason}")
+        if self.phase is Phase.SUBMITTING:
+            self._end()
+        return self._ask_to_end(reason)
+
+    def _ask_to_end(self, reason: str) -> list[Command]:
+        self._cancel_reason = reason
+        return [self._publish_event(ev.CancelRequested(reason))]
+
+    # ------------------------------------------------------------ sessions
+
+    def _on_connected(self, event: Connected, now: float) -> list[Command]:
+        self._present_at = self.heard_at = self._news_at = now
+        self._gone_at = None
+        self._log_end = (
+            0  # a broker that was down may have lost the end of the log: its places are taken anew
+        )
+        if self.phase is Phase.SUBMITTING and self._spec is not None:
+            return self._submit(self._spec)
+        again: list[Command] = [*self._sent.again()]
+        if self._sent.outstanding("lease"):
+            again.insert(0, base.Declare(ev.JOBS, base.Kind.QUEUE))
+        if self.phase not in _BUSY:
+            return again
+        if self._log_offset:
+            again += self._signs_of_life()
+        return [*again, *self._read_log(), *self._read_output()]
+
+    def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
+        self._blocked = False
+        if self.phase is Phase.SUBMITTING:
+            self._sent.forget()
+        return []
+
+    def _submit(self, spec: JobSpec) -> list[Command]:
+        """The lease goes first: it names every stream, so whatever is declared has an owner."""
+        names = [ev.log_stream(self.job), *ev.data_streams(self.job, spec.stages, spec.partitions)]
+        return [
+            base.Declare(ev.JOBS, base.Kind.QUEUE),
+            self._publish_lease(spec, renewals=0),
+            *(base.Declare(name, base.Kind.STREAM) for name in names),
+            self._publish_event(ev.Submitted(self.job, spec, self._version, self._submitted_at), "submitted"),
+        ]
+
+    def _publish_lease(self, spec: JobSpec, renewals: int) -> base.Publish:
+        """The lease of renewal 0 is provisional: whoever gets it waits, and finds itself outranked by the next."""
+        rank = ev.Rank(renewals, self._rng.getrandbits(63))
+        return self._sent.lease(ev.Lease(self.job, rank, 0, spec.stages, spec.partitions))
+
+    # ------------------------------------------------------------ reading
+
+    @property
+    def _log_tag(self) -> str:
+        return f"{self.prefix}log:{self._reading}"
+
+    def _read_log(self) -> list[Command]:
+        """From its start, into a new fold."""
+        old = self._log_tag
+        self._reading += 1
+        self._log_offset = 0
+        self.state = JobState()
+        self._claimed = self._claim is None and not self.attached
+        consume = base.Consume(self._log_tag, ev.log_stream(self.job), LOG_PREFETCH, "first")
+        return [base.Cancel(old), consume] if self._reading > 1 else [consume]
+
+    def _read_output(self, again: bool = False) -> list[Command]:
+        """From where we are, or all of it ``again``: what is here already is dropped when it comes."""
+        if self.phase is Phase.RESUMING or (self._spec is not None and self._spec.detached):
+            return []  # not known whether we shall want it; somebody else comes for it
+        if again:
+            self._out_offset = 0
+        name = ev.output_stream(self.job)
+        return [base.Consume(OUT_TAG, name, OUT_PREFETCH, self._out_offset or "first")]
+
+    def _look_again(self, now: float) -> list[Command]:
+        """Nothing has happened for long: is there what we have not seen, or have we seen what is no more?"""
+        self._news_at = now
+        self._patience = min(2 * self._patience, MAX_STANDSTILL_SECS)
+        ready = self.state.ready
+        return [*self._read_log(), *(self._read_output(again=True) if ready else [])]
+
+    # ------------------------------------------------------------ confirms
+
+    def _on_confirmed(self, event: base.Confirmed, now: float) -> list[Command]:
+        known = self._sent.take(event.token)
+        if known is None:
+            return []
+        kind, _ = known
+        if kind == "submitted" and self._spec is not None:
+            self.phase = Phase.FEEDING
+            return [
+                self._publish_lease(self._spec, renewals=1),
+                *self._read_log(),
+                *self._read_output(),
+                *self._feeding.start(),
+            ]
+        if kind == "input":
+            self._input_confirmed = True
+            if self.phase is Phase.FEEDING:  # else the log was faster than the confirm
+                self.phase = Phase.WAITING
+        elif kind == "delivered":
+            self._end()
+        self._leave_if_detached()
+        return (
+            [*self._feeding.log_splits(), *self._feeding.read_ahead()] if self.phase is Phase.FEEDING else []
+        )
+
+    def _leave_if_detached(self) -> None:
+        if self._input_confirmed and not self._sent and self._spec is not None and self._spec.detached:
+            self.detached = self.finished = True
+
+    def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
+        known = self._sent.take(event.token)
+        if known is None:
+            return []
+        kind, publication = known
+        if self.phase is Phase.CLOSING:
+            if kind == "delivered":
+                self._end()
+        elif self.state.terminal is None and self.phase is not Phase.COLLECTED:
+            if event.reason:
+                text = f"the broker refuses what job {self.job} sends to {publication.to}: {event.reason}"
+                self.error = self.error or JobLost(text)
+                return self.cancel(text, now)
+            if publication.to == ev.JOBS:  # somebody has deleted the queue; not at once, lest we spin
+                self._returned_lease = publication
+            elif publication.to == ev.log_stream(self.job):
+                self._lose(publication.to)
+            else:
+                self._miss(publication.to, now)
+        return []
+
+    # ------------------------------------------------------------ following
+
+    def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
+        assert event.offset is not None
+        ack: list[Command] = [base.Ack(event.receipt)]
+        of_log = event.tag == self._log_tag
+        if not (of_log or event.tag == OUT_TAG):
+            return ack
+        if event.offset < (self._log_offset if of_log else self._out_offset):
+            return ack
+        if of_log:
+            self._log_offset = event.offset + 1
+        else:
+            self._out_offset = event.offset + 1
+        try:
+            msg, body = wire.decode(event.body)
+        except wire.BadMessage as error:
+            return [*ack, Report("warning", f"an unreadable message of job {self.job} is left out: {error}")]
+        return ack + (self._on_log(msg, now) if of_log else self._on_out(msg, body))
+
+    def _on_log(self, entry: Any, now: float) -> list[Command]:
+        self.state.apply(entry)
+        self._note(entry, now)
+        if isinstance(entry, ev.Resumed) and self.phase in _BUSY:
+            return self._on_resumed(entry, now)
+        if self.state.terminal is not None and self.phase not in (Phase.CLOSING, Phase.DONE):
+            return self._take_outcome()
+        return self._check_collected()
+
+    def _note(self, entry: Any, now: float) -> None:
+        """What is new, and whom it comes from."""
+        if self._log_offset <= self._log_end:
+            return
+        self._log_end = self._log_offset
+        if isinstance(entry, _SIGNS):
+            self.heard_at = now
+        if isinstance(entry, ev.Passed):
+            self._lease_pause = SILENT_SECS
+        if isinstance(entry, ev.Took):
+            self._renewals = max(self._renewals, entry.rank.renewals)
+        if not isinstance(entry, _NO_NEWS):
+            self._news_at, self._patience = now, STANDSTILL_SECS
+
+    def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:
+        """Of several clients that go on with the job, the last one does."""
+        if entry.client == self._claim:
+            self._claimed = True
+        elif self._claimed and not self.attached:
+            self.error = JobLost(
+                f"another client goes on with job {self.job} (mr run --resume); this one leaves it"
+            )
+            self._end()
+        return []
+
+    def _take_outcome(self) -> list[Command]:
+        """The job has ended without output: say that we know, so that its log can go."""
+        assert self.state.terminal is not None
+        if self.error is None:
+            self.error = error_of(self.state.terminal, self.state)
+        self.phase = Phase.CLOSING
+        return [self._publish_event(ev.Delivered(-1), "delivered")]
+
+    def _on_out(self, msg: Any, body: memoryview) -> list[Command]:
+        return [*self._output.take(msg, body), *self._check_collected()]
+
+    def _check_collected(self) -> list[Command]:
+        if self.phase not in (Phase.FEEDING, Phase.WAITING) or not self.state.ready:
+            return []
+        generation = self.state.out.generation
+        collector = self._output.of(generation)
+        if not collector.complete:
+            return []
+        missing = collector.missing()
+        if not missing:
+            self.phase = Phase.COLLECTED
+        elif self._missing is None or self._missing.generation < generation:
+            self._missing = ev.Missing(0, self.state.last + 1, 0, generation, missing)
+            return [self._publish_event(self._missing)]
+        return []
+
+    # ------------------------------------------------------------ trouble
+
+    def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
+        """Only the log's end is proof: the data of a job that ended goes first, and the log may be read later."""
+        if self.state.terminal is not None or self.phase in (Phase.COLLECTED, Phase.CLOSING):
+            return []
+        if event.tag == self._log_tag:
+            self._lose(ev.log_stream(self.job))
+        elif event.tag == OUT_TAG:
+            self._miss(ev.output_stream(self.job), now)
+        return []
+
+    def _miss(self, place: str, now: float) -> None:
+        if self._gone_at is None:
+            self._gone_at, self._gone = now, place
+
+    def _lose(self, place: str) -> None:
+        if self.error is None and self.attached and self.state.spec is None:
+            self.error = JobLost(f"there is no job {self.job} on this broker (any more)")
+        elif self.error is None:
+            text = f"{place} is gone from the broker; somebody deleted it, or the broker lost its data"
+            self.error = JobLost(f"job {self.job} is lost: {text}")
+        self._end()
+
+    def _end(self) -> None:
+        self.phase = Phase.DONE
+        self.finished = True
+
+    def _on_append_failed(self, event: AppendFailed, now: float) -> list[Command]:
+        if self.error is None:
+            self.error = OutputError(f"cannot store the job's output in {self._directory}: {event.reason}")
+        return self.cancel("its client cannot store the output", now)
+
+    def _on_input_failed(self, event: InputFailed, now: float) -> list[Command]:
+        self._feeding.stop()
+        error = event.error
+        self.error = error if isinstance(error, MapReduceError) else MapReduceError(str(error))
+        return self.cancel(f"its input cannot be read: {error}", now)
+
+    def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
+        if self._blocked:
+            return []
+        self._blocked = True
+        text = f"the broker takes no messages for now ({event.reason}); the job goes on when it does"
+        return [Report("warning", text)]
+
+    def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
+        was, self._blocked = self._blocked, False
+        return [Report("info", "the broker takes messages again")] if was else []
+
+    # ------------------------------------------------------------ time
+
+    def _on_tick(self, event: Tick, now: float) -> list[Command]:
+        if self._leave_at is not None and now > self._leave_at:
+            self._end()  # no coordinator has taken notice; whoever takes the lease will
+            return []
+        if self._gone_at is not None and self._waits() and now - self._gone_at > NEWS_SECS:
+            self._lose(self._gone)
+            return []
+        commands = self._repeat_returned_lease()
+        if self._waits():
+            if now - self._news_at > self._patience:
+                commands += self._look_again(now)
+            commands += self._look_for_a_coordinator(now)
+        if self.phase is not Phase.SUBMITTING and now - self._present_at >= self._present_every():
+            self._present_at = now
+            commands += self._signs_of_life()
+        return commands
+
+    def _waits(self) -> bool:
+        return self.phase in _BUSY and self.state.terminal is None
+
+    def _present_every(self) -> float:
+        spec = self._spec or self.state.spec
+        return (
+            min(PRESENT_EVERY_SECS, spec.client_timeout_secs / 4) if spec is not None else PRESENT_EVERY_SECS
+        )
+
+    def _signs_of_life(self) -> list[Command]:
+        """That we are here, and what we alone could say again if the broker lost it."""
+        said: list[Any] = [ev.Present()]
+        if self._waits():
+            if self._input_confirmed:
+                said.append(ev.InputComplete(self._feeding.logged))
+            if self._cancel_reason is not None:
+                said.append(ev.CancelRequested(self._cancel_reason))
+            if self._missing is not None:  # of another generation: void, and read as such
+                said.append(self._missing)
+        return [self._publish_event(each) for each in said]
+
+    def _repeat_returned_lease(self) -> list[Command]:
+        lease, self._returned_lease = self._returned_lease, None
+        if lease is None:
+            return []
+        return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._sent.put_back(lease)]
+
+    def _look_for_a_coordinator(self, now: float) -> list[Command]:
+        """None was heard of for long. Whoever holds the lease may hang, or it is lost. But are there workers at all?"""
+        silent = now - max(self.heard_at, self._lease_at) > self._lease_pause
+        if not silent or now - self._asked_at < ASK_SECS:
+            return []
+        self._asked_at = now
+        return [base.Inspect(ev.JOBS)]
+
+    def _on_depth(self, event: base.Depth, now: float) -> list[Command]:
+        """A lease that nobody could take would only lie beside the first one."""
+        spec = self._spec or self.state.spec
+        silent = now - max(self.heard_at, self._lease_at) > self._lease_pause
+        if event.name != ev.JOBS or not event.consumers or not silent or spec is None or not self._waits():
+            return []
+        self._lease_at = now
+        self._lease_pause = min(2 * self._lease_pause, 10 * SILENT_SECS)
+        return [
+            self._publish_lease(spec, self._renewals + 1),
+            Report("warning", f"nobody has coordinated job {self.job} for long; its lease is sent again"),
+        ]
+
+    def _publish_event(self, event: Any, kind: str = "event") -> base.Publish:
+        return self._sent.publish(ev.log_stream(self.job), wire.encode(event), kind)

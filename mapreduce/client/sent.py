@@ -1,0 +1,64 @@
+"""What a client has published and the broker has not confirmed; it is sent again, in order, after a lost connection."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+
+
+class Sent:
+    """Makes publications and remembers them. A token is prefix, kind, number."""
+
+    def __init__(self, prefix: str, rng: random.Random) -> None:
+        self._prefix = prefix
+        self._rng = rng
+        self._unconfirmed: dict[str, base.Publish] = {}
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._unconfirmed)
+
+    def publish(self, to: str, head: bytes, kind: str) -> base.Publish:
+        """A new publication; ``kind`` is what `take` will say of it."""
+        self._serial += 1
+        publication = base.Publish(to, head, f"{self._prefix}{kind}:{self._serial}")
+        self._unconfirmed[publication.token] = publication
+        return publication
+
+    def lease(self, lease: ev.Lease) -> base.Publish:
+        """A lease, for `mr.1.jobs`."""
+        return self.publish(ev.JOBS, wire.encode(lease), "lease")
+
+    def take(self, token: str) -> Optional[tuple[str, base.Publish]]:
+        """Its kind, and what it was: the broker has answered. None if that is known already."""
+        publication = self._unconfirmed.pop(token, None)
+        return None if publication is None else (self._kind(token), publication)
+
+    def outstanding(self, kind: str) -> bool:
+        return any(self._kind(token) == kind for token in self._unconfirmed)
+
+    def forget(self) -> None:
+        self._unconfirmed.clear()
+
+    def again(self) -> Iterator[base.Publish]:
+        """All of it, in order."""
+        for publication in list(self._unconfirmed.values()):
+            yield self.put_back(publication)
+
+    def put_back(self, publication: base.Publish) -> base.Publish:
+        """The same publication once more; but no two leases may have one rank."""
+        if publication.to == ev.JOBS:
+            lease: Any = wire.decode(publication.head)[0]
+            rank = ev.Rank(lease.rank.renewals, self._rng.getrandbits(63))
+            publication = replace(publication, head=wire.encode(replace(lease, rank=rank)))
+        self._unconfirmed[publication.token] = publication
+        return publication
+
+    def _kind(self, token: str) -> str:
+        return token[len(self._prefix) :].partition(":")[0]
