@@ -131,11 +131,7 @@ class LeaseKeeper:
             del self.coordinators[prefix]
 
     def _reissue(self, lease: ev.Lease, receipt: base.Receipt) -> list[Command]:
-        """Publish it anew with a higher rank; a provisional lease stays provisional, for it has to wait again."""
-        provisional = lease.rank.renewals == 0
-        above = ev.Rank(0, lease.rank.salt + 1)
-        rank = above if provisional else ev.Rank(lease.rank.renewals + 1, self._rng.getrandbits(63))
-        again = replace(lease, rank=rank, takeovers=lease.takeovers + 1)
+        again = _after_death(lease, self._rng)
         publication = base.Publish(ev.JOBS, wire.encode(again), f"{self.prefix}reissue{self._serial}")
         self._reissued[publication.token] = (receipt, publication)
         return [publication]
@@ -151,3 +147,17 @@ class LeaseKeeper:
             commands = coordinator.handle(event, now) if coordinator is not None else []
         self._sweep()
         return commands
+
+
+def _after_death(lease: ev.Lease, rng: random.Random) -> ev.Lease:
+    """The lease with a higher rank and one takeover more.
+
+    A provisional one stays so, for it has to wait again. Who holds it only waits, as a rule, so that its deaths
+    prove nothing about the log; after too many it becomes a proper one, whose deaths do.
+    """
+    takeovers = lease.takeovers + 1
+    if lease.rank.renewals > 0:
+        return replace(lease, rank=ev.Rank(lease.rank.renewals + 1, rng.getrandbits(63)), takeovers=takeovers)
+    if takeovers <= MAX_TAKEOVERS:
+        return replace(lease, rank=ev.Rank(0, lease.rank.salt + 1), takeovers=takeovers)
+    return replace(lease, rank=ev.Rank(1, rng.getrandbits(63)), takeovers=0)

@@ -234,6 +234,16 @@ def test_a_redelivered_lease_outranks_itself_and_a_provisional_one_stays_so() ->
         assert (again.rank.renewals == 0) == (renewals == 0)
 
 
+def test_deaths_of_those_who_only_wait_do_not_park_a_job() -> None:
+    lease = ev.Lease("job", ev.Rank(0, 99), 0, 1, 1)
+    for _ in range(2 * MAX_TAKEOVERS):
+        said = keeper_with(lease)[1]
+        [again] = of_type(said, ev.Lease)
+        assert again.rank > lease.rank and again.takeovers <= MAX_TAKEOVERS
+        lease = again
+    assert lease.rank.renewals > 0 and lease.takeovers < MAX_TAKEOVERS  # the deaths since it is a proper one
+
+
 def test_a_reissued_lease_that_comes_back_is_not_given_up() -> None:
     keeper, [publication] = keeper_with(ev.Lease("job", RANK, 0, 1, 1))
     assert isinstance(publication, base.Publish)
