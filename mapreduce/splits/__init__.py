@@ -13,7 +13,8 @@ belongs to the segment it begins in.
 from __future__ import annotations
 
 from mapreduce.splits.batches import BadRecord, Batch
-from mapreduce.splits.planning import plan
+from mapreduce.splits.listing import digest, list_inputs
+from mapreduce.splits.planning import cut, plan
 from mapreduce.splits.reading import inline, read
 
-__all__ = ["BadRecord", "Batch", "inline", "plan", "read"]
+__all__ = ["BadRecord", "Batch", "cut", "digest", "inline", "list_inputs", "plan", "read"]

@@ -1,14 +1,17 @@
 """From what the user names (files, folders, patterns, URLs, "-") to a list of files.
 
-Only the listing itself is asked: no file is opened. An input that is named twice is read twice.
+Only the listing itself is asked: no file is opened, but for those that say they are empty (as all do in /proc). An
+input that is named twice is read twice.
 """
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mapreduce.errors import InputError, UsageError
 from mapreduce.splits.input_file import InputFile
@@ -20,13 +23,35 @@ STANDARD_INPUT = "<stdin>"
 _SUCCESS_MARKER = "_SUCCESS"
 
 
-def list_inputs(inputs: Sequence[str]) -> list[InputFile]:
-    """All files, in the order of ``inputs``, sorted within each. Raises `InputError`, `UsageError`."""
+def list_inputs(inputs: Sequence[str], directory: str = "") -> list[InputFile]:
+    """All files, in the order of ``inputs``, sorted within each. Raises `InputError`, `UsageError`.
+
+    ``directory``: where relative names start from, if not here; files are still called by their relative names.
+    """
     if not inputs:
         raise UsageError("no input; name files, folders, patterns or URLs, or - for standard input")
+    for name in inputs:
+        if not isinstance(name, str):
+            raise UsageError(f"an input is the name of a file or folder, a pattern or a URL, not {name!r}")
     if list(inputs).count("-") > 1:
         raise UsageError("standard input (-) can be read only once")
-    return [file for name in inputs for file in _list_one(name)]
+    return [file for name in inputs for file in _list_from(directory, name)]
+
+
+def digest(files: Sequence[InputFile]) -> str:
+    """What tells one listing from another: "FILES:BYTES:DIGEST"; "" if some of it can be read once only."""
+    if any(file.stream for file in files):
+        return ""
+    lines = "".join(f"{file.name}\0{file.path}\0{file.size}\0{file.pin}\n" for file in files)
+    known = hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{len(files)}:{sum(file.size for file in files)}:{known}"
+
+
+def _list_from(directory: str, name: str) -> list[InputFile]:
+    if not directory or name == "-" or is_url(name) or os.path.isabs(name):
+        return _list_one(name)
+    start = os.path.join(directory, "")
+    return [replace(file, name=file.name[len(start) :]) for file in _list_one(start + name)]
 
 
 def _list_one(name: str) -> list[InputFile]:
@@ -99,4 +124,15 @@ def _regular(name: str, status: os.stat_result) -> InputFile:
         raise InputError(f"{name}: is neither a file nor a folder")
     if not os.access(name, os.R_OK):
         raise InputError(f"{name}: cannot be read: permission denied")
+    if status.st_size == 0 and _holds_something(name):
+        return InputFile(name, os.path.abspath(name), 0, stream=True)
     return InputFile(name, os.path.abspath(name), status.st_size, local_pin(status))
+
+
+def _holds_something(path: str) -> bool:
+    """Whether a file whose size is 0 is empty: what the kernel makes up has no size."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return bool(file.read(1))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error

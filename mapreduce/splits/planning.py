@@ -26,14 +26,20 @@ MAX_SEGMENTS_PER_SPLIT = 256
 def plan(inputs: Sequence[str], fmt: InputFormat, split_bytes: int, spool_dir: str) -> Iterator[Split]:
     """Cut ``inputs`` (files, folders, patterns, URLs, "-") into splits of about ``split_bytes``.
 
-    Listings are made at once, so what is missing is told at once. Standard input and other streams are read
-    while the splits are taken, and kept in files in ``spool_dir``, one per segment. Raises `InputError`,
-    `UsageError`.
+    Listings are made at once, so what is missing is told at once; for the rest see `cut`.
+    """
+    return cut(list_inputs(inputs), fmt, split_bytes, spool_dir)
+
+
+def cut(files: Sequence[InputFile], fmt: InputFormat, split_bytes: int, spool_dir: str) -> Iterator[Split]:
+    """Cut files into splits of about ``split_bytes``: the same files into the same splits.
+
+    Standard input and other streams are read while the splits are taken, and kept in files in ``spool_dir``, one
+    per segment. Raises `InputError`, `UsageError`.
     """
     form = make_format(fmt)
     if split_bytes < 1:
         raise UsageError(f"splits of {split_bytes} bytes: at least 1")
-    files = list_inputs(inputs)
     for file in files:
         if not (file.stream or file.compression):
             form.check_size(file.size, file.name)
