@@ -8,6 +8,11 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.effects import Command, Report
+from mapreduce.spec import MAX_PARTITIONS
+
+_ENDLESS = 1 << 64
+#: a lease that names more would keep its holder busy with nothing else
+_MAX_STREAMS = 1_000_000
 
 
 def read_or_set_aside(
@@ -18,8 +23,7 @@ def read_or_set_aside(
         message, _ = wire.decode(event.body)
         if not isinstance(message, expected):
             raise wire.BadMessage(f"a {type(message).__name__} in place of a {expected.__name__}")
-        if not ev.is_name(getattr(message, "job", "")):
-            raise wire.BadMessage(f"a {expected.__name__} of a job that cannot have such a name")
+        _check(message)
     except wire.BadMessage as error:
         return None, [
             base.Publish(ev.ASIDE, wire.encode(ev.Aside(queue, str(error)), event.body), token),
@@ -27,3 +31,24 @@ def read_or_set_aside(
             Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {error}"),
         ]
     return message, []
+
+
+def _check(message: Any) -> None:
+    """Raises `BadMessage` for a task or a job that there cannot be."""
+    kind = type(message).__name__
+    if not ev.is_name(message.job):
+        raise wire.BadMessage(f"a {kind} of a job that cannot have such a name")
+    if isinstance(message, ev.Dispatch):
+        split = message.input
+        numbers = [message.dispatch, message.stage, message.index, message.generation]
+        numbers += [split.first_piece, split.pieces] if split is not None else []
+        if not all(0 <= number < _ENDLESS for number in numbers) or (message.stage == 0) != (
+            split is not None
+        ):
+            raise wire.BadMessage(f"a {kind} of a task that cannot be")
+    elif isinstance(message, ev.Lease):
+        streams = message.stages * message.partitions
+        if not (message.stages > 0 and 0 < message.partitions <= MAX_PARTITIONS and streams < _MAX_STREAMS):
+            raise wire.BadMessage(
+                f"a {kind} of a job of {message.stages} stages and {message.partitions} partitions"
+            )

@@ -434,6 +434,11 @@ def test_a_stranger_is_not_trusted(rabbit_url: str, tls_proxy: Proxy, certificat
         open_broker(through(rabbit_url, tls_proxy, "amqps", "127.0.0.1", query)).connect()
 
 
+def test_tls_with_a_port_that_speaks_none(rabbit_url: str) -> None:
+    with pytest.raises(BrokerError, match="cannot speak TLS with RabbitMQ at 127"):
+        open_broker(rabbit_url.replace("amqp:", "amqps:")).connect()
+
+
 def test_an_absent_file_of_authorities(rabbit_url: str, tls_proxy: Proxy) -> None:
     with pytest.raises(BrokerError, match="cannot read /absent"):
         open_broker(through(rabbit_url, tls_proxy, "amqps", "localhost", "cacertfile=/absent")).connect()

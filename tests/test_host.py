@@ -14,7 +14,7 @@ import pytest
 
 from mapreduce import effects
 from mapreduce.brokers import base
-from mapreduce.errors import BrokerError, BrokerRefused
+from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 from mapreduce.host import RECONNECT_FIRST_SECS, RECONNECT_MOST_SECS, STEADY_SECS, TICK_SECS, Host
 from mapreduce.leases import LeaseKeeper
 from mapreduce.refs import TaskSpec
@@ -41,8 +41,8 @@ class Broker(base.Broker):
         if self.trouble is not None:
             raise self.trouble
 
-    def drop(self, denied: bool = False) -> None:
-        self._events.append(base.Disconnected("cut", denied))
+    def drop(self, denied: bool = False, unsuitable: bool = False) -> None:
+        self._events.append(base.Disconnected("cut", denied, unsuitable=unsuitable))
 
     def perform(self, command: base.Command) -> None:
         self.performed.append(command)
@@ -289,6 +289,12 @@ def test_a_refusal_ends_it_at_once(bench: Bench) -> None:
         bench.run(1.0)
     bench.broker.drop(denied=True)
     with pytest.raises(BrokerRefused, match="cut"):
+        bench.run(1.0)
+
+
+def test_a_place_of_another_kind_ends_it_at_once(bench: Bench) -> None:
+    bench.broker.drop(unsuitable=True)
+    with pytest.raises(BrokerUnsuitable, match=r"cut; delete what has that name"):
         bench.run(1.0)
 
 

@@ -243,6 +243,10 @@ def _why_not_connected(address: Address, error: BaseException) -> Optional[Broke
         return BrokerError(f"cannot reach {where}: no such host ({error.strerror})")
     if isinstance(error, ssl.SSLCertVerificationError):
         return BrokerError(f"cannot trust {where}: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        return BrokerError(
+            f"cannot speak TLS with {where} ({error.reason or error}); is that its port for TLS? amqp:// goes without"
+        )
     if isinstance(error, socket.timeout):
         return BrokerError(f"cannot reach {where}: no answer within {CONNECT_TIMEOUT_SECS:.0f} seconds")
     if isinstance(error, FileNotFoundError) and address.cacertfile:
