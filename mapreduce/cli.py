@@ -1,16 +1,19 @@
 """The command `mr`: finds the subcommand, runs it, turns errors into one line and an exit code.
 
-Exit codes are those of the tree in `errors`; besides, 2 for a wrong option, 130 after Ctrl-C, 141 when whoever
-read the output went away (as `sort | head` does). Subcommands are imported only when they are called.
+Exit codes are those of the tree in `errors`; besides, 2 for a wrong option, 130 after Ctrl-C, 143 after SIGTERM, 141
+when whoever read the output went away (as `sort | head` does). Subcommands are imported only when they are called.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
 import signal
 import sys
-from typing import Optional
+import threading
+from typing import NoReturn, Optional
 
 import click
 
@@ -66,7 +69,19 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, _leave)
-    sys.exit(_run())
+    _leave_with(_run())
+
+
+def _leave_with(status: int) -> NoReturn:
+    """End the process, also if a job file has left threads behind that would keep it alive."""
+    left = [t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()]
+    if not left:
+        sys.exit(status)
+    atexit._run_exitfuncs()  # temporary files go
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or its reader is gone
+            stream.flush()
+    os._exit(status)
 
 
 def _open_standard_streams() -> None:
@@ -99,7 +114,13 @@ def _run() -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
-        error.show()
+        if isinstance(
+            error, getattr(click.exceptions, "NoArgsIsHelpError", ())
+        ):  # newer than our oldest click
+            error.show()
+            return error.exit_code
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mr"
+        click.echo(f"mr: {' '.join(error.format_message().split())} ({path} --help)", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         return 128 + signal.SIGINT

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mapreduce import Job, splits
-from mapreduce.errors import JobFailed, UsageError
+from mapreduce import Job, sampled_ranges, splits
+from mapreduce.errors import JobError, JobFailed, UsageError
 from mapreduce.refs import Split
-from mapreduce.run import Options, make_spec, run_job
-from mapreduce.spec import InputFormat
+from mapreduce.run import run_job
+from mapreduce.spec import InputFormat, JobSpec
+from mapreduce.submission import Inputs, Options, make_spec
 from tests.support import ROOT
 
 CHECK = """
@@ -70,12 +71,48 @@ def test_the_files_go_when_the_result_is_closed_or_forgotten(
     assert not list((tmp_path / "tmp").iterdir())
 
 
+def spec_of(job: Job, **options: Any) -> JobSpec:
+    return make_spec(job, {}, InputFormat(), Options(**options), Inputs((), iter(()), ""))
+
+
 def test_options_reach_the_job() -> None:
-    options = Options(client_timeout_secs=5, expiry_secs=6.0, retain_secs=7.0)
-    spec, _ = make_spec(Job(one), {}, InputFormat(), iter(()), options)
+    spec = spec_of(Job(one), client_timeout_secs=5, expiry_secs=6.0, retain_secs=7.0, copies=False)
     assert (spec.client_timeout_secs, spec.expiry_secs, spec.retain_secs) == (5, 6.0, 7.0)
-    with pytest.raises(UsageError, match="client_timeout_secs"):
-        make_spec(Job(one), {}, InputFormat(), iter(()), Options(client_timeout_secs=0))
+    assert not spec.copies and spec_of(Job(one)).copies
+
+
+def limits(spec: JobSpec) -> tuple[Any, ...]:
+    return spec.tries, spec.stage_tries, spec.skip_bad, spec.task_timeout_secs, spec.max_memory
+
+
+def test_limits_come_from_the_run_else_from_the_job_else_from_the_defaults() -> None:
+    assert limits(spec_of(Job(one))) == (4, {}, 0, 0.0, 0)
+    job = Job(one, fold=sum, tries={1: 2}, skip_bad=3, task_timeout="5m", max_memory="300M")
+    assert limits(spec_of(job)) == (4, {1: 2}, 3, 300.0, 300 << 20)
+    assert limits(spec_of(job, tries={0: 7})) == (4, {0: 7, 1: 2}, 3, 300.0, 300 << 20)
+    mine = {"tries": 6, "skip_bad": 0, "task_timeout": 90, "max_memory": 2**31}
+    assert limits(spec_of(job, **mine)) == (6, {}, 0, 90.0, 2**31)
+    assert limits(spec_of(job, tries={None: 5, 1: 9})) == (5, {1: 9}, 3, 300.0, 300 << 20)
+
+
+@pytest.mark.parametrize("params", [{"n": object()}, {"n": [object()]}])
+def test_a_parameter_that_cannot_travel_is_named(params: dict[str, Any]) -> None:
+    def with_n(line: str, n: Any = None) -> Any:
+        yield line, n
+
+    with pytest.raises(JobError, match="the parameter n cannot travel"):
+        spec_of(Job(with_n), params=params)
+
+
+@pytest.mark.parametrize("inputs", [[1, 2], 5, [b"a"], [None], None, []])
+def test_inputs_that_are_no_names_are_refused(inputs: Any) -> None:
+    with pytest.raises(UsageError, match="input"):
+        run_job(Job(one), inputs, executors=1)
+
+
+def test_a_stage_that_the_job_does_not_have() -> None:
+    with pytest.raises(UsageError, match="no stage 2, the job has stages 0 to 1"):
+        spec_of(Job(one, fold=sum), tries={2: 3})
 
 
 def test_local_files_and_urls_never_share_a_split(text: Path, tmp_path: Path) -> None:
@@ -88,22 +125,34 @@ def test_local_files_and_urls_never_share_a_split(text: Path, tmp_path: Path) ->
     assert [["://" in s.path for s in split.segments] for split in planned] == [[False], [True], [False]]
 
 
+def die(line: str) -> Any:
+    os._exit(7)
+
+
+def loop(line: str) -> Any:
+    while True:
+        pass
+
+
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda line: [(object(), 1)], "a key cannot be, or hold, a builtins.object"),
-        (lambda line: [line], "'a b' is not a (key, value) tuple"),
+        (lambda line: [(object(), 1)], "object"),
+        (lambda line: [line], "'a b', which is not a (key, value) tuple"),
         (lambda line: [(int(line), 1)], "ValueError: invalid literal for int() with base 10: 'a b'"),
+        (lambda line: sys.exit(3), "SystemExit: 3"),
+        (die, "exited with status 7"),
+        (loop, "longer than"),
     ],
 )
-def test_sampling_names_function_and_source_once(text: Path, made: Any, says: str) -> None:
-    from mapreduce import sampled_ranges
-
-    job = Job(made, reduce=lambda key, values: [(key, 1)], partition=sampled_ranges())
+def test_whatever_the_map_does_while_it_is_sampled_is_told(text: Path, made: Any, says: str) -> None:
+    limit = 2 if made is loop else None  # a loaded machine may take its time for the others
+    job = Job(made, reduce=lambda key, values: [(key, 1)], partition=sampled_ranges(), task_timeout=limit)
     with pytest.raises(JobFailed) as caught:
         run_job(job, str(text), executors=1)
     message = str(caught.value)
-    assert message == f"{says}, in map <lambda>, while sampling {text} for sampled_ranges()"
+    assert says in message and "\n" not in message
+    assert f"while sampling {text}" in message and message.endswith("for sampled_ranges()")
 
 
 def test_what_cannot_be_encoded_is_one_clear_line(text: Path) -> None:
@@ -117,7 +166,11 @@ def test_what_cannot_be_encoded_is_one_clear_line(text: Path) -> None:
     "options",
     [
         {"executors": -1}, {"executors": 0}, {"tries": 0}, {"partitions": -1}, {"partitions": 10**6},
-        {"split_bytes": 1.5}, {"pool": 5}, {"pool": "p" * 240}, {"pool": "a\nb"}, {"interpreter": "x" * 300},
+        {"tries": {0: 0}}, {"tries": {-1: 2}}, {"tries": "4"}, {"skip_bad": -1}, {"skip_bad": True},
+        {"task_timeout": 0}, {"task_timeout": "5 minutes"}, {"task_timeout": float("nan")}, {"max_memory": "2X"},
+        {"max_memory": 0}, {"copies": 1}, {"params": 5}, {"input": 5}, {"client_timeout_secs": 0},
+        {"expiry_secs": "1"}, {"retain_secs": -1}, {"split_bytes": 1.5},
+        {"pool": 5}, {"pool": "p" * 240}, {"pool": "a\nb"}, {"interpreter": "x" * 300},
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from typing import Any, Callable, Optional, TypeVar
 
 import click
 
-from mapreduce import config
+from mapreduce import config, units
 from mapreduce.errors import UsageError
+from mapreduce.run import Output, describe_left_out
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,3 +45,52 @@ def required_broker_url(given: Optional[str]) -> str:
             "no broker: give --broker amqp://… or set MR_BROKER (`mr broker` starts a private one)"
         )
     return url
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in some versions, in others not
+    """A number of bytes: 1048576, 512K, 8M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        try:
+            return units.size(value)
+        except ValueError as error:
+            self.fail(str(error))
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A number of seconds above 0: 90, 90s, 5m."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            return units.seconds(value)
+        except ValueError as error:
+            self.fail(str(error))
+
+
+class NonNegative(Seconds):
+    """The same, or 0."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        return 0.0 if value in (0, "0") else super().convert(value, param, ctx)
+
+
+class Tries(click.ParamType):  # type: ignore[type-arg]
+    """N for all stages, as (None, N), or STAGE=N for one."""
+
+    name = "tries"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Optional[int], int]:
+        stage, equals, number = value.rpartition("=")
+        if not number.isdecimal() or int(number) < 1 or (equals and not stage.isdecimal()):
+            self.fail(f"{value!r} is neither N nor STAGE=N, as in 3 or 1=3; at least 1")
+        return int(stage) if equals else None, int(number)
+
+
+def tell_left_out(output: Output) -> None:
+    """Lines on standard error for what is not in the result."""
+    for line in describe_left_out(output.skipped):
+        click.echo(f"mr: {line}", err=True)

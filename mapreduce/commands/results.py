@@ -28,3 +28,4 @@ def command(job_id: str, broker: Optional[str], output: Optional[str], output_fo
         result = run.collect()
         sink.write(result.batches(), result.tasks)
         run.deliver()
+    options.tell_left_out(result)

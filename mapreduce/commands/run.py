@@ -12,41 +12,18 @@ import click
 
 from mapreduce import code
 from mapreduce.commands import options
+from mapreduce.commands.options import NonNegative, Seconds, Size, Tries
 from mapreduce.errors import JobError, UsageError
 from mapreduce.run import JobRun, Options
-from mapreduce.spec import (
-    DEFAULT_PARTITIONS,
-    DEFAULT_SPLIT_BYTES,
-    DEFAULT_TRIES,
-    MAX_PARTITIONS,
-    MIB,
-    JobSpec,
-)
+from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MAX_PARTITIONS, JobSpec
 from mapreduce.write import open_sink
 
-_UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1024, "KIB": 1024, "M": MIB, "MB": MIB, "MIB": MIB, "G": 1024 * MIB}
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic in some versions, in others not
-    """A number of bytes: 1048576, 512K, 8M."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        if isinstance(value, int):
-            return value
-        digits = value.rstrip("BKMGIbkmgi")
-        unit = _UNITS.get(value[len(digits) :].upper())
-        if not digits.isdecimal() or unit is None or int(digits) * unit < 1:
-            self.fail(f"{value!r} is not a size such as 8M or 65536")
-        return int(digits) * unit
-
-
-SECONDS = click.FloatRange(0, min_open=True)
+#: what can be said of a job that was submitted before
+_WITH_RESUME = {"job_file", "inputs", "resume", "broker", "output", "output_format", "counters"}
 
 
 @click.command(name="run")
-@click.argument("job_file", metavar="JOB")
+@click.argument("job_file", metavar="JOB", required=False)
 @click.argument("inputs", metavar="INPUT…", nargs=-1)
 @options.broker
 @click.option("--local", is_flag=True, help="On this machine, without a broker, even if MR_BROKER is set.")
@@ -76,54 +53,73 @@ SECONDS = click.FloatRange(0, min_open=True)
     help=f"[default: the job's own, or {DEFAULT_PARTITIONS}]",
 )
 @click.option("--split-size", type=Size(), default=DEFAULT_SPLIT_BYTES, metavar="SIZE", help="[default: 8M]")
-@click.option("--tries", type=click.IntRange(1), default=DEFAULT_TRIES, show_default=True, help="Per task.")
+@click.option(
+    "--tries",
+    type=Tries(),
+    multiple=True,
+    metavar="N",
+    help=f"Per task; STAGE=N for one stage, repeatable.  [default: the job's own, or {DEFAULT_TRIES}]",
+)
+@click.option(
+    "--skip-bad",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Leave out up to N records on which the job's functions fail.  [default: the job's own, or 0]",
+)
+@click.option(
+    "--task-timeout", type=Seconds(), metavar="TIME", help="For one try: 90, 90s, 5m.  [default: none]"
+)
+@click.option("--max-memory", type=Size(), metavar="SIZE", help="Of one process: 300M, 2G.  [default: none]")
+@click.option("--no-copies", is_flag=True, help="Never run a slow task a second time beside the first.")
 @click.option(
     "--shared", is_flag=True, help="The input's paths exist on the workers too: send references, not bytes."
 )
 @click.option("--interpreter", metavar="TAG", help="cp311, pp39, … or any.  [default: this one's]")
 @click.option("--pool", default="default", show_default=True, help="Which workers.")
 @click.option("--detach", is_flag=True, help="Print the job's id and leave once the input is in.")
+@click.option("--resume", metavar="JOB", help="Go on with the job JOB (its id), whose client died.")
 @click.option(
     "--client-timeout",
     "client_timeout_secs",
-    type=SECONDS,
+    type=Seconds(),
     default=JobSpec.client_timeout_secs,
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="Give the job up when this client is gone for so long.",
 )
 @click.option(
     "--expiry",
     "expiry_secs",
-    type=SECONDS,
+    type=Seconds(),
     default=JobSpec.expiry_secs,
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="Keep the results of a detached job for so long.",
 )
 @click.option(
     "--retain",
     "retain_secs",
-    type=click.FloatRange(0),
+    type=NonNegative(),
     default=JobSpec.retain_secs,
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="Keep the job's log for so long after its results were fetched.",
 )
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
+@click.pass_context
 def command(
-    job_file: str,
+    context: click.Context,
+    /,
+    job_file: Optional[str],
     inputs: tuple[str, ...],
     broker: Optional[str],
     local: bool,
     output: Optional[str],
     output_format: str,
-    params: tuple[str, ...],
     detach: bool,
+    resume: Optional[str],
     counters: bool,
-    split_size: int,
-    input_format: Optional[str],
-    **others: Any,
+    **settings: Any,
 ) -> None:
     """Run the job in the file JOB over INPUT: files, folders, globs, URLs, or - for standard input.
 
@@ -135,14 +131,57 @@ def command(
     mr run jobs/flight_delays.py flights.csv.gz -o delays --format csv
     cat data.txt | mr run jobs/wordcount.py -
     mr run jobs/wordcount.py data/ --broker amqp://user:password@host/
+    mr run --resume wordcount-1f2e3d4c
     """
     if local and broker:
         raise UsageError("--local and --broker do not go together")
-    url = None if local else options.broker_url(broker)
-    if detach and not url:
-        raise UsageError("--detach needs a broker: without one, the job lives in this process")
-    if detach and output:
-        raise UsageError("--detach and -o do not go together; fetch the output later: mr results JOB -o DIR")
+    if resume is not None:
+        prepare = _resume(context, resume, (() if job_file is None else (job_file, *inputs)), broker)
+    else:
+        url = None if local else options.broker_url(broker)
+        if detach and not url:
+            raise UsageError("--detach needs a broker: without one, the job lives in this process")
+        if detach and output:
+            raise UsageError(
+                "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
+            )
+        prepare = _submit(job_file, inputs, url, detach, **settings)
+    with prepare as run, open_sink(output, output_format) as sink:
+        result = run.collect()
+        if run.client.detached:
+            click.echo(run.client.job)
+            return
+        sink.write(result.batches(), result.tasks)
+        run.deliver()
+    options.tell_left_out(result)
+    for name in sorted(result.counters) if counters else ():
+        click.echo(f"{name}\t{result.counters[name]}", err=True)
+
+
+def _resume(context: click.Context, job: str, inputs: tuple[str, ...], broker: Optional[str]) -> JobRun:
+    given = click.core.ParameterSource.COMMANDLINE
+    for param in context.command.params:
+        name = param.name or ""
+        if name not in _WITH_RESUME and context.get_parameter_source(name) is given:
+            text = f"--resume goes on with a job as it was submitted: {param.opts[-1]} does not go with it"
+            raise UsageError(text)
+    return JobRun.resume(job, inputs, options.required_broker_url(broker))
+
+
+def _submit(
+    job_file: Optional[str],
+    inputs: tuple[str, ...],
+    url: Optional[str],
+    detach: bool,
+    params: tuple[str, ...],
+    split_size: int,
+    input_format: Optional[str],
+    tries: tuple[tuple[Optional[int], int], ...],
+    no_copies: bool,
+    **others: Any,
+) -> JobRun:
+    if job_file is None:
+        raise UsageError("no job: mr run JOB INPUT…, as in mr run wordcount.py data/*.txt")
     if not inputs:
         raise UsageError("no input: name files, folders, globs or URLs, or - for standard input")
     settings = Options(
@@ -150,21 +189,14 @@ def command(
         params=dict(_split_param(text) for text in params),
         split_bytes=split_size,
         input=input_format,
+        tries=dict(tries) if tries else None,
+        copies=not no_copies,
         detached=detach,
         **others,
     )
     with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
-        prepare = JobRun.submit(job, bundle, inputs, settings)
-    with prepare as run, open_sink(output, output_format) as sink:
-        result = run.collect()
-        if detach:
-            click.echo(run.client.job)
-            return
-        sink.write(result.batches(), result.tasks)
-        run.deliver()
-    for name in sorted(result.counters) if counters else ():
-        click.echo(f"{name}\t{result.counters[name]}", err=True)
+        return JobRun.submit(job, bundle, inputs, settings)
 
 
 def _split_param(text: str) -> tuple[str, str]:

@@ -1,0 +1,120 @@
+"""What a job has brought: its output in parts, counters, figures, and the records that were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mapreduce.client import Client
+from mapreduce.refs import Block, Counters, Skipped
+from mapreduce.scratch import ScratchFolder
+from mapreduce.sort import read_blocks
+
+#: more records than these are only counted
+SHOWN = 20
+
+
+class LeftOut(NamedTuple):
+    """A record that is not in the result, because the job's functions fail on it and `skip_bad` allows that."""
+
+    stage: int
+    source: str  #: name of the input file, or "key 'the'" after a shuffle
+    offset: int  #: of the record's first byte in that file; -1: none
+    record: str  #: repr, cut to about 200 characters
+    reason: str  #: one line
+
+    def __str__(self) -> str:
+        at = f" at byte {self.offset}" if self.offset >= 0 else ""
+        where = f"{self.source}{at}" if self.source else f"stage {self.stage}"
+        return f"{where}: {self.reason}" + (f": {self.record}" if self.record else "")
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output of a job: its parts in order, each with the number of the task that wrote it."""
+
+    parts: list[tuple[int, list[Block]]]
+    counters: Counters
+    stats: dict[str, Any]
+    #: how many parts there are, those without a record included
+    tasks: int
+    skipped: list[LeftOut]
+
+    @classmethod
+    def of(cls, client: Client) -> Output:
+        """What a client has collected."""
+        state = client.state
+        return cls(
+            list(zip(client.output_tasks(), client.output())),
+            dict(state.counters),
+            _stats(client),
+            client.output_size(),
+            [_left_out(stage, record) for stage, _, record in state.skipped()],
+        )
+
+    @classmethod
+    def none(cls) -> Output:
+        """That of a job whose output is somebody else's to collect."""
+        return cls([], {}, {}, 0, [])
+
+    def batches(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
+        """(part, keys, values), a batch at a time."""
+        for part, blocks in self.parts:
+            for keys, values in read_blocks(blocks):
+                yield part, keys, values
+
+
+class Result:
+    """What `job.run` returns: iterate it for (key, value) pairs, as often as you like.
+
+    The pairs lie in temporary files, which go when the result is closed or forgotten.
+    """
+
+    def __init__(self, scratch: ScratchFolder, output: Output) -> None:
+        self._output = output
+        self._scratch = scratch
+        self.counters: Counters = output.counters
+        self.stats: dict[str, Any] = output.stats
+        self.skipped: list[LeftOut] = output.skipped
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for _, keys, values in self._output.batches():
+            yield from zip(keys, values)
+
+    def __enter__(self) -> Result:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self._scratch.close()
+
+
+def describe_left_out(skipped: Sequence[LeftOut]) -> Iterator[str]:
+    """Lines for people; none if nothing was left out."""
+    if skipped:
+        yield f"left out {len(skipped)} record{'s' if len(skipped) > 1 else ''}:"
+        yield from (f"  {record}" for record in skipped[:SHOWN])
+    if len(skipped) > SHOWN:
+        yield f"  … and {len(skipped) - SHOWN} more"
+
+
+def _left_out(stage: int, record: Skipped) -> LeftOut:
+    return LeftOut(stage, record.source, record.offset, record.record, record.reason)
+
+
+def _stats(client: Client) -> dict[str, Any]:
+    state = client.state
+    return {
+        "job": client.job,
+        "tasks": [stage.done for stage in state.stages[:-1]],
+        "records_in": [stage.records_in for stage in state.stages[:-1]],
+        "records_out": [stage.records_out for stage in state.stages[:-1]],
+        "attempts": state.attempts,
+        "failures": state.failures,
+        "losses": state.losses,
+        "workers": len(state.workers),
+    }

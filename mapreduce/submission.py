@@ -1,0 +1,206 @@
+"""From what users give to what is submitted: options and a job → `JobSpec`, names of inputs → splits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Optional, Union
+
+from mapreduce import code, codec, events, splits
+from mapreduce.errors import InputError, JobError, UsageError
+from mapreduce.host import Reporter
+from mapreduce.job import Job, SampledRanges, input_format
+from mapreduce.refs import Split
+from mapreduce.sampling import sample_borders
+from mapreduce.settings import Settings
+from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, MAX_PARTITIONS, InputFormat, JobSpec
+
+Refer = Callable[[Split], bool]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one run. What is None takes the job's own choice, or else the default."""
+
+    broker: Optional[str] = None  #: None: this machine, no broker
+    params: Mapping[str, Any] = field(default_factory=dict)  #: texts are converted by the parameter's type
+    executors: Optional[int] = None  #: without a broker; None: one per core
+    partitions: Optional[int] = None
+    split_bytes: int = DEFAULT_SPLIT_BYTES
+    #: how often a task is tried; a dict: of single stages, with None for all others
+    tries: Union[None, int, Mapping[Optional[int], int]] = None
+    skip_bad: Optional[int] = (
+        None  #: how many records may be left out because the job's functions fail on them
+    )
+    task_timeout: Union[None, float, str] = None  #: how long one try may take: seconds, or "90s", "5m"
+    max_memory: Union[None, int, str] = None  #: of one child process: bytes, or "300M", "2G"
+    copies: bool = True  #: run slow tasks near the end of a stage a second time elsewhere
+    input: Union[None, str, InputFormat] = None
+    #: for input that is not UTF-8: "strict", "replace", "latin-1"; None: the input format's own
+    encoding_errors: Optional[str] = None
+    interpreter: Optional[str] = None  #: "any", or a tag; None: this one's
+    pool: str = "default"
+    shared: bool = False  #: the input's paths exist on the workers too: send references
+    detached: bool = False
+    #: the job is given up when its client says nothing for so long; for detached jobs: while the input goes in
+    client_timeout_secs: float = JobSpec.client_timeout_secs
+    expiry_secs: float = JobSpec.expiry_secs  #: how long the results of a detached job wait to be collected
+    #: how long the job's log is kept after the results were collected
+    retain_secs: float = JobSpec.retain_secs
+    report: Optional[Reporter] = None
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for what makes no sense."""
+        for name in ("executors", "partitions", "split_bytes"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"{name} is a whole number from 1 on, not {value!r}")
+        if self.partitions is not None and self.partitions > MAX_PARTITIONS:
+            raise UsageError(f"partitions: at most {MAX_PARTITIONS}, not {self.partitions}")
+        for name in ("pool", "interpreter"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and events.is_name(value)):
+                raise UsageError(f"{name} {str(value)[:70]!r}: up to 64 letters, digits, '-', '_' and '.'")
+        for name in ("client_timeout_secs", "expiry_secs", "retain_secs"):
+            value = getattr(self, name)
+            least = "0 on" if name == "retain_secs" else "above 0"
+            fits = type(value) in (int, float) and math.isfinite(value)
+            if not fits or value < 0 or (value == 0 and least == "above 0"):
+                raise UsageError(f"{name} is a number of seconds, {least}, not {value!r}")
+        for name in ("copies", "shared", "detached"):
+            if type(getattr(self, name)) is not bool:
+                raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if not isinstance(self.params, Mapping):
+            raise UsageError(f"params is a dict of name → value, not {self.params!r}")
+        if self.input is not None and not isinstance(self.input, (str, InputFormat)):
+            raise UsageError(
+                f'input is a format such as "lines" or "csv", or an InputFormat, not {self.input!r}'
+            )
+        _ = self.settings
+
+    @property
+    def settings(self) -> Settings:
+        """How tasks are tried. Raises `UsageError`."""
+        try:
+            return Settings.of(self.tries, self.skip_bad, self.task_timeout, self.max_memory)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the client reads, once it is known to be there."""
+
+    names: tuple[str, ...]
+    splits: Iterator[Split]
+    listing: str  #: see `JobSpec`
+
+
+def find_inputs(names: Sequence[str], fmt: InputFormat, split_bytes: int, spool: str) -> Inputs:
+    """List and plan. What is wrong with the names, or the first file, shows now. Raises `MapReduceError`."""
+    files = splits.list_inputs(names)
+    planned = splits.cut(files, fmt, split_bytes, spool)
+    first = next(planned, None)
+    planned = iter(()) if first is None else itertools.chain([first], planned)
+    return Inputs(tuple(names), planned, splits.digest(files))
+
+
+def find_rest(job: str, spec: JobSpec, names: Sequence[str], fed: int, spool: str) -> Iterator[Split]:
+    """The splits of a job behind its first ``fed``. ``names``: of the inputs, if they are given again.
+
+    Raises `InputError` for input that cannot be read again, or is not what it was.
+    """
+    if not spec.listing:
+        raise InputError(
+            f"job {job}: its input was not all in, and cannot be read again (standard input or a pipe); submit it anew"
+        )
+    files = splits.list_inputs(names or spec.inputs, "" if names else spec.directory)
+    now = splits.digest(files)
+    if now != spec.listing:
+        before, after = (text.split(":") if text else ["?", "?"] for text in (spec.listing, now))
+        raise InputError(
+            f"job {job}: its input is not what it was: {before[0]} files of {before[1]} bytes then, {after[0]} of "
+            f"{after[1]} now, or other names or times; put it back, or submit the job anew"
+        )
+    return itertools.islice(splits.cut(files, spec.input, spec.split_bytes, spool), fed, None)
+
+
+def choose_format(job: Job, options: Options) -> InputFormat:
+    """How the input is read. Raises `JobError`."""
+    chosen = options.input if options.input is not None else job.input
+    fmt = input_format(chosen) if isinstance(chosen, str) else chosen or InputFormat()
+    return fmt if options.encoding_errors is None else replace(fmt, errors=options.encoding_errors)
+
+
+def make_spec(
+    job: Job, bundle: dict[str, Any], fmt: InputFormat, options: Options, inputs: Inputs
+) -> JobSpec:
+    """The job as plain data. Raises `MapReduceError`."""
+    params = {n: job.convert(n, v) if isinstance(v, str) else v for n, v in options.params.items()}
+    job.bind(params)
+    for name, value in params.items():
+        try:
+            codec.pack(value)
+        except codec.UnsupportedValue as error:
+            raise JobError(f"the parameter {name} cannot travel: {error}") from error
+    try:
+        settings = options.settings.over(job.settings).for_spec(len(job.stages))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    tag = code.interpreter_tag()
+    spec = JobSpec(
+        name=job.name or bundle.get("main", "job").rpartition(".")[0] or "job",
+        bundle=bundle,
+        params=params,
+        stages=len(job.stages),
+        partitions=options.partitions or job.partitions or DEFAULT_PARTITIONS,
+        input=fmt,
+        split_bytes=options.split_bytes,
+        **settings,
+        copies=options.copies,
+        interpreter=options.interpreter or tag,
+        pool=options.pool,
+        detached=options.detached,
+        client_timeout_secs=options.client_timeout_secs,
+        expiry_secs=options.expiry_secs,
+        retain_secs=options.retain_secs,
+        inputs=inputs.names,
+        directory=os.getcwd() if inputs.listing else "",
+        listing=inputs.listing,
+    )
+    if spec.interpreter not in ("any", tag) and bundle.get("kind") == "pickle":
+        raise UsageError(f"a job that travels as a pickle runs on {tag} only, not on {spec.interpreter!r}")
+    return spec
+
+
+def with_borders(
+    job: Job, spec: JobSpec, inputs: Inputs, directory: str, report: Reporter
+) -> tuple[JobSpec, Inputs]:
+    """The same, with the borders of its key ranges if the job wants them sampled: then all splits are planned first."""
+    if not isinstance(job.stages[0].partition, SampledRanges):
+        return spec, inputs
+    planned = list(inputs.splits)
+    borders = sample_borders(planned, spec, directory, report)
+    return replace(spec, boundaries={0: borders}), replace(inputs, splits=iter(planned))
+
+
+def new_job_id(name: str) -> str:
+    """A name for the job that is unique, fits in a queue's name and tells people something."""
+    return f"{re.sub(r'[^A-Za-z0-9_]+', '-', name)[:40].strip('-') or 'job'}-{secrets.token_hex(4)}"
+
+
+def refer(by_reference: bool, spool: Optional[str]) -> Refer:
+    """Which splits go as references: URLs always, files if the workers see them; never our copy of standard input."""
+
+    def goes_as_reference(split: Split) -> bool:
+        if any("://" in segment.path for segment in split.segments):  # then all are: see `splits.plan`
+            return True
+        ours = spool is not None and any(segment.path.startswith(spool) for segment in split.segments)
+        return by_reference and not ours
+
+    return goes_as_reference
