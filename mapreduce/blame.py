@@ -6,26 +6,31 @@ the traceback, and which record off the iterator over the batch.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import operator
 import os
 import reprlib
 import traceback
+from dataclasses import replace
 from types import CodeType, FrameType
 from typing import Any, Iterator, Optional
 
 from mapreduce import parameters
 from mapreduce.codec import UnsupportedValue
 from mapreduce.errors import InputError
-from mapreduce.job import Fold, Stage
+from mapreduce.job import Fold, Stage, TooManyCounters
 from mapreduce.refs import Failure
 from mapreduce.sort import NotAPair
 from mapreduce.splits import BadRecord
+from mapreduce.units import shown_size
 
 ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: the modules of the engine that call functions of users
-TASK, SORT, JOB = CALLERS = tuple(ENGINE + name for name in ("task.py", "sort.py", "job.py"))
+TASK, SORT, JOB, CAREFUL = CALLERS = tuple(
+    ENGINE + name for name in ("task.py", "sort.py", "job.py", "careful.py")
+)
 #: the user's traceback goes without these
 HIDDEN = (ENGINE, "<frozen importlib", os.path.abspath(importlib.__file__))
 MAX_RECORD_CHARS = 200
@@ -44,12 +49,13 @@ class TaskFailed(Exception):
 class Blame:
     """What there is to know about one task when something is raised in it."""
 
-    def __init__(self, stage: Stage, number: int, stages: int) -> None:
+    def __init__(self, stage: Stage, number: int, stages: int, directory: str, max_memory: int) -> None:
         self._roles = dict(_roles(stage))
         #: whose pairs the writer gets
         self._last = "map" if stage.map is not None else "reduce"
         self._suffix = f" of stage {number}" if stages > 2 else ""
-        self._stage = stage
+        self._directory = directory
+        self._max_memory = max_memory
         #: the batch of records at hand and the iterator that the map draws from; none before, after, or later
         #: on
         self.batch: Optional[Any] = None
@@ -67,8 +73,23 @@ class Blame:
         if isinstance(error, InputError) and ours:
             return _input_failure(error)
         if isinstance(error, OSError) and (ours or user is None):
-            return Failure("disk", _disk_trouble(error))
-        return self._raised(error, frames, user)
+            return self._disk_trouble(error)
+        failure = self._raised(error, frames, user)
+        if isinstance(error, TooManyCounters):
+            return replace(failure, kind="counters", message=str(error))
+        if isinstance(error, MemoryError):
+            limit = self._max_memory
+            hint = f": it would have taken more than {shown_size(limit)} (--max-memory)" if limit else ""
+            return replace(failure, kind="memory", message=f"MemoryError{hint}")
+        return failure
+
+    def _disk_trouble(self, error: OSError) -> Failure:
+        if error.errno == errno.EBADF:
+            text = "a file of the engine's was closed: user code must leave open file descriptors alone"
+            return Failure("raised", text)
+        text = f"{error.filename or self._directory}: {error.strerror or error}"
+        hint = "for the worker's own files; make room, or choose another folder for them with TMPDIR"
+        return Failure("disk", f"{text}, {hint}")
 
     def _raised(self, error: BaseException, frames: list[FrameType], user: Optional[FrameType]) -> Failure:
         role = self._role(frames, user)
@@ -122,7 +143,7 @@ class Blame:
             index = len(self.batch.records) - operator.length_hint(self.position) - 1
             if index < 0:
                 return self.batch.source, -1, ""
-            return self.batch.source, _offset(self.batch, index), shorten(self.batch.records[index])
+            return self.batch.source, offset_of(self.batch, index), shorten(self.batch.records[index])
         argument = _first_argument(frame) if frame is not None else None
         if argument is None:
             return "", -1, ""
@@ -136,11 +157,6 @@ def _roles(stage: Stage) -> Iterator[tuple[str, Any]]:
         function = getattr(stage, role)
         if callable(function):
             yield role, function
-
-
-def _disk_trouble(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}, for the worker's own files; TMPDIR chooses another folder for them"
 
 
 def _user_frame(frames: list[FrameType]) -> Optional[FrameType]:
@@ -191,7 +207,8 @@ def _first_argument(frame: FrameType) -> Optional[tuple[Any]]:
     return None
 
 
-def _offset(batch: Any, index: int) -> int:
+def offset_of(batch: Any, index: int) -> int:
+    """Of a record in its file; -1 if it cannot be told."""
     try:
         return int(batch.locate(index))
     except Exception:  # noqa: BLE001  # a hint for the user, not worth losing the real error for

@@ -30,7 +30,15 @@ from mapreduce.spec import InputFormat
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
+#: distinct counters of one task; each travels in the task's `Done` and is kept by all who read the log
+MAX_COUNTERS = 1000
+MAX_COUNTER_NAME = 200
+
 # ---------------------------------------------------------------- what functions may call
+
+
+class TooManyCounters(Exception):
+    """`count` was given more names than a task may have, or one too long."""
 
 
 class Context:
@@ -41,6 +49,24 @@ class Context:
         self.source = source
         #: the module that holds the job is being imported
         self.loading = loading
+        self._refused: Optional[TooManyCounters] = None
+
+    def new_counter(self, name: str) -> None:
+        """Make room for one more. Raises `TooManyCounters`."""
+        if len(name) > MAX_COUNTER_NAME:
+            text = f"the name of a counter has at most {MAX_COUNTER_NAME} characters, this one {len(name)}"
+        elif len(self.counters) >= MAX_COUNTERS:
+            text = f"more than {MAX_COUNTERS} different counters in one task, the last one {name!r}"
+        else:
+            self.counters[name] = 0
+            return
+        self._refused = TooManyCounters(f"{text}: is data counted by its value? Yield it as (key, 1) instead")
+        raise self._refused
+
+    def check(self) -> None:
+        """Raise again what `new_counter` raised: user code may have caught it."""
+        if self._refused is not None:
+            raise self._refused
 
 
 #: One task at a time runs in a process. Not a context variable, for threads that user code starts would not
@@ -58,12 +84,15 @@ def enter(context: Context) -> Context:
 def count(name: str, n: int = 1) -> None:
     """Add ``n`` to the job's counter ``name``. Counted once per task, however often the task is tried.
 
-    Outside a task (in a test of the function, say) it does nothing that anybody sees.
+    A task may have 1,000 of them, with names of up to 200 characters. Outside a task (in a test of the
+    function, say) it does nothing that anybody sees.
     """
     if type(name) is not str or type(n) is not int:
         raise TypeError(f"count({name!r}, {n!r}): the name of a counter is a str, what is added an int")
     counters = _context.counters
-    counters[name] = counters.get(name, 0) + n
+    if name not in counters:
+        _context.new_counter(name)
+    counters[name] += n
 
 
 def source() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,6 +102,11 @@ class BlockWriter:
             self.flush()
         finally:
             self._file.close()
+
+    def discard(self) -> None:
+        """Close and remove the file."""
+        self._file.close()
+        os.unlink(self.path)
 
 
 def _create(directory: str) -> tuple[BinaryIO, str]:

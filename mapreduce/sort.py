@@ -22,7 +22,16 @@ from mapreduce.job import Fold
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.runs import BlockWriter, Emit, read_blocks
 
-__all__ = ["NotAPair", "PartitionedWriter", "PlainWriter", "groups", "merge", "merge_groups", "read_blocks"]
+__all__ = [
+    "NotAPair",
+    "PartitionedWriter",
+    "PlainWriter",
+    "groups",
+    "merge",
+    "merge_groups",
+    "read_blocks",
+    "slices",
+]
 
 #: of pairs held, as `codec.weigh` counts
 MEMORY_BYTES = 128 * 1024 * 1024
@@ -61,7 +70,7 @@ def _shorten(value: Any) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any], int]]:
+def slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any], int]]:
     """Keys, values and the weight of the values, as drawn from the iterator: few at a time where they are large.
 
     Raises `NotAPair` for what is no tuple of two.
@@ -126,7 +135,7 @@ class PartitionedWriter:
         keys: list[Any] = []
         values: list[Any] = []
         weight = 0
-        for more_keys, more_values, values_weight in _slices(pairs):
+        for more_keys, more_values, values_weight in slices(pairs):
             keys += more_keys
             values += more_values
             weight += values_weight + codec.weigh(more_keys)
@@ -139,7 +148,7 @@ class PartitionedWriter:
 
     def _write_combined(self, pairs: Iterator[Any], combine: Combine) -> None:
         grouped = _Groups()
-        for more in _slices(pairs):
+        for more in slices(pairs):
             grouped.add(*more)
             if grouped.weight > self._memory_bytes:
                 keys, values = grouped.combined(combine)
@@ -256,7 +265,7 @@ class _Groups:
         else:
             source = (group for group in groups)
             pairs = drained(chain.from_iterable(starmap(combine, source)), source)
-        for more_keys, more_values, _ in _slices(pairs):
+        for more_keys, more_values, _ in slices(pairs):
             done_keys += more_keys
             done_values += more_values
         return done_keys, done_values
@@ -295,7 +304,7 @@ class PlainWriter:
     def write(self, pairs: Iterable[Any]) -> None:
         """Take all pairs. Raises `NotAPair`, `codec.UnsupportedValue`, OSError and what ``pairs`` raises."""
         with self._writer.closed_on_error():
-            for keys, values, _ in _slices(iter(pairs)):
+            for keys, values, _ in slices(iter(pairs)):
                 self._writer.write(0, 0, "", keys, values)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Generator
 from functools import partial
 from itertools import chain, islice, starmap
-from typing import Any, Callable, Iterator, Sequence, Union
+from typing import Any, Callable, Iterator, Optional, Sequence, Union
 
 from mapreduce import order, sort, splits
 from mapreduce.blame import Blame, TaskFailed, shorten
@@ -26,7 +26,7 @@ from mapreduce.job import Context, Fold, Function, Job, SampledRanges, Stage, en
 from mapreduce.refs import Block, Counters, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
-__all__ = ["TaskFailed", "run_task"]
+__all__ = ["Task", "TaskFailed", "run_task"]
 
 Pairs = Iterator[Any]
 Source = Generator[Any, None, None]
@@ -41,10 +41,12 @@ def run_task(spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit) -> tuple[C
     "records_in", "records_out", "bytes_in", "bytes_out" and "seconds". Raises `TaskFailed` for whatever goes
     wrong, also for `SystemExit` from user code.
     """
-    return _Task(spec, job, job_spec, emit).run()
+    return Task(spec, job, job_spec, emit).run()
 
 
-class _Task:
+class Task:
+    """One attempt. What a careful one does differently it overrides, see `careful`."""
+
     def __init__(self, spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit) -> None:
         self._spec = spec
         self._stages = job.stages
@@ -52,19 +54,23 @@ class _Task:
         self._job_spec = job_spec
         self._emit = emit
         self._context = Context()
-        self._blame = Blame(self._stage, spec.stage, len(self._stages))
+        self._blame = Blame(self._stage, spec.stage, len(self._stages), spec.directory, job_spec.max_memory)
         self._pid = os.getpid()
         self._emitted: dict[int, int] = {}
         self._paths: set[str] = set()
         self._records_in = self._records_out = self._bytes_out = 0
 
     def run(self) -> tuple[Counters, Stats]:
+        """Do the work. Returns counters and statistics; raises `TaskFailed`."""
         started = time.perf_counter()
         # the same with and without a broker, and for each try of the task
         random.seed(f"{self._spec.stage}.{self._spec.index}")
         before = enter(self._context)
         try:
             self._write(self._pairs())
+            self._context.check()
+        except TaskFailed:
+            raise
         except BaseException as error:  # exit() and its like in user code are failures of the task
             raise TaskFailed(self._blame.failure(error)) from error
         finally:
@@ -81,30 +87,46 @@ class _Task:
 
     def _pairs(self) -> Pairs:
         """All that the task has to write, as an iterator that does the task's work as it is drained."""
-        stage, split = self._stage, self._spec.split
+        if self._stage.reduce is None:
+            batches = self._records()
+            return self._sampled(self._made_of(chain.from_iterable(batches), batches))
+        groups = self._groups()
+        return self._made_of(groups, groups)
+
+    def _made_of(self, items: Iterator[Any], source: Source) -> Pairs:
+        """What the functions of the stage make of records or groups; ``source`` is the generator behind them."""
+        stage = self._stage
         if stage.reduce is None:
-            assert split is not None and stage.map is not None
-            batches = self._records(split)
-            pairs = _mapped(stage.map, chain.from_iterable(batches), batches)
-            return _keys_alone(islice(pairs, self._spec.sample)) if self._spec.sample else pairs
-        groups = sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
-        pairs = _reduced(stage.reduce, groups)
+            assert stage.map is not None
+            return _mapped(stage.map, items, source)
+        pairs = _reduced(stage.reduce, source)
         if stage.map is None:
             return pairs
         between = _checkpoint(pairs)
         return _mapped(stage.map, between, between)
 
-    def _records(self, split: Any) -> Source:
-        for batch in splits.read(split, self._job_spec.input):
-            self._context.source = batch.source
-            self._records_in += len(batch.records)
+    def _sampled(self, pairs: Pairs) -> Pairs:
+        return _keys_alone(islice(pairs, self._spec.sample)) if self._spec.sample else pairs
+
+    def _records(self) -> Source:
+        for batch in self._batches():
             position = iter(batch.records)
             self._blame.batch, self._blame.position = batch, position
             yield islice(position, self._spec.sample) if self._spec.sample else position
+        self._blame.batch = None
+
+    def _batches(self) -> Iterator[splits.Batch]:
+        assert self._spec.split is not None
+        for batch in splits.read(self._spec.split, self._job_spec.input):
+            self._context.source = batch.source
+            self._records_in += len(batch.records)
+            yield batch
             self._end_fork()
             if self._spec.sample:
                 break
-        self._blame.batch = None
+
+    def _groups(self) -> Source:
+        return sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
 
     def _took(self, pairs: int) -> None:
         self._end_fork()
@@ -134,12 +156,19 @@ class _Task:
 
     def _writer(self) -> Writer:
         directory = self._spec.directory
-        if self._spec.sample or self._spec.stage == len(self._stages) - 1:
+        if self._is_last():
             return sort.PlainWriter(directory, self._wrote)
         partitions = self._job_spec.partitions
         return sort.PartitionedWriter(
-            directory, partitions, self._partition_all(partitions), self._stage.combine, self._wrote
+            directory, partitions, self._partition_all(partitions), self._combiner(), self._wrote
         )
+
+    def _is_last(self) -> bool:
+        """Whether pairs are written as they come."""
+        return bool(self._spec.sample) or self._spec.stage == len(self._stages) - 1
+
+    def _combiner(self) -> Optional[Function]:
+        return self._stage.combine
 
     def _partition_all(self, partitions: int) -> Callable[[Sequence[Any]], Sequence[int]]:
         chosen = self._stage.partition

@@ -20,6 +20,15 @@ def size(value: Union[int, str]) -> int:
     return int(number)
 
 
+def shown_size(number: float) -> str:
+    """For messages: "300 MiB", "1.5 GiB"."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.4g} {unit}"
+        number /= 1024
+    return f"{number:.4g} GiB"
+
+
 def seconds(value: Union[float, str]) -> float:
     """A number of seconds above 0: 90, "90s", "5m", "2h", "1d". Raises ValueError with a line for people."""
     match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
