@@ -85,9 +85,6 @@ class Lease:
     takeovers: int
     stages: int
     partitions: int
-    #: how long the job has waited for a client that is gone, or to be collected; survives renewals so that the
-    #: clocks of two hosts need not agree
-    idle_secs: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.aside import read_or_set_aside
 from mapreduce.brokers import base
-from mapreduce.coordinator import Coordinator
+from mapreduce.coordinator import RENEW_SECS, Coordinator
 from mapreduce.effects import Command, Connected, Shutdown
 
 MAX_TAKEOVERS = 10
 #: jobs that one worker coordinates at a time, those that only wait to be collected included
 PREFETCH = 500
+#: where the broker's ack timeout is short, a lease is renewed after this part of it
+ACK_SHARE = 3.0
 
 
 class LeaseKeeper:
@@ -36,6 +38,8 @@ class LeaseKeeper:
         self._control_tag = f"{self.prefix}control"
         self._reissued: dict[str, tuple[base.Receipt, base.Publish]] = {}
         self._serial = 0
+        #: for how long a lease may be held here; less once the broker has ended a session because an ack was overdue
+        self._hold_secs = RENEW_SECS
         self._stopping = False
         self._consuming = False
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
@@ -87,6 +91,8 @@ class LeaseKeeper:
 
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
         """Every lease goes back to the queue by itself; whoever gets it starts from the log."""
+        if event.ack_timeout_secs > 0:
+            self._hold_secs = min(self._hold_secs, event.ack_timeout_secs / ACK_SHARE)
         self._consuming = False
         self.coordinators.clear()
         self._reissued.clear()
@@ -108,7 +114,7 @@ class LeaseKeeper:
         if event.redelivered:
             return self._reissue(lease, event.receipt)
         prefix = f"{self.prefix}{self._serial}/"
-        coordinator = Coordinator(lease, event.receipt, self._worker, self._rng, prefix)
+        coordinator = Coordinator(lease, event.receipt, self._worker, self._rng, prefix, self._hold_secs)
         self.coordinators[prefix] = coordinator
         return coordinator.park(now) if lease.takeovers > MAX_TAKEOVERS else coordinator.start(now)
 

@@ -84,9 +84,9 @@ def test_another_version_is_named() -> None:
 
 
 def test_fields_appended_later_are_ignored_and_missing_ones_take_their_defaults() -> None:
-    head = codec.pack(["Lease", ["job", [0, 1], 0, 2, 8], None])
-    lease, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
-    assert lease == events.Lease("job", events.Rank(0, 1), 0, 2, 8, idle_secs=0.0)
+    head = codec.pack(["Dispatch", ["job", 7, 1, 2, 0, None], None])
+    dispatch, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
+    assert dispatch == events.Dispatch("job", 7, 1, 2, 0, None, careful=False, skip=(), skip_limit=0)
     head = codec.pack(["Present", ["of a later version"], None])
     present, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
     assert present == events.Present()

@@ -1,7 +1,7 @@
-"""What a coordinator has waited for too long: attempts that fell silent, dispatches that their queue has lost.
+"""What a job has waited for too long: attempts that fell silent, dispatches that their queue has lost.
 
-Every limit here is shorter than the time between two renewals of a lease, because each coordinator starts its
-clocks anew. To be wrong is harmless: the task runs once more, and the first `Done` wins.
+All times are the log's, so that the limits hold over any number of coordinators. To be wrong is harmless: the task
+runs once more, and the first `Done` wins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ENDS = (ev.Done, ev.AttemptFailed, ev.Lost, ev.Returned)
 
 
 class Watch:
-    """Times of one job's dispatches, as one coordinator has seen them."""
+    """Times of one job's dispatches."""
 
     def __init__(self) -> None:
         self._deadlines: dict[int, tuple[int, int, float]] = {}  #: of started dispatches

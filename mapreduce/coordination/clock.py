@@ -1,0 +1,71 @@
+"""Time, as a coordinator reads it: one clock that its log keeps over any number of coordinators.
+
+Each coordinator logs how much time goes by (`Passed`); the sum is the log's clock. It says how long anything has
+waited, whoever has coordinated meanwhile, and needs no two hosts' clocks to agree. Time without a coordinator does
+not count. Two coordinators at once make it run fast; then something runs twice, and the first `Done` wins.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from mapreduce import events as ev
+
+#: longer between two events than this: the process was suspended, and such time does not count
+SUSPENDED_SECS = 5.0
+#: the first `Passed` of a coordinator; each of the next comes after twice the time, so that one that dies early has
+#: logged half of its life at least
+FIRST_SECS = 1.0
+#: the most between two of them, while tasks are out
+BUSY_SECS = 5.0
+#: and while nothing is waited for but the client
+IDLE_SECS = 60.0
+
+
+class AwakeClock:
+    """The host's clock without the times at which this process was suspended, and could not listen."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self._slept = 0.0
+
+    def read(self, now: float) -> float:
+        if now - self._last > SUSPENDED_SECS:
+            self._slept += now - self._last
+        self._last = now
+        return now - self._slept
+
+
+class LogClock:
+    """Seconds since the log's beginning. Until it is started it shows the time of the entry that is read."""
+
+    def __init__(self) -> None:
+        self._before = 0.0  #: the sum of what others have logged
+        self._logged = 0.0  #: of our own time
+        self._since: Optional[float] = None
+
+    def note(self, entry: Any) -> None:
+        """An entry of the log. Once this clock runs by itself no `Passed` counts: it is our own, or a rival's."""
+        if self._since is None and isinstance(entry, ev.Passed) and entry.secs > 0:
+            self._before += entry.secs
+
+    def start(self, since: float) -> None:
+        """Go on from here with our own time; ``since``: when our `Took` was logged."""
+        self._since = since
+
+    def read(self, now: float) -> float:
+        return self._before + self._own(now)
+
+    def due(self, now: float, busy: bool) -> bool:
+        """Whether it is time to log what has passed."""
+        pause = max(FIRST_SECS, min(self._logged, BUSY_SECS if busy else IDLE_SECS))
+        return self._own(now) - self._logged >= pause
+
+    def passed(self, now: float) -> ev.Passed:
+        """What has passed since this was called last, to be logged."""
+        own = self._own(now)
+        secs, self._logged = own - self._logged, own
+        return ev.Passed(secs)
+
+    def _own(self, now: float) -> float:
+        return now - self._since if self._since is not None else 0.0

@@ -1,0 +1,59 @@
+"""The end of a job: stop all that runs for it, delete its data, and its log once nobody needs that any more."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.effects import Command
+
+#: how long workers have to stop before the streams that they publish to are deleted; a publication that meets a
+#: deletion ends the connection
+STOP_SECS = 1.0
+
+
+class Ending:
+    """What is left to be deleted of one job, and in which order."""
+
+    def __init__(self, lease: ev.Lease, log_tag: str) -> None:
+        self._lease = lease
+        self._log_tag = log_tag
+        self._stop_at: Optional[float] = None
+        self._to_delete: Optional[set[str]] = None
+        self.log_is_gone = False
+
+    @property
+    def over(self) -> bool:
+        """Everything is deleted."""
+        return self.log_is_gone and self._to_delete is not None and not self._to_delete
+
+    def step(self, now: float, delivered: bool, log_may_go: bool) -> list[Command]:
+        """After a terminal event; ``delivered``: the client has all, so nobody writes any more."""
+        commands: list[Command] = []
+        if self._stop_at is None:
+            self._stop_at = now if delivered else now + STOP_SECS
+            commands.append(base.Broadcast(wire.encode(ev.StopJob(self._lease.job))))
+        if self._to_delete is None and now >= self._stop_at:
+            commands += self._delete_data()
+        if not self.log_is_gone and self._to_delete is not None and log_may_go:
+            self.log_is_gone = True
+            log = ev.log_stream(self._lease.job)
+            self._to_delete.add(log)
+            commands += [base.Cancel(self._log_tag), base.Delete(log)]
+        return commands
+
+    def without_log(self) -> list[Command]:
+        """The log does not exist (any more): what else there is of the job goes, too."""
+        self.log_is_gone = True
+        return self._delete_data() if self._to_delete is None else []
+
+    def deleted(self, name: str) -> None:
+        if self._to_delete is not None:
+            self._to_delete.discard(name)
+
+    def _delete_data(self) -> list[Command]:
+        names = ev.data_streams(self._lease.job, self._lease.stages, self._lease.partitions)
+        self._to_delete = set(names)
+        return [base.Delete(name) for name in names]
