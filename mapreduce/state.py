@@ -57,7 +57,7 @@ class Voided(NamedTuple):
 
     times: int  #: that this task's wins were
     stage: int
-    index: int
+    task: int  #: index in its stage
     partition: int  #: of the stage after it, the last one that missed something
 
 

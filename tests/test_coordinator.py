@@ -12,7 +12,7 @@ from mapreduce import coordinator as rules
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
-from mapreduce.coordination import clock, dispatcher, journal, sealer, tries, verdict, watch
+from mapreduce.coordination import dispatcher, journal, sealer, watch
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Shutdown, Tick
 from mapreduce.leases import MAX_TAKEOVERS, LeaseKeeper

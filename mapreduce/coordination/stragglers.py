@@ -104,7 +104,7 @@ class Stragglers:
     def _waited(self, task: Task, at: float) -> float:
         """How long the youngest dispatch has been out: half as patient with the first as with the second, and so on."""
         youngest = max(self._out.get(dispatch, at) for dispatch in task.live)
-        return (at - youngest) / 2 ** (len(task.live) - 1)
+        return (at - youngest) / 2.0 ** (len(task.live) - 1)
 
     def _limit(self, stage: int) -> Optional[float]:
         seconds = self._seconds.get(stage)

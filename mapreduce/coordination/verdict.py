@@ -72,7 +72,7 @@ class Judge:
         stages = len(self._state.stages) - 1
         stream = ev.reads_from(self._job, worst.stage + 1, worst.partition, stages)
         text = f"the broker has lost {worst.times} times what the same task had written; the last time from {stream}"
-        return ev.Failed(Failure("lost", text), worst.stage, worst.index, 0)
+        return ev.Failed(Failure("lost", text), worst.stage, worst.task, 0)
 
     def _too_many_left_out(self) -> Optional[ev.Failed]:
         """Attempts side by side may each have left out as many as the job was still allowed."""
