@@ -21,6 +21,7 @@ from mapreduce import codec
 
 PROTOCOL = 1
 _PREFIX = struct.Struct(">BI")
+_MAX_REASON_CHARS = 200
 _TAGS: dict[str, type] = {}
 
 T = TypeVar("T")
@@ -56,9 +57,12 @@ def decode(data: bytes) -> tuple[Any, memoryview]:
         raise BadMessage(f"cut short: {len(data) - start} of {length} bytes of its head")
     try:
         tag, fields, _signature = codec.unpack(view[start : start + length])
-        cls = _TAGS[tag]
     except Exception as error:  # any damage must end as BadMessage, whatever msgpack makes of it
-        raise BadMessage(f"unreadable head: {error!r}") from error
+        raise BadMessage(f"unreadable head: {str(error)[:_MAX_REASON_CHARS]}") from error
+    cls = _TAGS.get(tag) if type(tag) is str else None
+    if cls is None:
+        known = repr(tag[:_MAX_REASON_CHARS]) if type(tag) is str else type(tag).__name__
+        raise BadMessage(f"no message of this protocol: {known}")
     return from_plain(cls, fields), view[start + length :]
 
 
@@ -139,7 +143,10 @@ def _of_types(make: type, types: tuple[type, ...]) -> Convert:
     def convert(plain: Any) -> Any:
         if type(plain) not in types:
             raise BadMessage(f"{type(plain).__name__} instead of {make.__name__}")
-        return make(plain)
+        try:
+            return make(plain)
+        except OverflowError as error:
+            raise BadMessage(str(error)) from error
 
     return convert
 
