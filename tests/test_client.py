@@ -305,6 +305,16 @@ def test_a_short_patience_is_met_with_frequent_signs_of_life() -> None:
     assert play.events()[-1] == ev.Present()
 
 
+@pytest.mark.parametrize("fed", [True, False])
+def test_who_only_waits_keeps_no_job_alive_that_nobody_feeds(fed: bool) -> None:
+    play = Play(None)
+    play.log(SUBMITTED, ev.Splits(0, (ev.SplitInput(SPLIT),)))
+    if fed:
+        play.log(ev.InputComplete(1))
+    play.wait(PRESENT_EVERY_SECS)
+    assert (ev.Present() in play.events()) == fed
+
+
 class TestDescribeFailure:
     def error(self, failure: ev.Failed) -> Any:
         play = Play()

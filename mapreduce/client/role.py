@@ -506,8 +506,12 @@ class Client:
         )
 
     def _signs_of_life(self) -> list[Command]:
-        """That we are here, and what we alone could say again if the broker lost it."""
-        said: list[Any] = [ev.Present()]
+        """That we are here, and what we alone could say again if the broker lost it.
+
+        Who only waits keeps no job alive whose input nobody feeds any more.
+        """
+        fed = bool(self.state.stages) and self.state.stages[0].total is not None
+        said: list[Any] = [ev.Present()] if fed or not self.attached else []
         if self._waits():
             if self._input_confirmed:
                 said.append(ev.InputComplete(self._feeding.logged))
