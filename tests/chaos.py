@@ -126,7 +126,7 @@ class Chaos:
         fleet.tend(doomed=False)
         try:
             plan = make_plan(self._options.seed, next(self._numbers))
-            job = ChaosJob(plan.undisturbed(), broker.url, self._folder, self._history, broker.job_id)
+            job = ChaosJob(plan.undisturbed(), broker.url, self._folder, self._history)
             job.run()
             self.problems += [job.problem] if job.problem else []
         finally:
@@ -164,7 +164,7 @@ class Chaos:
         """One after the other, until it is enough."""
         while not self._enough.is_set():
             plan = make_plan(self._options.seed, next(self._numbers))
-            job = ChaosJob(plan, broker.url, self._folder, self._history, broker.job_id)
+            job = ChaosJob(plan, broker.url, self._folder, self._history)
             try:
                 job.run()
             except Exception as error:
@@ -174,8 +174,6 @@ class Chaos:
 
     def _read_log(self, job: ChaosJob, broker: ChaosBroker) -> None:
         """Counts what happened to it, and keeps the log if something was wrong."""
-        if job.problem is not None and job.job_id is None:
-            job.job_id = broker.job_id(job.plan.name)
         if job.job_id is None:
             return
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from pathlib import Path
@@ -57,11 +56,6 @@ class ChaosBroker:
         """Wait until it is back."""
         if self._thread is not None:
             self._thread.join()
-
-    def job_id(self, name: str) -> Optional[str]:
-        """The id of the job of that name, which is there as long as its log is."""
-        pattern = re.compile(rf"mr\.1\.job\.({name}-[^.]+)\.log")
-        return next((found[1] for each in self.queues() if (found := pattern.fullmatch(each))), None)
 
     def queues(self) -> dict[str, int]:
         """Every queue and stream of ours: how many messages it holds, unacked ones included. Takes seconds."""

@@ -24,6 +24,8 @@ LATE_SECS = 3.0
 STOP_SECS = 60.0
 #: `mr worker`'s exit code when there is no broker
 NO_BROKER = 6
+#: and when SIGTERM came before it was ready for that
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Member:
@@ -141,7 +143,8 @@ class Fleet:
                 member.popen.kill()
                 member.popen.wait()
                 continue
-            self._bury(member)
+            if member.popen.returncode != TERMINATED:  # it had only just begun
+                self._bury(member)
         self.members.clear()
 
     # ------------------------------------------------------------ pieces

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Optional
 
 from mapreduce import order
 from tests.chaos_history import History
@@ -26,11 +26,12 @@ DEADLINE_SECS = 400.0
 RETAIN_SECS = 8
 #: share of clients that are killed
 KILLED_SHARE = 0.12
-NO_BROKER, JOB_LOST = 6, 9
+INPUT_ERROR, NO_BROKER, JOB_LOST = 4, 6, 9
+#: `mr run --resume`, `mr results`, `mr cancel`, or nobody comes
+AFTER_DEATH = ("resume", "resume", "results", "cancel", "nobody")
+#: how these may end because a client was killed, besides well
+GIVEN_UP = "given up: nothing was heard of its client|never submitted|there is no job|is over already"
 PAUSE_SECS = 1.0
-
-#: from a job's name to its id, if it is there: nobody knows the id if the client was killed
-FindId = Callable[[str], Optional[str]]
 
 #: kind of job -> its last line
 KINDS = {
@@ -68,7 +69,7 @@ class Plan:
     detached: bool
     kill_after_secs: Optional[float]  #: when its first client is killed, if at all
     kill_results_after_secs: Optional[float]
-    resumed: bool  #: whether somebody goes on where the killed client was
+    after_death: str  #: what somebody does about a job whose client was killed: see `AFTER_DEATH`
 
     @property
     def name(self) -> str:
@@ -96,7 +97,7 @@ def make_plan(seed: int, number: int) -> Plan:
         detached=rng.random() < 0.4,
         kill_after_secs=moment(4.0),
         kill_results_after_secs=moment(3.0),
-        resumed=rng.random() < 0.5,
+        after_death=rng.choice(AFTER_DEATH),
     )
 
 
@@ -130,7 +131,7 @@ class Ended:
 class ChaosJob:
     """Runs one plan to its end. `problem` says what was wrong, `outcome` in one word what came of it."""
 
-    def __init__(self, plan: Plan, url: str, folder: Path, history: History, find_id: FindId) -> None:
+    def __init__(self, plan: Plan, url: str, folder: Path, history: History) -> None:
         self.plan = plan
         self.problem: Optional[str] = None
         self.outcome = ""
@@ -139,7 +140,6 @@ class ChaosJob:
         self._url = url
         self._folder = folder / plan.name
         self._history = history
-        self._find_id = find_id
 
     def run(self) -> None:
         began = time.monotonic()
@@ -157,8 +157,11 @@ class ChaosJob:
     def _run(self, job_file: Path, text: Path) -> str:
         expected = oracle(self.plan, text)
         ended = self._submit(job_file, text)
+        said = re.search(r"job (\S+) is submitted", ended.errors)
+        self.job_id = said and said[1]
         if self.plan.detached and ended.code == 0:
-            self.job_id = ended.output.decode().strip()
+            if ended.output.decode().strip() != self.job_id:
+                raise Wrong(f"two ids: {ended.output!r} and {self.job_id}")
             return self._results(expected)
         if not ended.killed:
             return self._judge(ended, expected)
@@ -179,22 +182,30 @@ class ChaosJob:
         )
 
     def _after_death(self, expected: bytes) -> str:
-        """Its client was killed: somebody asks for the results, or nobody does. Both must end well."""
-        if not self.plan.resumed:
+        """Its client was killed: somebody comes for it, or nobody does. All must end well."""
+        what = self.plan.after_death
+        if what == "nobody":
             return "left alone"  # the end of the run shows that nothing of it is left
-        self.job_id = self._find_id(self.plan.name)
         if self.job_id is None:
             return "never submitted"
-        ended = self._mr(["results", self.job_id], "client: results", None)
+        args = ["run", "--resume"] if what == "resume" else [what]
+        ended = self._mr([*args, self.job_id], "", None)
         if ended.code == 0:
-            return self._judge(ended, expected)
-        # Detached, its input was not all in; attached, nobody who submitted it is there.
-        given_up = re.search(
-            "given up: nothing was heard of its client|never submitted|there is no job", ended.errors
-        )
-        if ended.code == JOB_LOST and given_up:
-            return "given up"
-        raise Wrong(f"results after its client's death: exit {ended.code}: {ended.errors}")
+            return self._saved(what, ended, expected)
+        if ended.code == JOB_LOST and re.search(GIVEN_UP, ended.errors):
+            return f"{what}: given up"
+        if what == "resume" and ended.code == INPUT_ERROR and self.plan.source == "stdin":
+            return f"{what}: input gone"
+        raise Wrong(f"{what} after its client's death: exit {ended.code}: {ended.errors}")
+
+    def _saved(self, what: str, ended: Ended, expected: bytes) -> str:
+        if what == "cancel":
+            return "cancelled"
+        if what == "resume" and self.plan.detached:
+            if ended.output.decode().strip() != self.job_id:
+                raise Wrong(f"resume of a detached job says {ended.output[:200]!r}")
+            return f"{what}: {self._results(expected)}"
+        return f"{what}: {self._judge(ended, expected)}"
 
     def _results(self, expected: bytes) -> str:
         assert self.job_id is not None
