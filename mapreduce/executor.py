@@ -8,7 +8,7 @@ code started. It dies with its parent, whatever user code is doing at the time.
 from __future__ import annotations
 
 import _thread
-import contextlib
+import contextvars
 import fcntl
 import gc
 import os
@@ -16,15 +16,18 @@ import random  # noqa: F401  # so that it is there, and seeded by the task, when
 import select
 import signal
 import sys
-from typing import Any, Optional, TextIO
+from typing import Any, Optional, Union
 
 from mapreduce import pipe
 from mapreduce.blame import TaskFailed, user_traceback
+from mapreduce.careful import run_careful
 from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
 from mapreduce.job import Job
-from mapreduce.refs import Block, Failure, TaskSpec
+from mapreduce.limits import cap_memory
+from mapreduce.refs import Block, Failure, Skipped, TaskSpec
 from mapreduce.spec import JobSpec
+from mapreduce.surroundings import Surroundings
 from mapreduce.task import run_task
 
 #: fcntl's, of Linux; in Python's module from 3.11 on
@@ -49,17 +52,18 @@ class _Executor:
         self._spec: Optional[JobSpec] = None
         self._job: Optional[Job] = None
         self._broken: Optional[Failure] = None
-        self._home = os.getcwd()
-        self._environ = dict(os.environ)
-        self._streams = _divert_output()
+        self._surroundings = Surroundings()
 
     def serve(self) -> None:
         """Do as told until the pipe is closed."""
         self._send(pipe.Hello(self._pid, interpreter_tag()))
         while True:
-            data = os.read(self._fd, _READ_BYTES)
+            try:
+                data = os.read(self._fd, _READ_BYTES)
+            except OSError:
+                os._exit(pipe.PIPE_CLOSED)
             if not data:
-                return
+                os._exit(0)  # whatever user code wants done at exit, and its threads, would keep us
             for message in self._frames.feed(data):
                 if isinstance(message, pipe.Load):
                     self._load(message.spec)
@@ -78,14 +82,25 @@ class _Executor:
             self._broken = Failure(
                 "code", f"{type(error).__name__}: {error}", traceback=user_traceback(error)
             )
-        self._tidy_up()
+        self._surroundings.loaded()
+        name = self._surroundings.replaced_builtin()
+        if name is not None and self._broken is None:
+            self._broken = Failure(
+                "code", f"the job's modules replace the builtin {name}, on which the engine relies"
+            )
 
     def _run(self, task: TaskSpec) -> None:
-        answer = self._attempt(task)
-        self._tidy_up()
-        self._send(answer)
+        try:
+            answer = contextvars.copy_context().run(self._attempt, task)
+            name = self._surroundings.replaced_builtin()
+            fit = self._surroundings.restore()
+        except BaseException as error:  # noqa: BLE001  # it has made a mess in which not even errors can be told
+            answer, name, fit = _failed(task, f"{type(error).__name__} in the engine's own code"), None, False
+        if name is not None:
+            answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
+        self._send(answer._replace(fit=fit))
 
-    def _attempt(self, task: TaskSpec) -> Any:
+    def _attempt(self, task: TaskSpec) -> Union[pipe.Done, pipe.Failed]:
         if self._broken is not None or self._job is None or self._spec is None:
             return pipe.Failed(task.attempt, self._broken or Failure("code", "no job was loaded"))
         number = task.attempt
@@ -93,33 +108,31 @@ class _Executor:
         def wrote(partition: int, seq: int, block: Block) -> None:
             self._send(pipe.Wrote(number, partition, seq, block))
 
+        if self._spec.max_memory:
+            cap_memory(self._spec.max_memory)
+        skipped: tuple[Skipped, ...] = ()
         try:
-            counters, stats = run_task(task, self._job, self._spec, wrote)
+            if task.careful:
+                counters, stats, skipped = run_careful(task, self._job, self._spec, wrote)
+            else:
+                counters, stats = run_task(task, self._job, self._spec, wrote)
         except TaskFailed as error:
             return pipe.Failed(number, error.failure)
-        return pipe.Done(number, counters, stats)
+        return pipe.Done(number, counters, stats, skipped)
 
     def _send(self, message: Any) -> None:
         if os.getpid() != self._pid:
             os._exit(1)  # user code has forked, and the copy came back here: it must not speak for us
         data = memoryview(pipe.encode(message))
-        while data:
-            data = data[os.write(self._fd, data) :]
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            os._exit(pipe.PIPE_CLOSED)
 
-    def _tidy_up(self) -> None:
-        """Undo what user code may have done to the process, so that the next task finds what this one
-        found.
-        """
-        with contextlib.suppress(OSError):
-            os.chdir(self._home)
-        if os.environ != self._environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
-        for stream in (sys.stdout, sys.stderr, *self._streams):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by whatever
-                stream.flush()
-        if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
-            self._streams = _divert_output()
+
+def _failed(task: TaskSpec, message: str) -> pipe.Failed:
+    return pipe.Failed(task.attempt, Failure("raised", message))
 
 
 def _tune_collector() -> None:
@@ -129,23 +142,6 @@ def _tune_collector() -> None:
     if hasattr(gc, "freeze") and hasattr(gc, "set_threshold"):  # PyPy collects in its own way
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
-
-
-def _divert_output() -> tuple[TextIO, TextIO]:
-    """User code's print must not meet the job's output: standard output goes where standard error goes.
-
-    The streams do not own their descriptors, so that closing them does not free the numbers for files of
-    ours.
-    """
-    with contextlib.suppress(OSError):
-        os.dup2(2, 1)
-    sys.stdout = sys.__stdout__ = _stream(1)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _stream(2)  # type: ignore[misc]
-    return sys.stdout, sys.stderr
-
-
-def _stream(fd: int) -> Any:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _die_with_parent(lifeline: int) -> None:

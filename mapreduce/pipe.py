@@ -23,6 +23,8 @@ from mapreduce.refs import Block, Counters, Failure, Skipped, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 LENGTH = struct.Struct(">I")
+#: what an executor exits with that finds its end of the pipe closed
+PIPE_CLOSED = 97
 
 
 class Hello(NamedTuple):
@@ -50,11 +52,13 @@ class Done(NamedTuple):
     counters: Counters
     stats: Stats
     skipped: tuple[Skipped, ...] = ()
+    fit: bool = True  #: for another task; else it has to be ended
 
 
 class Failed(NamedTuple):
     attempt: int
     failure: Failure
+    fit: bool = True  #: as in `Done`
 
 
 _TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Done, Failed)}

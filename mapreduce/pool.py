@@ -11,17 +11,20 @@ blocks, but for starting a process and for `close`. All calls come from one thre
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import os
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
-from mapreduce import config, pipe
+from mapreduce import config, limits, mark, pipe, units
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.refs import Failure, TaskSpec
@@ -30,6 +33,8 @@ from mapreduce.spec import JobSpec
 SlotEvent = Union[ExecutorBlock, ExecutorDone, ExecutorFailed]
 
 CLOSE_SECS = 5.0
+#: between two looks at running times and memory
+LOOK_SECS = 0.25
 _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -55,6 +60,7 @@ class ExecutorPool:
         self._dying: list[_Child] = []
         self._events: list[SlotEvent] = []
         self._loads: dict[str, bytes] = {}
+        self._next_look = 0.0
         self._closed = False
         try:
             self._top_up()
@@ -67,18 +73,27 @@ class ExecutorPool:
         if slot in self._running:
             raise ValueError(f"slot {slot} is busy")
         try:
+            marked = mark.prepare(task.directory) if task.careful else -1
+        except OSError as error:
+            self._cannot_run(slot, task, f"cannot write to {task.directory}: {error.strerror or error}")
+            return
+        try:
             child = self._take(job)
         except OSError as error:
-            text = f"cannot start an executor: {error.strerror or error}"
-            self._events.append(ExecutorFailed(slot, task.attempt, Failure("disk", text)))
+            if marked >= 0:
+                os.close(marked)
+            self._cannot_run(slot, task, f"cannot start an executor: {error.strerror or error}")
             return
         if child.job is None:
             child.job = job
             child.outgoing += self._load_frame(job, spec)
-        child.slot, child.attempt = slot, task.attempt
+        child.begin(slot, task, spec, marked)
         child.outgoing += pipe.encode(pipe.Run(task))
         self._running[slot] = child
         self._flush(child)
+
+    def _cannot_run(self, slot: int, task: TaskSpec, text: str) -> None:
+        self._events.append(ExecutorFailed(slot, task.attempt, Failure("disk", text)))
 
     def kill(self, slot: int) -> None:
         """End whatever runs in the slot, and all processes that it started. No event will tell of it."""
@@ -106,6 +121,7 @@ class ExecutorPool:
             if mask & selectors.EVENT_READ and not child.closed:
                 self._receive(child)
         self._dying = [child for child in self._dying if child.process.poll() is None]
+        self._look_after()
         events, self._events = self._events, []
         return events
 
@@ -216,28 +232,73 @@ class ExecutorPool:
                 ExecutorBlock(child.slot, message.attempt, message.partition, message.seq, message.block)
             )
         elif isinstance(message, pipe.Done):
-            self._release(child)
             done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)
             self._events.append(done)
+            self._release(child, message.fit)
         elif isinstance(message, pipe.Failed):
-            self._release(child)
             self._events.append(ExecutorFailed(child.slot, message.attempt, message.failure))
+            self._release(child, message.fit)
 
-    def _release(self, child: _Child) -> None:
+    def _release(self, child: _Child, fit: bool) -> None:
         del self._running[child.slot]
-        child.attempt = 0
-        self._idle.append(child)
+        child.rest()
+        if fit:
+            self._idle.append(child)
+        else:  # with the threads and processes that user code has left behind
+            self._discard(child)
+            self._replace()
 
     def _lost(self, child: _Child) -> None:
         """The child is gone, or of no use any more."""
-        self._discard(child)
+        if child.closed:
+            return  # it was ended as soon as it had answered
         if child in self._idle:
+            self._discard(child)
             self._idle.remove(child)
             return  # no need to hurry; and one that cannot even start must not be started in a loop
+        self._end(child, None)
+
+    def _end(self, child: _Child, failure: Optional[Failure]) -> None:
+        """A running child is over; without a ``failure`` the way in which it died is the failure."""
         del self._running[child.slot]
-        self._events.append(ExecutorFailed(child.slot, child.attempt, Failure("died", child.epitaph())))
+        place = child.place()
+        self._discard(child)
+        failure = failure or Failure("died", child.epitaph())
+        if place is not None:
+            failure = dataclasses.replace(
+                failure,
+                position=place.position,
+                source=place.source,
+                offset=place.offset,
+                record=place.record,
+            )
+        self._events.append(ExecutorFailed(child.slot, child.attempt, failure))
         if child.ready:
             self._replace()
+
+    # ------------------------------------------------------------ limits
+
+    def _look_after(self) -> None:
+        """End what is over its limits; notice deaths of which the pipe does not tell, for a process that user code
+        has forked holds it open.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECS
+        for child in list(self._running.values()):
+            if now >= child.deadline:
+                text = f"the attempt ran for more than {child.timeout_secs:g} s, the limit that --task-timeout sets"
+                self._end(child, Failure("timeout", text))
+            elif child.has_died():
+                self._end(child, None)
+        limited = [child for child in self._running.values() if child.max_memory]
+        if limited and limits.MEASURABLE:
+            used = limits.used_memory([child.process.pid for child in limited])
+            for child in limited:
+                has = used.get(child.process.pid, 0)
+                if has > child.max_memory:
+                    self._end(child, Failure("memory", _too_much(has, child.max_memory)))
 
 
 class _Child:
@@ -248,6 +309,8 @@ class _Child:
         self.ready = False
         self.slot = -1
         self.attempt = 0
+        self.timeout_secs, self.deadline, self.max_memory = 0.0, math.inf, 0
+        self._marked = -1  #: of the attempt's mark, see `mark`
         self.frames = pipe.Frames()
         self.outgoing = bytearray()
         self.nonsense = False
@@ -265,6 +328,30 @@ class _Child:
             os.close(their_lifeline)
         self.socket.setblocking(False)
         _open_children.add(self)
+
+    def begin(self, slot: int, task: TaskSpec, spec: JobSpec, marked: int) -> None:
+        """An attempt is its own now."""
+        self.slot, self.attempt, self._marked = slot, task.attempt, marked
+        self.timeout_secs, self.max_memory = spec.task_timeout_secs, spec.max_memory
+        self.deadline = time.monotonic() + spec.task_timeout_secs if spec.task_timeout_secs else math.inf
+
+    def rest(self) -> None:
+        """The attempt is over."""
+        self.attempt = 0
+        if self._marked >= 0:
+            os.close(self._marked)
+            self._marked = -1
+
+    def place(self) -> Optional[mark.Place]:
+        """Which record user code has, if the attempt is a careful one."""
+        return mark.read(self._marked) if self._marked >= 0 else None
+
+    def has_died(self) -> bool:
+        """Does not reap it: until `end` its group needs its number."""
+        if not hasattr(os, "waitid"):  # as on macOS
+            return False
+        status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return status is not None
 
     def send(self) -> None:
         """As much as the pipe takes."""
@@ -290,6 +377,9 @@ class _Child:
     def hang_up(self) -> None:
         """Close our ends of its pipes."""
         self.closed = True
+        if self._marked >= 0:
+            os.close(self._marked)
+            self._marked = -1
         self.socket.close()
         os.close(self._lifeline)
         _open_children.discard(self)
@@ -304,6 +394,8 @@ class _Child:
             status = self.process.wait(CLOSE_SECS)
         except subprocess.TimeoutExpired:
             return "the executor hung up and cannot be killed"
+        if status == pipe.PIPE_CLOSED:
+            return "user code closed the executor's pipe: it must leave open file descriptors alone"
         when = "in the middle of the task" if self.ready else "before it was ready"
         if status >= 0:
             return f"the executor exited with status {status} {when}"
@@ -313,6 +405,11 @@ class _Child:
             name = f"signal {-status}"
         hint = "; was there too little memory?" if name == "SIGKILL" else ""
         return f"the executor was killed by {name} {when}{hint}"
+
+
+def _too_much(used: int, limit: int) -> str:
+    sizes = f"{units.shown_size(used)}, more than the {units.shown_size(limit)}"
+    return f"the executor, with all that it started, used {sizes} that --max-memory sets"
 
 
 #: children of all pools in this process

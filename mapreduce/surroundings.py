@@ -1,0 +1,242 @@
+"""What user code can change in its process, noted before a task and put back after it.
+
+So what one task does is nothing to the next, whichever executor gets that. What the job's modules do while they are
+imported stays, but for the folder, the environment and the standard streams. What cannot be put back, threads and
+processes above all, makes the process unfit for another task.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import decimal
+import gc
+import locale
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+from typing import Any, Callable, Optional, TextIO
+
+from mapreduce.limits import others_in_group
+
+#: what user code may replace; everything else among the builtins the engine relies on
+_FREE_BUILTINS = {
+    "_", "__debug__", "__import__", "__build_class__", "breakpoint", "copyright", "credits", "exit", "help", "input",
+    "license", "print", "quit",
+}  # fmt: skip
+_RESOURCES = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+_STARTS_PROCESS = {
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "subprocess.Popen",
+    "pty.spawn",
+}
+_STREAMS = (0, 1, 2)
+
+
+class Surroundings:
+    """Of this process. One object, made before any user code runs."""
+
+    def __init__(self) -> None:
+        self._home = os.getcwd()
+        self._environ = dict(os.environ)
+        self._builtins = {n: v for n, v in vars(builtins).items() if n not in _FREE_BUILTINS}
+        self._spares = _spare_streams()
+        self._streams = _open_streams()
+        #: user code has started a process
+        self._started = False
+        sys.addaudithook(self._audit)
+        self.note()
+
+    def note(self) -> None:
+        """Take what there is now as what is right: after the job was loaded."""
+        self._threads = set(threading.enumerate())
+        self._limits = {kind: resource.getrlimit(kind) for kind in _RESOURCES}
+        self._handlers = _handlers()
+        self._path, self._arguments = list(sys.path), list(sys.argv)
+        self._collects = gc.isenabled()
+        self._started = False
+        self._decimal = decimal.getcontext().copy()
+        self._settings = [get() for get, _ in _SETTINGS]
+        self._builtins_seen = dict(vars(builtins))
+
+    def loaded(self) -> None:
+        """The job's modules have been imported: what they did stays, with the exceptions above."""
+        self._restore_streams()
+        self._restore_folder()
+        self.note()
+
+    def replaced_builtin(self) -> Optional[str]:
+        """The name of a builtin function that the engine relies on and user code has replaced."""
+        now = vars(builtins)
+        return next((n for n, v in self._builtins.items() if now.get(n) is not v), None)
+
+    def restore(self) -> bool:
+        """Put things back; False if not all of them can be."""
+        fit = self._restore_streams()
+        self._restore_folder()
+        if vars(builtins) != self._builtins_seen:
+            vars(builtins).clear()
+            vars(builtins).update(self._builtins_seen)
+        sys.path[:], sys.argv[:] = self._path, self._arguments
+        for (get, put), value in zip(_SETTINGS, self._settings):
+            if get() != value:
+                put(value)
+        self._restore_collector()
+        decimal.setcontext(self._decimal.copy())
+        fit = self._restore_signals() and fit
+        fit = self._restore_limits() and fit
+        return fit and not self._left_behind()
+
+    def _restore_folder(self) -> None:
+        with contextlib.suppress(OSError):
+            os.chdir(self._home)
+        if os.environ != self._environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+            time.tzset()
+
+    def _restore_collector(self) -> None:
+        if gc.isenabled() != self._collects:
+            (gc.enable if self._collects else gc.disable)()
+
+    def _restore_signals(self) -> bool:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if "faulthandler" in sys.modules:
+            sys.modules["faulthandler"].cancel_dump_traceback_later()
+        fit = True
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) is not handler:
+                if handler is None:  # it was not installed by Python, nor can that put it back
+                    fit = False
+                else:
+                    signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return fit
+
+    def _restore_limits(self) -> bool:
+        for kind, limits in self._limits.items():
+            if resource.getrlimit(kind) != limits:
+                try:
+                    resource.setrlimit(kind, limits)
+                except (ValueError, OSError):
+                    return False
+        return True
+
+    # ------------------------------------------------------------ standard streams
+
+    def _restore_streams(self) -> bool:
+        for stream in (sys.stdout, sys.stderr, *self._streams):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by whatever
+                stream.flush()
+        try:
+            for fd, (spare, identity) in zip(_STREAMS, self._spares):
+                if _identity(fd) != identity:
+                    os.dup2(spare, fd)
+        except OSError:
+            return False  # the spare ones are closed, too
+        if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
+            self._streams = _open_streams()
+        return True
+
+    # ------------------------------------------------------------ threads, processes
+
+    def _audit(self, event: str, arguments: Any) -> None:
+        if event in _STARTS_PROCESS:
+            self._started = True
+
+    def _left_behind(self) -> bool:
+        """Whether a thread or process of user code's is still there."""
+        if set(threading.enumerate()) - self._threads:
+            return True
+        if self._started:
+            self._started = False
+            return others_in_group() or _has_child()
+        return False
+
+
+def _has_child() -> bool:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return True
+    return False
+
+
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def _identity(fd: int) -> Optional[tuple[int, int]]:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _spare_streams() -> list[tuple[int, Optional[tuple[int, int]]]]:
+    """User code's print must not meet the job's output: standard output goes where standard error goes. Copies of
+    all three, in case user code closes them."""
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
+    return [(os.dup(fd), _identity(fd)) for fd in _STREAMS]
+
+
+def _open_streams() -> tuple[TextIO, TextIO]:
+    """The streams do not own their descriptors, so that closing them does not free the numbers for files of ours."""
+    sys.stdout = sys.__stdout__ = _stream(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2)  # type: ignore[misc]
+    return sys.stdout, sys.stderr
+
+
+def _stream(fd: int) -> Any:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _get_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _get_timeout() -> Optional[float]:
+    module = sys.modules.get("socket")
+    return None if module is None else module.getdefaulttimeout()
+
+
+def _set_timeout(seconds: Optional[float]) -> None:
+    sys.modules["socket"].setdefaulttimeout(seconds)
+
+
+def _set_temp_folder(path: Optional[str]) -> None:
+    tempfile.tempdir = path
+
+
+_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+    (_get_umask, os.umask),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (sys.getswitchinterval, sys.setswitchinterval),
+    (sys.gettrace, sys.settrace),
+    (sys.getprofile, sys.setprofile),
+    (_get_timeout, _set_timeout),
+    (lambda: tempfile.tempdir, _set_temp_folder),
+    (lambda: locale.setlocale(locale.LC_ALL), lambda text: locale.setlocale(locale.LC_ALL, text)),
+]
+if sys.implementation.name == "cpython":  # PyPy collects in its own way
+    _SETTINGS += [
+        (gc.get_debug, gc.set_debug),
+        (gc.get_threshold, lambda numbers: gc.set_threshold(*numbers)),
+    ]
+if hasattr(sys, "set_int_max_str_digits"):  # from 3.11 on
+    _SETTINGS.append((sys.get_int_max_str_digits, sys.set_int_max_str_digits))
