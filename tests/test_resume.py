@@ -1,0 +1,183 @@
+"""Clients that are killed, and jobs that go on without them: `mr run --resume` with real processes and RabbitMQ."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mapreduce import Job, splits
+from mapreduce import events as ev
+from mapreduce.errors import InputError
+from mapreduce.refs import Split
+from mapreduce.spec import InputFormat, JobSpec
+from mapreduce.submission import Options, find_inputs, find_rest, make_spec
+from tests.chaos_log import read
+from tests.support import JOBS, Process, count_words, make_text, mr, mr_ok, workers
+
+WORDCOUNT = JOBS / "wordcount.py"
+LINES = InputFormat()
+
+
+def submitted(process: Process) -> str:
+    """The id of its job, as soon as it says so."""
+    return process.wait_for("is submitted").split()[2]
+
+
+class TestTheInputOnceMore:
+    """Which splits are still to come, and whether they are what they were."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        (tmp_path / "data").mkdir()
+        for name in "abc":
+            make_text(tmp_path / "data" / name, 5000, ord(name))
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    def submit(self, *names: str) -> tuple[JobSpec, list[Split]]:
+        found = find_inputs(names, LINES, 1000, "spool")
+        spec = make_spec(Job(lambda line: [(line, 1)]), {}, LINES, Options(split_bytes=1000), found)
+        return spec, list(found.splits)
+
+    @pytest.mark.parametrize(
+        "names", [("data",), ("data/*",), ("./data/a", "data/../data/b"), ("data/c", "data/c")]
+    )
+    def test_the_same_splits_from_anywhere(
+        self, folder: Path, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec, planned = self.submit(*names)
+        monkeypatch.chdir("/")
+        assert list(find_rest("j", spec, (), 0, "spool")) == planned
+        assert list(find_rest("j", spec, (), 3, "spool")) == planned[3:]
+
+    def test_named_once_more_they_have_to_be_the_same(self, folder: Path) -> None:
+        spec, planned = self.submit("data/a", "data/b")
+        assert list(find_rest("j", spec, ("data/a", "data/b"), 0, "spool")) == planned
+        with pytest.raises(InputError, match=r"is not what it was: 2 files of .* then, 1 of"):
+            find_rest("j", spec, ("data/a",), 0, "spool")
+
+    def test_a_file_that_has_changed(self, folder: Path) -> None:
+        spec, _ = self.submit("data")
+        make_text(folder / "data" / "b", 5000, 99)
+        with pytest.raises(InputError, match="is not what it was"):
+            find_rest("j", spec, (), 0, "spool")
+
+    def test_a_file_that_is_gone(self, folder: Path) -> None:
+        spec, _ = self.submit("data/a", "data/b")
+        (folder / "data" / "b").unlink()
+        with pytest.raises(InputError, match="no such file"):
+            find_rest("j", spec, (), 0, "spool")
+
+    def test_what_can_be_read_once_only(self, folder: Path) -> None:
+        assert splits.digest(splits.list_inputs(["-", "data"])) == ""
+        with pytest.raises(InputError, match="cannot be read again"):
+            find_rest("j", JobSpec("j", {}, {}, 1, inputs=("-",)), (), 0, "spool")
+
+
+def stop_in_the_middle(process: Process, url: str, job: str) -> list[Any]:
+    """Stop the client for good after some tasks are done and before its input is all in; the job's log by then."""
+    while True:
+        process.popen.send_signal(signal.SIGSTOP)
+        log = read(url, job, 0.5)
+        assert not any(isinstance(entry, ev.InputComplete) for entry in log), (
+            "too small an input to stop in time"
+        )
+        listed = sum(len(entry.splits) for entry in log if isinstance(entry, ev.Splits))
+        if listed >= 5:
+            break
+        process.popen.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+    while sum(isinstance(entry, ev.Done) for entry in log) < listed:  # the workers go on without it
+        log = read(url, job, 0.5)
+    process.kill()
+    return log
+
+
+def test_a_killed_clients_job_goes_on_and_what_was_done_is_not_done_again(
+    rabbit_url: str, tmp_path: Path
+) -> None:
+    text = make_text(tmp_path / "text", 600_000)
+    options = (
+        "--broker",
+        rabbit_url,
+        "--pool",
+        "resume",
+        "--split-size",
+        "1000",
+        "--retain",
+        "60",
+        "--no-copies",
+    )
+    with workers(rabbit_url, 1, 2, "resume"):
+        client = Process("run", WORDCOUNT, "text", *options, cwd=tmp_path)
+        try:
+            job = submitted(client)
+            before = stop_in_the_middle(client, rabbit_url, job)
+        finally:
+            client.stop()
+        assert mr_ok("run", "--resume", job, "--broker", rabbit_url) == count_words(text)
+    log = read(rabbit_url, job)
+    done = {entry.index for entry in before if isinstance(entry, ev.Done) and entry.stage == 0}
+    again = {
+        entry.index for entry in log[len(before) :] if isinstance(entry, ev.Started) and entry.stage == 0
+    }
+    listed = [n for e in log if isinstance(e, ev.Splits) for n in range(e.first, e.first + len(e.splits))]
+    assert len(done) >= 5 and again and not done & again
+    assert sorted(listed) == sorted(set(listed)) == list(range(len(listed)))
+    assert sum(isinstance(entry, ev.Resumed) for entry in log) == 1
+
+
+def test_input_that_is_all_in_needs_no_files(rabbit_url: str, tmp_path: Path) -> None:
+    text = make_text(tmp_path / "text", 50_000)
+    words = count_words(text)
+    client = Process("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "all-in")
+    try:
+        client.wait_for("waits: no worker")
+        job = submitted(client)
+    finally:
+        client.kill()
+        client.stop()
+    text.unlink()
+    with workers(rabbit_url, pool="all-in"):
+        assert mr_ok("run", "--resume", job, "--broker", rabbit_url, "-o", tmp_path / "out") == b""
+    assert b"".join(part.read_bytes() for part in sorted((tmp_path / "out").glob("part-*"))) == words
+    over = mr("run", "--resume", job, "--broker", rabbit_url)
+    assert over.returncode == 9 and over.stderr.count(b"\n") == 1, over.stderr
+
+
+def test_standard_input_that_was_not_all_in(rabbit_url: str) -> None:
+    options = ("--broker", rabbit_url, "--pool", "stdin", "--split-size", "100K")
+    client = Process("run", WORDCOUNT, "-", *options, stdin=subprocess.PIPE)
+    try:
+        assert client.popen.stdin is not None
+        client.popen.stdin.write(b"some words\n" * 50_000)  # and no end
+        job = submitted(client)
+    finally:
+        client.kill()
+        client.stop()
+    result = mr("run", "--resume", job, "--broker", rabbit_url)
+    assert result.returncode == 4 and result.stderr.count(b"\n") == 1, result.stderr
+    assert b"cannot be read again" in result.stderr
+    with workers(rabbit_url, pool="stdin"):
+        mr_ok("cancel", job, "--broker", rabbit_url)  # it is still there to be cancelled
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("run", "--resume", "no-such-job"), 9, b"there is no job no-such-job"),
+        (("run", "--resume", "a/b"), 9, b"no job can have such a name"),
+        (("run", "--resume", "j", "--tries", "3"), 2, b"--tries does not go with it"),
+        (("run", "--resume", "j", "-p", "a=1"), 2, b"--param does not go with it"),
+    ],
+)
+def test_what_cannot_be_resumed(rabbit_url: str, args: tuple[str, ...], code: int, says: bytes) -> None:
+    result = mr(*args, "--broker", rabbit_url)
+    assert result.returncode == code and says in result.stderr and result.stderr.count(b"\n") == 1, (
+        result.stderr
+    )
