@@ -110,7 +110,7 @@ class Fleet:
                 self._history.kill("executor", str(member))
                 member.send(self._rng.choice(executors), signal.SIGKILL)
             return
-        self._history.kill(f"worker: {kind}", str(member))
+        self._history.kill(f"worker: {kind}", str(member), member.popen.pid)
         self._expected.add(member.number)
         for pid in executors if kind == "family" else ():
             member.send(pid, signal.SIGKILL)
@@ -171,7 +171,7 @@ class Fleet:
         if member.number in self._expected:
             return
         if code == -signal.SIGKILL and member.step is not None:
-            self._history.kill(f"at {member.step[0]}", str(member))
+            self._history.kill(f"at {member.step[0]}", str(member), member.popen.pid)
         elif code == NO_BROKER and self._history.outage_since(member.began):
             self._history.note(f"{member} found no broker")
         elif code != 0:

@@ -14,17 +14,24 @@ class History:
         self.lines: list[str] = []
         self.kills: Counter[str] = Counter()
         self.stops: Counter[str] = Counter()
+        self._killed: set[int] = set()
         self._verbose = verbose
         self._lock = threading.Lock()
         self._began = time.monotonic()
         #: when the broker was away: began and ended, on our clock; the last one may be open
         self._outages: list[tuple[float, float]] = []
 
-    def kill(self, kind: str, what: str) -> None:
-        """Something was ended by force."""
+    def kill(self, kind: str, what: str, pid: int = 0) -> None:
+        """Something was ended by force; ``pid`` if it was a worker."""
         with self._lock:
+            self._killed.add(pid)
             self.kills[kind] += 1
             self._write(f"kill {sum(self.kills.values()):4} {kind:20} {what}", self._verbose)
+
+    def was_killed(self, pid: int) -> bool:
+        """Whether a worker of this number was killed."""
+        with self._lock:
+            return pid in self._killed
 
     def stop(self, kind: str, what: str) -> None:
         """Something was suspended for a while."""

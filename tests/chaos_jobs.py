@@ -14,7 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
+from mapreduce import events as ev
 from mapreduce import order
+from mapreduce.coordination.tries import MAX_LOSSES
+from mapreduce.errors import BrokerError
+from tests import chaos_log
 from tests.chaos_history import History
 from tests.support import ROOT, make_text
 
@@ -26,7 +30,7 @@ DEADLINE_SECS = 400.0
 RETAIN_SECS = 8
 #: share of clients that are killed
 KILLED_SHARE = 0.12
-INPUT_ERROR, NO_BROKER, JOB_LOST = 4, 6, 9
+JOB_FAILED, INPUT_ERROR, NO_BROKER, JOB_LOST = 1, 4, 6, 9
 #: `mr run --resume`, `mr results`, `mr cancel`, or nobody comes
 AFTER_DEATH = ("resume", "resume", "results", "cancel", "nobody")
 #: how these may end because a client was killed, besides well
@@ -221,6 +225,8 @@ class ChaosJob:
         return self._judge(again, expected)
 
     def _judge(self, ended: Ended, expected: bytes) -> str:
+        if ended.code == JOB_FAILED and "workers died while they ran it" in ended.errors:
+            return self._worn_out(ended)
         if ended.code != 0:
             raise Wrong(f"exit {ended.code}: {ended.errors}")
         if ended.output != expected:
@@ -228,6 +234,27 @@ class ChaosJob:
                 f"{len(ended.output)} bytes instead of {len(expected)}: {_diff(ended.output, expected)}"
             )
         return "right"
+
+    def _worn_out(self, ended: Ended) -> str:
+        """One task after another worker was killed, until it was given up: only right if we have killed them all."""
+        assert self.job_id is not None
+        began = time.monotonic()
+        try:
+            entries = chaos_log.read(self._url, self.job_id)
+        except BrokerError:
+            if self._history.outage_since(began):
+                return "worn out, log unread"
+            raise
+        failed = next(each for each in entries if isinstance(each, ev.Failed))
+        lost = {each.dispatch for each in entries if isinstance(each, ev.Lost)}
+        started = [each for each in entries if isinstance(each, ev.Started) and each.dispatch in lost]
+        workers = {
+            each.worker for each in started if (each.stage, each.index) == (failed.stage, failed.index)
+        }
+        killed = [worker for worker in workers if self._history.was_killed(int(worker.split(":")[1]))]
+        if len(killed) < MAX_LOSSES:
+            raise Wrong(f"only {killed} of {workers} were killed, but: {ended.errors}")
+        return "worn out"
 
     def _mr(
         self, args: list[str], kind: str, kill_after: Optional[float], stdin: Optional[Path] = None
