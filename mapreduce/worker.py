@@ -45,8 +45,9 @@ from mapreduce.spec import LONG_SECS, JobSpec
 ALIVE_EVERY_SECS = 60.0
 #: what part of the broker's ack timeout a dispatch is held for
 ACK_TIMEOUT_SHARE = 1 / 3
-#: how long a worker whose disk is full leaves the tasks to others
-DISK_PAUSE_SECS = 30.0
+#: how long a worker whose disk is full leaves the tasks to others; twice as long each time, until a task succeeds
+DISK_PAUSE_SECS = 10.0
+MAX_DISK_PAUSE_SECS = 300.0
 CONTROL_TAG = "worker/control"
 #: jobs without an attempt here whose code is kept, for the next dispatch
 REMEMBERED_JOBS = 16
@@ -87,6 +88,7 @@ class Worker:
         self._losses: dict[str, base.Receipt] = {}
         self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
         self._hold_secs = LONG_SECS  #: how long a dispatch is held unacked
+        self._disk_pause_secs = DISK_PAUSE_SECS
         self._leave_at: Optional[float] = None  #: told to stop: when what still runs is handed back
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
@@ -312,6 +314,7 @@ class Worker:
         attempt = self._running(event.attempt)
         if attempt is None:
             return []
+        self._disk_pause_secs = DISK_PAUSE_SECS
         attempt.phase = Phase.PUBLISHING
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
         self._slots[attempt.slot] = None
@@ -344,10 +347,10 @@ class Worker:
         if failure.kind != "disk" or self._by_reference:
             return commands
         if self._intake.open:
-            commands.append(
-                Report("warning", f"{failure.message}; taking no task for {DISK_PAUSE_SECS:.0f} s")
-            )
-        commands += self._intake.pause(now + DISK_PAUSE_SECS)
+            secs, self._disk_pause_secs = self._disk_pause_secs, 2 * self._disk_pause_secs
+            secs = min(secs, MAX_DISK_PAUSE_SECS)
+            commands.append(Report("warning", f"{failure.message}; taking no task for {secs:.0f} s"))
+            commands += self._intake.pause(now + secs)
         return commands + self._hand_back_all(Phase.STARTING)
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:

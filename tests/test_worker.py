@@ -316,6 +316,23 @@ def test_with_its_disk_full_a_worker_leaves_the_work_to_others_for_a_while() -> 
     assert logged(bench.dispatch(10)) == ["Started"]
 
 
+def test_the_pauses_grow_until_a_task_succeeds() -> None:
+    bench = Bench()
+    pauses = []
+    for succeeds in (False, False, True, False):
+        attempt = bench.run()
+        if succeeds:
+            bench.tell(base.Confirmed(published(bench.done(attempt))[0].token))
+            continue
+        failed = bench.tell(ExecutorFailed(0, attempt.number, Failure("disk", "no space left")))
+        bench.tell(base.Confirmed(published(failed)[0].token))
+        since = bench.now
+        while base.Consume not in kinds(bench.tell(Tick())):
+            bench.now += 1.0
+        pauses.append(bench.now - since)
+    assert pauses == [DISK_PAUSE_SECS, 2 * DISK_PAUSE_SECS, DISK_PAUSE_SECS]
+
+
 def test_a_worker_with_a_full_disk_stays_away_over_a_lost_connection() -> None:
     bench = Bench()
     attempt = bench.run()
