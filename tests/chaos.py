@@ -35,7 +35,8 @@ from tests import chaos_log
 from tests.chaos_broker import ChaosBroker
 from tests.chaos_fleet import Fleet
 from tests.chaos_history import History
-from tests.chaos_jobs import CLIENT_TIMEOUT_SECS, RETAIN_SECS, ChaosJob, make_plan
+from tests.chaos_jobs import CLIENT_TIMEOUT_SECS, RETAIN_SECS, ChaosJob
+from tests.chaos_plan import make_plan
 
 #: relative frequency of what is done to workers and executors
 WEIGHTS = {"parent": 40, "family": 20, "executor": 20, "stop parent": 8, "stop executor": 10}

@@ -1,25 +1,23 @@
-"""The jobs of a chaos run: what each is, what it must print, and the clients that run it, some to be killed."""
+"""The clients of a chaos run: one job each, from start to end; some are killed, and others come for the job."""
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from mapreduce import events as ev
-from mapreduce import order
 from mapreduce.coordination.tries import MAX_LOSSES
 from mapreduce.errors import BrokerError
 from tests import chaos_log
 from tests.chaos_history import History
+from tests.chaos_plan import Plan, job_source, oracle
 from tests.support import ROOT, make_text
 
 #: a client that says nothing for so long is dead
@@ -28,98 +26,10 @@ CLIENT_TIMEOUT_SECS = 20
 DEADLINE_SECS = 400.0
 #: how long a job's log stays after its end, to be read
 RETAIN_SECS = 8
-#: share of clients that are killed
-KILLED_SHARE = 0.12
 JOB_FAILED, INPUT_ERROR, NO_BROKER, JOB_LOST = 1, 4, 6, 9
-#: `mr run --resume`, `mr results`, `mr cancel`, or nobody comes
-AFTER_DEATH = ("resume", "resume", "results", "cancel", "nobody")
-#: how these may end because a client was killed, besides well
+#: how what others do about a dead client's job may end, besides well
 GIVEN_UP = "given up: nothing was heard of its client|never submitted|there is no job|is over already"
 PAUSE_SECS = 1.0
-
-#: kind of job -> its last line
-KINDS = {
-    "words": "job = Job(words, fold=sum)",
-    "lengths": "job = Job(words, fold=sum).then(lengths, fold=sum)",
-    "plain": "job = Job(words)",
-}
-
-_JOB = """\
-import time
-from mapreduce import Job
-
-def words(line):
-    time.sleep({nap})
-    for word in line.split():
-        yield word, 1
-
-def lengths(pair):
-    yield len(pair[0]), pair[1]
-
-"""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One job, wholly determined by the seed and its number."""
-
-    number: int
-    kind: str
-    text_bytes: int
-    split_bytes: int
-    partitions: int
-    nap_secs: float  #: per record
-    source: str  #: "inline", "shared" or "stdin"
-    detached: bool
-    kill_after_secs: Optional[float]  #: when its first client is killed, if at all
-    kill_results_after_secs: Optional[float]
-    after_death: str  #: what somebody does about a job whose client was killed: see `AFTER_DEATH`
-
-    @property
-    def name(self) -> str:
-        return f"chaos{self.number}"
-
-    def undisturbed(self) -> Plan:
-        """The same job, nobody killed."""
-        return replace(self, kill_after_secs=None, kill_results_after_secs=None)
-
-
-def make_plan(seed: int, number: int) -> Plan:
-    rng = random.Random(f"{seed}/{number}")
-
-    def moment(longest_secs: float) -> Optional[float]:
-        return rng.uniform(0.2, longest_secs) if rng.random() < KILLED_SHARE else None
-
-    return Plan(
-        number,
-        kind=rng.choice(sorted(KINDS)),
-        text_bytes=rng.randint(20_000, 500_000),
-        split_bytes=rng.choice((8, 16, 32, 64)) * 1024,
-        partitions=rng.randint(1, 8),
-        nap_secs=rng.choice((0.0, 0.0, 0.0005)),
-        source=rng.choice(("inline", "inline", "shared", "stdin")),
-        detached=rng.random() < 0.4,
-        kill_after_secs=moment(4.0),
-        kill_results_after_secs=moment(3.0),
-        after_death=rng.choice(AFTER_DEATH),
-    )
-
-
-def oracle(plan: Plan, text: Path) -> bytes:
-    """What the job must print, by plain Python."""
-    words = text.read_text().split()
-    if plan.kind == "plain":
-        return "".join(f"{word}\t1\n" for word in words).encode()
-    counts: Counter[object] = Counter(words)
-    if plan.kind == "lengths":
-        lengths: Counter[object] = Counter()
-        for word, count in counts.items():
-            lengths[len(str(word))] += count
-        counts = lengths
-    parts: list[list[str]] = [[] for _ in range(plan.partitions)]
-    for key in sorted(counts, key=lambda key: key if isinstance(key, (int, str)) else 0):
-        parts[order.partition(key, plan.partitions)].append(f"{key}\t{counts[key]}\n")
-    return "".join(line for part in parts for line in part).encode()
 
 
 @dataclass(frozen=True)
@@ -150,7 +60,7 @@ class ChaosJob:
         self._folder.mkdir()
         text = make_text(self._folder / "text", self.plan.text_bytes, self.plan.number)
         job_file = self._folder / f"{self.plan.name}.py"
-        job_file.write_text(_JOB.format(nap=self.plan.nap_secs) + KINDS[self.plan.kind] + "\n")
+        job_file.write_text(job_source(self.plan))
         try:
             self.outcome = self._run(job_file, text)
         except Wrong as wrong:

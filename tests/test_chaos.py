@@ -10,7 +10,7 @@ import pytest
 
 from mapreduce.errors import BrokerError
 from tests import chaos_log
-from tests.chaos_jobs import make_plan
+from tests.chaos_plan import make_plan
 from tests.support import JOBS, ROOT, mr_ok, workers
 
 
