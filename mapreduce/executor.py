@@ -90,12 +90,13 @@ class _Executor:
             )
 
     def _run(self, task: TaskSpec) -> None:
+        fit = True
         try:
             answer = contextvars.copy_context().run(self._attempt, task)
-            name = self._surroundings.replaced_builtin()
-            fit = self._surroundings.restore()
         except BaseException as error:  # noqa: BLE001  # it has made a mess in which not even errors can be told
-            answer, name, fit = _failed(task, f"{type(error).__name__} in the engine's own code"), None, False
+            answer, fit = _failed(task, f"{type(error).__name__} in the engine's own code"), False
+        name = self._surroundings.restore_builtins()
+        fit = self._surroundings.restore() and fit
         if name is not None:
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
         self._send(answer._replace(fit=fit))

@@ -33,6 +33,10 @@ from mapreduce.spec import JobSpec
 SlotEvent = Union[ExecutorBlock, ExecutorDone, ExecutorFailed]
 
 CLOSE_SECS = 5.0
+#: macOS and PyPy cannot look at a process without reaping it
+CAN_TELL = hasattr(os, "waitid")
+#: a process closes its files a moment before it is dead
+DEATH_SECS = 0.2
 #: between two looks at running times and memory
 LOOK_SECS = 0.25
 _RECEIVE_BYTES = 1 << 18
@@ -262,6 +266,8 @@ class ExecutorPool:
         """A running child is over; without a ``failure`` the way in which it died is the failure."""
         del self._running[child.slot]
         place = child.place()
+        if failure is None and CAN_TELL and not child.nonsense:
+            child.wait_for_death()
         self._discard(child)
         failure = failure or Failure("died", child.epitaph())
         if place is not None:
@@ -290,7 +296,7 @@ class ExecutorPool:
             if now >= child.deadline:
                 text = f"the attempt ran for more than {child.timeout_secs:g} s, the limit that --task-timeout sets"
                 self._end(child, Failure("timeout", text))
-            elif child.has_died():
+            elif CAN_TELL and child.has_died():
                 self._end(child, None)
         limited = [child for child in self._running.values() if child.max_memory]
         if limited and limits.MEASURABLE:
@@ -314,6 +320,7 @@ class _Child:
         self.frames = pipe.Frames()
         self.outgoing = bytearray()
         self.nonsense = False
+        self.hung_up = False
         self.closed = False
         self.socket, theirs = socket.socketpair()
         #: nothing is sent here; that it is open tells the child that we live
@@ -347,11 +354,18 @@ class _Child:
         return mark.read(self._marked) if self._marked >= 0 else None
 
     def has_died(self) -> bool:
-        """Does not reap it: until `end` its group needs its number."""
-        if not hasattr(os, "waitid"):  # as on macOS
-            return False
+        """Does not reap it: until `end` its group needs its number. Only where the system can tell."""
         status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return status is not None
+
+    def wait_for_death(self) -> None:
+        """Its pipe is closed: it is dying, or user code has closed it."""
+        deadline = time.monotonic() + DEATH_SECS
+        while not self.has_died():
+            if time.monotonic() > deadline:
+                self.hung_up = True
+                return
+            time.sleep(0.001)
 
     def send(self) -> None:
         """As much as the pipe takes."""
@@ -394,7 +408,7 @@ class _Child:
             status = self.process.wait(CLOSE_SECS)
         except subprocess.TimeoutExpired:
             return "the executor hung up and cannot be killed"
-        if status == pipe.PIPE_CLOSED:
+        if status == pipe.PIPE_CLOSED or self.hung_up:
             return "user code closed the executor's pipe: it must leave open file descriptors alone"
         when = "in the middle of the task" if self.ready else "before it was ready"
         if status >= 0:

@@ -47,7 +47,8 @@ class Surroundings:
     def __init__(self) -> None:
         self._home = os.getcwd()
         self._environ = dict(os.environ)
-        self._builtins = {n: v for n, v in vars(builtins).items() if n not in _FREE_BUILTINS}
+        self._namespace = vars(builtins)
+        self._builtins = {n: v for n, v in self._namespace.items() if n not in _FREE_BUILTINS}
         self._spares = _spare_streams()
         self._streams = _open_streams()
         #: user code has started a process
@@ -65,7 +66,7 @@ class Surroundings:
         self._started = False
         self._decimal = decimal.getcontext().copy()
         self._settings = [get() for get, _ in _SETTINGS]
-        self._builtins_seen = dict(vars(builtins))
+        self._namespace_seen = dict(self._namespace)
 
     def loaded(self) -> None:
         """The job's modules have been imported: what they did stays, with the exceptions above."""
@@ -74,17 +75,25 @@ class Surroundings:
         self.note()
 
     def replaced_builtin(self) -> Optional[str]:
-        """The name of a builtin function that the engine relies on and user code has replaced."""
-        now = vars(builtins)
-        return next((n for n, v in self._builtins.items() if now.get(n) is not v), None)
+        """The name of a builtin that the engine relies on and user code has replaced."""
+        for name, value in self._builtins.items():
+            if self._namespace.get(name) is not value:
+                return name
+        return None
+
+    def restore_builtins(self) -> Optional[str]:
+        """Before anything else is done; returns what `replaced_builtin` did."""
+        name = self.replaced_builtin()
+        if self._namespace != self._namespace_seen:
+            self._namespace.update(self._namespace_seen)
+            for added in set(self._namespace) - set(self._namespace_seen):
+                del self._namespace[added]
+        return name
 
     def restore(self) -> bool:
         """Put things back; False if not all of them can be."""
         fit = self._restore_streams()
         self._restore_folder()
-        if vars(builtins) != self._builtins_seen:
-            vars(builtins).clear()
-            vars(builtins).update(self._builtins_seen)
         sys.path[:], sys.argv[:] = self._path, self._arguments
         for (get, put), value in zip(_SETTINGS, self._settings):
             if get() != value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Union
 
 import pytest
 
@@ -29,27 +30,39 @@ PATIENCE_SECS = 30.0
 class Bench:
     """A pool, and attempts to run in it."""
 
-    def __init__(self, folder: Path, count: int = 1) -> None:
+    def __init__(self, folder: Path, count: int = 1, jobs: Path = JOBS, **limits: Any) -> None:
         self.folder = folder
+        self._jobs, self._limits = jobs, limits
         self.pool = ExecutorPool(count)
         self._attempts = 0
         self._specs: dict[str, JobSpec] = {}
 
+    @contextlib.contextmanager
+    def pool_closed(self) -> Iterator[Bench]:
+        """Close the pool at the end."""
+        with self.pool:
+            yield self
+
     def spec(self, name: str) -> JobSpec:
         if name not in self._specs:
-            job, bundle = code.from_file(f"{JOBS}:{name}")
-            self._specs[name] = JobSpec(name, bundle, {}, len(job.stages), partitions=2)
+            job, bundle = code.from_file(f"{self._jobs}:{name}")
+            self._specs[name] = JobSpec(name, bundle, {}, len(job.stages), partitions=2, **self._limits)
         return self._specs[name]
 
-    def submit(self, name: str, text: str = "a b a\n", slot: int = 0, blocks: Any = ()) -> int:
+    def submit(
+        self, name: str, text: Union[str, Path] = "a b a\n", slot: int = 0, blocks: Any = (), **fields: Any
+    ) -> int:
+        """Start an attempt on a text, or on a file that holds one."""
         self._attempts += 1
         directory = self.folder / str(self._attempts)
         directory.mkdir()
-        source = directory / "input.txt"
-        source.write_text(text)
-        segment = Segment("input.txt", str(source), 0, len(text), 0, True)
+        source = text if isinstance(text, Path) else directory / "input.txt"
+        if isinstance(text, str):
+            source.write_text(text)
+        segment = Segment("input.txt", str(source), 0, source.stat().st_size, 0, True)
         split = None if blocks else Split((segment,))
-        task = TaskSpec(name, 1 if blocks else 0, 0, self._attempts, str(directory), split, tuple(blocks))
+        stage = 1 if blocks else 0
+        task = TaskSpec(name, stage, 0, self._attempts, str(directory), split, tuple(blocks), **fields)
         self.pool.submit(slot, name, self.spec(name), task)
         return self._attempts
 
@@ -66,9 +79,9 @@ class Bench:
                         return seen
         raise AssertionError("the attempt does not end")
 
-    def output(self, name: str, text: str = "a b a\n") -> list[Any]:
+    def output(self, name: str, text: str = "a b a\n", **fields: Any) -> list[Any]:
         """Keys and values that an attempt writes."""
-        *wrote, done = self.wait(self.submit(name, text))
+        *wrote, done = self.wait(self.submit(name, text, **fields))
         assert isinstance(done, ExecutorDone), done
         return [pair for ks, vs in read_blocks([e.block for e in wrote]) for pair in zip(ks, vs)]
 
@@ -187,7 +200,7 @@ def test_a_bundle_larger_than_the_pipe_arrives(bench: Bench) -> None:
             "job_kill_oneself",
             "the executor was killed by SIGKILL in the middle of the task; was there too li",
         ),
-        ("job_close_pipe", "the executor "),
+        ("job_close_pipe", "user code closed the executor's pipe"),
         ("job_write_pipe", "user code wrote into the executor's pipe"),
     ],
 )
