@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -16,86 +16,21 @@ from mapreduce.coordination import dispatcher, journal, sealer, watch
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Shutdown, Tick
 from mapreduce.leases import MAX_TAKEOVERS, LeaseKeeper
-from mapreduce.refs import Failure, Segment, Split
+from mapreduce.refs import Failure
 from mapreduce.spec import LONG_SECS, JobSpec
-
-SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
-SPEC = JobSpec("j", {}, {}, 2, 2)
-RANK = ev.Rank(1, 1)
-QUEUE = ev.tasks_queue(SPEC.pool, SPEC.interpreter)
-
-
-class Bench:
-    """A coordinator, its log, and a clock that ticks."""
-
-    def __init__(
-        self,
-        entries: tuple[Any, ...] = (),
-        takeovers: int = 0,
-        spec: JobSpec = SPEC,
-        hold_secs: float = rules.RENEW_SECS,
-    ) -> None:
-        self.now = 0.0
-        self.offset = 0
-        self.said: list[Command] = []
-        lease = ev.Lease("job", RANK, takeovers, spec.stages, spec.partitions)
-        receipt = base.Receipt("leases/jobs", 1)
-        self.it = Coordinator(lease, receipt, "me", random.Random(1), "leases/1/", hold_secs)
-        self.take(self.it.start(0.0))
-        self.log(ev.Submitted("job", spec, "0", 0.0), *entries, ev.Took(RANK, "me"))
-
-    def take(self, commands: list[Command]) -> list[Command]:
-        self.said += commands
-        return commands
-
-    def log(self, *entries: Any) -> list[Command]:
-        """The log holds these too; what the coordinator says to the last of them."""
-        commands: list[Command] = []
-        for entry in entries:
-            receipt = base.Receipt("leases/1/log", self.offset)
-            delivery = base.Delivered("leases/1/log", receipt, wire.encode(entry), self.offset, False)
-            self.offset += 1
-            commands = self.tell(delivery)
-        return commands
-
-    def tell(self, event: Any) -> list[Command]:
-        return self.take(self.it.handle(event, self.now))
-
-    def wait(self, secs: float) -> list[Command]:
-        """Time passes; what the coordinator says meanwhile."""
-        commands: list[Command] = []
-        for _ in range(int(secs)):
-            self.now += 1.0
-            commands += self.tell(Tick())
-        return commands
-
-
-def published(commands: list[Command], to: Optional[str] = None) -> list[Any]:
-    """The messages among the commands."""
-    return [
-        wire.decode(c.head)[0] for c in commands if isinstance(c, base.Publish) and (to is None or c.to == to)
-    ]
-
-
-def of_type(commands: list[Command], kind: type) -> list[Any]:
-    return [msg for msg in published(commands) if isinstance(msg, kind)]
-
-
-def splits(count: int) -> tuple[Any, ...]:
-    return ev.Splits(0, (SPLIT,) * count), ev.InputComplete(count)
-
-
-def started(dispatch: int, index: int = 0, worker: str = "w") -> ev.Started:
-    return ev.Started(dispatch, 0, index, 0, dispatch, worker, 0)
-
-
-def done(dispatch: int, index: int = 0, stage: int = 0) -> ev.Done:
-    return ev.Done(dispatch, stage, index, 0, dispatch, "w", {0: 1, 1: 1})
-
-
-def dispatched(*dispatches: int) -> ev.Dispatched:
-    return ev.Dispatched(tuple(ev.DispatchRef(d, 0, d) for d in dispatches))
-
+from tests.coordinating import (
+    QUEUE,
+    RANK,
+    SPEC,
+    SPLIT,
+    Bench,
+    dispatched,
+    done,
+    of_type,
+    published,
+    splits,
+    started,
+)
 
 # ---------------------------------------------------------------- limits and silence
 

@@ -26,11 +26,12 @@ class AwakeClock:
     """The host's clock without the times at which this process was suspended, and could not listen."""
 
     def __init__(self, now: float) -> None:
+        self.held = False  #: stands still, for nobody can be heard of
         self._last = now
         self._slept = 0.0
 
     def read(self, now: float) -> float:
-        if now - self._last > SUSPENDED_SECS:
+        if self.held or now - self._last > SUSPENDED_SECS:
             self._slept += now - self._last
         self._last = now
         return now - self._slept

@@ -23,7 +23,7 @@ SLOW = 2.0
 FLOOR_SECS = 1.0
 #: a dispatch that nobody has started for so long is lost, if the queue is empty and nothing of the job runs
 UNSTARTED_SECS = 10.0
-#: live dispatches of one task
+#: live dispatches of a task that nobody has started: each is waited for twice as long as the one before
 MAX_LIVE = 4
 #: copies that are out at a time: so many, or a tenth of what is out
 MIN_COPIES = 4
@@ -96,13 +96,13 @@ class Stragglers:
                 yield stage, index, task
 
     def _may_run_twice(self, stage: int, task: Task) -> bool:
-        """A second attempt beside a running one: not if that is careful, or has seen another fail."""
+        """One more attempt beside the one that runs: not if that is careful, or has seen another fail."""
         assert self._state.spec is not None
-        alone = sum(running is not None for running in task.live.values()) == 1
-        return alone and not task.spared and not tries.is_careful(self._state.spec, stage, task)
+        alone = len(task.live) == 1 and not task.spared
+        return alone and not tries.is_careful(self._state.spec, stage, task)
 
     def _waited(self, task: Task, at: float) -> float:
-        """How long the youngest dispatch has been out: half as patient with the first as with the second, and so on."""
+        """How long the youngest dispatch has been out, by the patience that it is worth."""
         youngest = max(self._out.get(dispatch, at) for dispatch in task.live)
         return (at - youngest) / 2.0 ** (len(task.live) - 1)
 

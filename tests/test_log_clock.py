@@ -1,0 +1,96 @@
+"""The log's clock: limits hold over any number of coordinators, and sleep does not count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapreduce import events as ev
+from mapreduce.coordination import verdict, watch
+from mapreduce.coordination.clock import FIRST_SECS, AwakeClock, LogClock
+from mapreduce.spec import JobSpec
+from tests import strategies  # noqa: F401  # settings for busy machines
+from tests.coordinating import RANK, SPEC, Bench, of_type, splits, started
+
+
+def test_a_clock_shows_what_others_logged_and_goes_on_with_its_own_time() -> None:
+    clock = LogClock()
+    for secs in (5.0, -3.0, 2.5):
+        clock.note(ev.Passed(secs))
+    assert clock.read(100.0) == 7.5
+    clock.start(100.0)
+    clock.note(ev.Passed(50.0))  # its own, or a rival's
+    assert clock.read(103.0) == 10.5
+    assert clock.passed(103.0) == ev.Passed(3.0) and clock.passed(104.0) == ev.Passed(1.0)
+
+
+@given(st.lists(st.floats(0.0, 2000.0), max_size=8), st.booleans())
+def test_at_least_half_of_each_coordinators_life_is_logged(lives: list[float], busy: bool) -> None:
+    """Whatever kills it, and whenever; all but the first second of it."""
+    logged: list[ev.Passed] = []
+    for life in lives:
+        clock, before = LogClock(), sum(each.secs for each in logged)
+        for each in logged:
+            clock.note(each)
+        clock.start(0.0)
+        now = 0.0
+        while now <= life:
+            assert clock.read(now) == pytest.approx(before + now)
+            if clock.due(now, busy):
+                logged.append(clock.passed(now))
+            now += 0.25
+        mine = sum(each.secs for each in logged) - before
+        assert mine <= life
+        assert mine >= life - max(life / 2, FIRST_SECS) - 0.5
+
+
+def test_a_clock_that_is_awake_leaves_out_the_times_it_slept() -> None:
+    clock = AwakeClock(10.0)
+    assert [clock.read(now) for now in (11.0, 14.0, 3600.0, 3601.0)] == [11.0, 14.0, 14.0, 15.0]
+
+
+def lives(entries: tuple[Any, ...], secs: float, until: type, **options: Any) -> float:
+    """Coordinators that live so long and die, one after the other; after how many seconds in all one said it."""
+    log = list(entries)
+    for life in range(120):
+        bench = Bench(tuple(log), **options)
+        commands = bench.wait(secs)
+        if of_type(commands, until):
+            return life * secs
+        log += of_type(commands, ev.Passed)
+    raise AssertionError("it was never said")
+
+
+@pytest.mark.parametrize("life", [3.0, 20.0, 100.0])
+def test_a_silent_attempt_is_lost_however_often_coordinators_die(life: float) -> None:
+    entries = (*splits(1), started(7), ev.Long(7, 0, 0, 7, "w"))
+    after = lives(entries, life, ev.Lost)
+    assert watch.ALIVE_SECS - 2 * life <= after <= 2 * watch.ALIVE_SECS + life
+
+
+def test_a_silent_client_is_given_up_however_often_coordinators_die() -> None:
+    after = lives(splits(1), 30.0, ev.Abandoned)
+    assert SPEC.client_timeout_secs - 60 <= after <= 2 * SPEC.client_timeout_secs
+
+
+def test_a_job_that_is_never_submitted_is_given_up_though_its_lease_is_renewed_all_the_time() -> None:
+    after = lives((), 10.5, ev.Abandoned, submitted=False, hold_secs=10.0)
+    assert verdict.SUBMISSION_SECS - 20 <= after <= verdict.SUBMISSION_SECS + 20
+
+
+def test_the_rest_is_logged_before_the_lease_is_handed_on() -> None:
+    bench = Bench(splits(1), hold_secs=33.0)
+    said = bench.wait(34)
+    [lease] = of_type(said, ev.Lease)
+    assert lease.rank > RANK
+    before = said[: next(n for n, c in enumerate(said) if of_type([c], ev.Lease))]
+    assert sum(each.secs for each in of_type(before, ev.Passed)) == pytest.approx(33.25)
+
+
+def test_an_idle_log_grows_slowly() -> None:
+    alone = JobSpec("j", {}, {}, 2, 2, detached=True)
+    bench = Bench((ev.InputComplete(0), ev.StageSealed(1, 0), ev.StageSealed(2, 0)), spec=alone)
+    assert 60 <= len(of_type(bench.wait(3600), ev.Passed)) <= 80
