@@ -7,6 +7,7 @@ processes above all, makes the process unfit for another task.
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import contextlib
 import decimal
@@ -17,7 +18,6 @@ import resource
 import signal
 import sys
 import tempfile
-import threading
 import time
 from typing import Any, Callable, Optional, TextIO
 
@@ -58,7 +58,7 @@ class Surroundings:
 
     def note(self) -> None:
         """Take what there is now as what is right: after the job was loaded."""
-        self._threads = set(threading.enumerate())
+        self._threads = _thread._count()
         self._limits = {kind: resource.getrlimit(kind) for kind in _RESOURCES}
         self._handlers = _handlers()
         self._path, self._arguments = list(sys.path), list(sys.argv)
@@ -165,7 +165,7 @@ class Surroundings:
 
     def _left_behind(self) -> bool:
         """Whether a thread or process of user code's is still there."""
-        if set(threading.enumerate()) - self._threads:
+        if _thread._count() > self._threads:
             return True
         if self._started:
             self._started = False

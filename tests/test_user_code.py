@@ -19,7 +19,7 @@ from mapreduce.refs import Skipped
 from mapreduce.sort import read_blocks
 
 from .support import mr, mr_ok
-from .test_executor import Bench, eventually
+from .test_executor import Bench, eventually, gone
 
 JOBS = Path(__file__).with_name("user_code_jobs.py")
 MIB = 1024 * 1024
@@ -198,6 +198,13 @@ def test_the_task_is_right_and_so_is_the_next(tmp_path: Path, capfd: Any, name: 
         assert state(bench, job) == before
     captured = capfd.readouterr()
     assert captured.out == "" and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("name", ["leave_thread", "leave_raw_thread"])
+def test_threads_that_are_left_behind_end_with_the_executor(bench: Bench, name: str) -> None:
+    (before,) = pids(bench)
+    assert bench.output(f"job_{name}", TEXT) == RIGHT
+    assert pids(bench) != [before] and eventually(lambda: gone(before))
 
 
 @pytest.mark.parametrize("name", ["leave_child", "leave_daemon", "leave_shell"])
