@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -270,3 +271,23 @@ def test_memory_does_not_grow_with_the_data(combine: str, small: Any, large: Any
         result = subprocess.run(command, capture_output=True, check=True)
         peaks.append(int(result.stdout) / 1024)
     assert peaks[1] - peaks[0] < 40, peaks
+
+
+def test_thousands_of_runs_need_neither_as_many_files_nor_as_much_memory(tmp_path: Any) -> None:
+    """More runs than a process may have files open, in as many files."""
+    count = 3000
+    blocks: list[Block] = []
+    for number in range(count):
+        writer = runs.BlockWriter(str(tmp_path), lambda _, block: blocks.append(block))
+        writer.write(0, 0, order.kind([0]), [0, number % 7, 10**6 + number], [number, number, number])
+        writer.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + merging.MAX_FAN_IN + 20, hard)
+    )
+    try:
+        merged = flat(sort.merge(blocks, str(tmp_path), memory_bytes=500_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    everything = [(key, n) for n in range(count) for key in (0, n % 7, 10**6 + n)]
+    assert merged == sorted(everything, key=lambda pair: pair[0])

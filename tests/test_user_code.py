@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench import hot_key
 from mapreduce.effects import ExecutorDone
 from mapreduce.refs import Skipped
 from mapreduce.sort import read_blocks
@@ -316,3 +317,11 @@ def test_a_run_is_right_whatever_user_code_leaves_behind(tmp_path: Path, name: s
     lines = mr_ok("run", f"{JOBS}:{name}", source).decode().splitlines()
     found = "62914560" if name == "job_fork_and_share" else "done"
     assert lines == [f"{line}\t{found if line == 'poison' else n}" for line, n in RIGHT]
+
+
+# ---------------------------------------------------------------- one key has it all
+
+
+def test_a_hot_key_larger_than_the_executor_is_reduced() -> None:
+    seconds, peaks = hot_key.run(0.3, "200M")
+    assert seconds > 0 and max(peaks) < 200
