@@ -23,6 +23,7 @@ from mapreduce.coordination.clock import AwakeClock, LogClock
 from mapreduce.coordination.dispatcher import Dispatcher
 from mapreduce.coordination.ending import Ending
 from mapreduce.coordination.journal import Journal
+from mapreduce.coordination.losers import losers
 from mapreduce.coordination.sealer import Sealer
 from mapreduce.coordination.stragglers import Stragglers
 from mapreduce.coordination.verdict import Judge
@@ -112,7 +113,7 @@ class Coordinator:
         self._taken_at = now
         self._awake = AwakeClock(now)
         if self.lease.rank.renewals == 0:
-            self._look_again_at = now + PROVISIONAL_SECS
+            self._look_again_at = now + min(PROVISIONAL_SECS, self._held_at_most)
             return []
         return self._open_log(now)
 
@@ -170,7 +171,8 @@ class Coordinator:
             )
             return [*commands, Report("warning", text)]
         if self.caught_up:
-            commands += self._stop_losers(entry)
+            stopped = losers(self.state, entry)
+            commands += [base.Broadcast(wire.encode(ev.StopAttempt(attempt))) for attempt in stopped]
         self.state.apply(entry)
         self._note(entry, now)
         if isinstance(entry, ev.Took):
@@ -187,20 +189,6 @@ class Coordinator:
         self._dispatcher.note(entry, at, read_later)
         self._sealer.note(entry, at)
         self._judge.note(entry, at)
-
-    def _stop_losers(self, entry: Any) -> list[Command]:
-        """Attempts of a task that is won by another; looked up before the entry changes the state."""
-        if not isinstance(entry, (ev.Done, ev.Started)):
-            return []
-        task = self.state.task(entry.stage, entry.index)
-        if task is None:
-            return []
-        losers: list[int] = []
-        if isinstance(entry, ev.Started) and task.winner is not None:
-            losers = [entry.attempt] if entry.attempt != task.winner.attempt else []
-        elif isinstance(entry, ev.Done) and task.winner is None:
-            losers = [r.attempt for r in task.live.values() if r is not None and r.attempt != entry.attempt]
-        return [base.Broadcast(wire.encode(ev.StopAttempt(attempt))) for attempt in losers]
 
     def _on_took(self, entry: ev.Took, now: float) -> list[Command]:
         if entry.rank == self.lease.rank and entry.worker == self._worker:
@@ -296,7 +284,7 @@ class Coordinator:
         return commands
 
     def _tell_time(self, now: float) -> list[Command]:
-        busy = bool(self.state.unstarted or self.state.running)
+        busy = self.state.terminal is None and bool(self.state.unstarted or self.state.running)
         return [self._journal.mention(self._clock.passed(now))] if self._clock.due(now, busy) else []
 
     def _look_around(self, now: float) -> list[Command]:

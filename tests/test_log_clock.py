@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import events as ev
@@ -27,7 +27,8 @@ def test_a_clock_shows_what_others_logged_and_goes_on_with_its_own_time() -> Non
     assert clock.passed(103.0) == ev.Passed(3.0) and clock.passed(104.0) == ev.Passed(1.0)
 
 
-@given(st.lists(st.floats(0.0, 2000.0), max_size=8), st.booleans())
+@settings(max_examples=40)
+@given(st.lists(st.floats(0.0, 500.0), max_size=4), st.booleans())
 def test_at_least_half_of_each_coordinators_life_is_logged(lives: list[float], busy: bool) -> None:
     """Whatever kills it, and whenever; all but the first second of it."""
     logged: list[ev.Passed] = []
@@ -41,10 +42,10 @@ def test_at_least_half_of_each_coordinators_life_is_logged(lives: list[float], b
             assert clock.read(now) == pytest.approx(before + now)
             if clock.due(now, busy):
                 logged.append(clock.passed(now))
-            now += 0.25
+            now += 0.5
         mine = sum(each.secs for each in logged) - before
         assert mine <= life
-        assert mine >= life - max(life / 2, FIRST_SECS) - 0.5
+        assert mine >= life - max(life / 2, FIRST_SECS) - 1.0
 
 
 def test_a_clock_that_is_awake_leaves_out_the_times_it_slept() -> None:
