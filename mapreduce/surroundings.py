@@ -39,6 +39,7 @@ _STARTS_PROCESS = {
     "pty.spawn",
 }
 _STREAMS = (0, 1, 2)
+_CPYTHON = sys.implementation.name == "cpython"
 
 
 class Surroundings:
@@ -120,7 +121,7 @@ class Surroundings:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        if "faulthandler" in sys.modules:
+        if "faulthandler" in sys.modules and _CPYTHON:  # PyPy waits for ever where there is nothing to cancel
             sys.modules["faulthandler"].cancel_dump_traceback_later()
         fit = True
         for number, handler in self._handlers.items():
@@ -242,7 +243,7 @@ _SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
     (lambda: tempfile.tempdir, _set_temp_folder),
     (lambda: locale.setlocale(locale.LC_ALL), lambda text: locale.setlocale(locale.LC_ALL, text)),
 ]
-if sys.implementation.name == "cpython":  # PyPy collects in its own way
+if _CPYTHON:  # PyPy collects in its own way
     _SETTINGS += [
         (gc.get_debug, gc.set_debug),
         (gc.get_threshold, lambda numbers: gc.set_threshold(*numbers)),
