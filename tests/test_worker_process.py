@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import JOBS, Process, count_words, make_text, mr_ok
+from mapreduce import code, events
+from mapreduce.brokers import open_broker
+from tests.contract.harness import Session
+from tests.gates import Gates
+from tests.support import JOBS, Process, count_words, make_text, mr_ok, workers
 from tests.test_executor import eventually, gone
 
 LISTENING = "0A"
@@ -100,6 +105,23 @@ def test_a_worker_that_is_told_to_stop_ends_in_order(
         worker.stop()
 
 
+def test_after_its_grace_a_worker_hands_back_what_runs(rabbit_url: str, tmp_path: Path) -> None:
+    gates, text = Gates(tmp_path / "gates"), make_text(tmp_path / "text.txt", 1000)
+    place = ["--broker", rabbit_url, "--pool", "grace"]
+    leaving = Process("worker", *place, "-c", 1, "--grace", 0.5)
+    job = Process("run", gates.job, text, *place)
+    try:
+        leaving.wait_for("at map")
+        leaving.popen.terminate()
+        assert leaving.popen.wait(20) == 0
+        gates.open("map", "reduce")
+        with workers(rabbit_url, pool="grace"):
+            assert job.output() == count_words(text)
+    finally:
+        leaving.stop()
+        job.stop()
+
+
 def test_the_folder_of_a_killed_worker_goes_with_the_next(
     rabbit_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,3 +146,57 @@ def test_a_worker_stops_while_its_broker_is_down(own_node: Any) -> None:
         assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     finally:
         worker.stop()
+
+
+# ---------------------------------------------------------------- long silence, large records
+
+
+@pytest.mark.parametrize("wakes", ["in the middle", "after the end"])
+def test_a_worker_that_sleeps_past_its_session_harms_nothing(
+    rabbit_url: str, tmp_path: Path, wakes: str
+) -> None:
+    gates, text = Gates(tmp_path / "gates"), make_text(tmp_path / "text.txt", 1000)
+    pool = f"asleep{secrets.token_hex(4)}"
+    sleeper = Process("worker", "--broker", f"{rabbit_url}?heartbeat=2", "-c", 1, "--pool", pool)
+    job = Process("run", gates.job, text, "--broker", rabbit_url, "--pool", pool)
+    try:
+        sleeper.wait_for("at map")
+        executors = descendants(sleeper.popen.pid)[1:]
+        sleeper.popen.send_signal(signal.SIGSTOP)
+        until_nobody_consumes(rabbit_url, events.tasks_queue(pool, code.interpreter_tag()))
+        with workers(rabbit_url, executors=1, pool=pool) as (other,):
+            other.wait_for("at map")
+            if wakes == "after the end":
+                gates.open("map", "reduce")
+                assert job.output() == count_words(text)
+            sleeper.popen.send_signal(signal.SIGCONT)
+            sleeper.wait_for("lost the connection")
+            sleeper.wait_for("connected again")
+            if wakes == "in the middle":
+                assert eventually(lambda: all(map(gone, executors)))
+                gates.open("map", "reduce")
+                assert job.output() == count_words(text)
+    finally:
+        sleeper.popen.send_signal(signal.SIGCONT)
+        sleeper.stop()
+        job.stop()
+
+
+def until_nobody_consumes(url: str, queue: str) -> None:
+    session = Session(open_broker(url))
+    session.broker.connect()
+    session.until_depth(queue, consumers=0)
+    session.broker.close(1.0)
+
+
+def test_a_record_of_100_mib_passes_in_parts(rabbit_url: str, tmp_path: Path) -> None:
+    job_file, numbers = tmp_path / "large.py", tmp_path / "numbers.txt"
+    job_file.write_text(
+        "from mapreduce import Job\n\n"
+        "job = Job(lambda line: [(int(line), 'x' * int(line))], reduce=lambda n, texts: [(n, t) for t in texts])\n"
+    )
+    size = 100 << 20
+    numbers.write_text(f"{size}\n3\n")
+    with workers(rabbit_url, executors=1, pool="large"):
+        place = ["--broker", rabbit_url, "--pool", "large", "--partitions", 1]
+        assert mr_ok("run", job_file, numbers, *place) == b"3\txxx\n%d\t%s\n" % (size, b"x" * size)
