@@ -51,10 +51,8 @@ PRESENT_EVERY_SECS = 60.0
 CANCEL_SECS = 5.0
 #: the data of a job that ended goes before its log: how long the log has to say so
 NEWS_SECS = 30.0
-#: a coordinator that says how time passes does so each minute; after so long without a word there may be none
+#: a coordinator says at least each minute how time passes; after so long without a word there may be none, and no lease
 SILENT_SECS = 180.0
-#: one that has not said so yet renews its lease every eight minutes
-UNHEARD_SECS = 1500.0
 #: how often, then, the queue of leases is asked whether anybody is there to take one
 ASK_SECS = 30.0
 #: at first, and at most, between two readings of a log in which nothing happens
@@ -148,7 +146,7 @@ class Client:
         self._renewals = 1  #: of the highest lease that was taken
         self._asked_at = 0.0
         self._lease_at = 0.0  #: when one was last sent because of the silence
-        self._lease_pause = UNHEARD_SECS
+        self._lease_pause = SILENT_SECS
         self._returned_lease: Optional[base.Publish] = None
         self._blocked = False
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
@@ -382,9 +380,7 @@ class Client:
             return
         self._log_end = self._log_offset
         if isinstance(entry, _SIGNS):
-            self.heard_at = now
-        if isinstance(entry, ev.Passed):
-            self._lease_pause = SILENT_SECS
+            self.heard_at, self._lease_pause = now, SILENT_SECS
         if isinstance(entry, ev.Took):
             self._renewals = max(self._renewals, entry.rank.renewals)
         if not isinstance(entry, _NO_NEWS):
