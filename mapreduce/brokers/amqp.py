@@ -108,6 +108,11 @@ class _Report:
         self._inbox.put_last(end_of_session(closed.code, closed.reason))
         for link in self.peers:
             link.abandon()
+        self.part()
+
+    def part(self) -> None:
+        """The session is over. Links that know each other would keep their descriptors until garbage is collected."""
+        self.peers = []
 
 
 class _Session:
@@ -116,7 +121,7 @@ class _Session:
     def __init__(self, url: str, bell: Bell, limits: _Limits) -> None:
         address = parse(url)
         self.inbox = _Inbox(bell)
-        reports = [_Report(self.inbox, limits), _Report(self.inbox, limits)]
+        self._reports = reports = [_Report(self.inbox, limits), _Report(self.inbox, limits)]
         publisher = Publisher(reports[0].emit)
         wires = [Wire(address, publisher.on_blocked, publisher.on_unblocked), Wire(address)]
         publisher.attach(wires[0])
@@ -139,6 +144,8 @@ class _Session:
             link.join(until + 2 * FAREWELL_SECS - time.monotonic())
             link.abandon()
         self.inbox.seal()
+        for report in self._reports:
+            report.part()
 
 
 def _connect_all(wires: list[Wire]) -> None:
