@@ -150,6 +150,13 @@ def test_the_bytes_are_those_of_a_plain_attempt(job: Job, lines: list[str]) -> N
             assert attempt.result() == expected and not attempt.left
 
 
+@pytest.mark.parametrize("job", [Job(words, reduce=total), Job(numbered, reduce=together)])
+def test_a_sample_is_the_same_too(bench: Bench, job: Job) -> None:
+    split = bench.split(["a b", "r a", "b", "a"])
+    plain, *_ = bench.run(job, split, sample=3).result()  # it need not count what it leaves
+    assert bench.run(job, split, sample=3, careful=True).result()[0] == plain
+
+
 def touchy(line: str) -> Pairs:
     count("lines")
     for number, word in enumerate(line.split()):

@@ -310,6 +310,16 @@ def test_a_run_ends_with_the_reason_and_leaves_nothing(
     assert not list(folder.iterdir())
 
 
+def test_a_run_on_a_full_disk_says_so_and_gives_the_room_back(tmp_path: Path) -> None:
+    source = tmp_path / "input.txt"
+    source.write_text("word " * 20_000 + "\n")
+    with small_disk(tmp_path / "small", 2 * MIB) as folder:
+        run = mr("run", f"{JOBS}:job_pad", source, "--tries", "1", env={"TMPDIR": str(folder)})
+        said = run.stderr.decode()
+        assert run.returncode and "No space left on device" in said and str(folder) in said, said
+        assert "Traceback" not in said and not list(folder.iterdir())
+
+
 @pytest.mark.parametrize("name", ["job_shout", "job_leave_daemon", "job_close_streams", "job_fork_and_share"])
 def test_a_run_is_right_whatever_user_code_leaves_behind(tmp_path: Path, name: str) -> None:
     source = tmp_path / "input.txt"
