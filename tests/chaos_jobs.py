@@ -28,7 +28,10 @@ DEADLINE_SECS = 400.0
 RETAIN_SECS = 8
 JOB_FAILED, INPUT_ERROR, NO_BROKER, JOB_LOST = 1, 4, 6, 9
 #: how what others do about a dead client's job may end, besides well
-GIVEN_UP = "given up: nothing was heard of its client|never submitted|there is no job|is over already"
+GIVEN_UP = (
+    "given up: nothing was heard of its client|never submitted|there is no job|is over already"
+    "|output was delivered to somebody else"
+)
 PAUSE_SECS = 1.0
 
 
