@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 _JOB = """
-import os, time
+import os, select
 from mapreduce import Job
 
 FOLDER = {folder!r}
@@ -17,7 +18,7 @@ def wait_at(gate):
     if not os.path.exists(os.path.join(FOLDER, gate)):
         print("at", gate, flush=True)
         while not os.path.exists(os.path.join(FOLDER, gate)):
-            time.sleep(0.02)
+            select.select([], [], [], 0.02)  # not time.sleep: libfaketime breaks that
         print("through", gate, flush=True)
     passed.add(gate)
 
@@ -35,12 +36,16 @@ job = Job(words, reduce=total)
 
 
 class Gates:
-    """``job`` is the file to run. An executor that comes to a closed gate prints "at map" or "at reduce"."""
+    """``job`` is the file to run. An executor that comes to a closed gate prints "at map" or "at reduce".
+
+    ``name`` is what the ids of its jobs begin with, and those of no other.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
-        self.job = folder / "gated.py"
+        self.name = f"gated{secrets.token_hex(4)}"
+        self.job = folder / f"{self.name}.py"
         self.job.write_text(_JOB.format(folder=str(folder)))
 
     def open(self, *names: str) -> None:
