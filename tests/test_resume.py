@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import time
@@ -9,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mapreduce import Job, splits
+from mapreduce import Job, splits, wire
 from mapreduce import events as ev
+from mapreduce.brokers.memory import MemoryBroker, MemoryServer
+from mapreduce.client import Client, Phase, ResumingClient
+from mapreduce.effects import Connected, InputEnd, InputPiece, InputSplit, ReadInput, Report
 from mapreduce.errors import InputError
-from mapreduce.refs import Split
+from mapreduce.refs import Segment, Split
 from mapreduce.spec import InputFormat, JobSpec
+from mapreduce.state import JobState
 from mapreduce.submission import Options, find_inputs, find_rest, make_spec
 from tests.chaos_log import read
 from tests.support import JOBS, Process, count_words, make_text, mr, mr_ok, workers
@@ -77,6 +84,87 @@ class TestTheInputOnceMore:
         assert splits.digest(splits.list_inputs(["-", "data"])) == ""
         with pytest.raises(InputError, match="cannot be read again"):
             find_rest("j", JobSpec("j", {}, {}, 1, inputs=("-",)), (), 0, "spool")
+
+
+class Front:
+    """A client at the memory broker, and the input that it reads."""
+
+    def __init__(self, client: Client, server: MemoryServer, items: list[Any]) -> None:
+        self.client = client
+        self.items = items
+        self.broker = MemoryBroker(server)
+        self.broker.connect()
+        self.perform(client.handle(Connected(), 0.0))
+
+    def perform(self, commands: list[Any]) -> None:
+        for command in commands:
+            if isinstance(command, ReadInput) and self.items:
+                self.perform(self.client.handle(self.items.pop(0), 0.0))
+            elif not isinstance(command, (ReadInput, Report)):
+                self.broker.perform(command)
+
+    def step(self) -> bool:
+        """Take one batch of what has happened; False if nothing has."""
+        happened = self.broker.poll()
+        for event in happened:
+            self.perform(self.client.handle(event, 0.0))
+        return bool(happened)
+
+
+def items_of(pieces: list[int]) -> list[Any]:
+    """Splits of so many pieces each (0: by reference), every piece with bytes of its own."""
+    items: list[Any] = []
+    for split, count in enumerate(pieces):
+        items += [InputPiece(f"{split}.{n} ".encode()) for n in range(count)]
+        items.append(InputSplit(Split((Segment(f"f{split}", "", 0, 1, 0, True),)), inline=count > 0))
+    return [*items, InputEnd()]
+
+
+def bodies(server: MemoryServer, name: str) -> list[tuple[Any, memoryview]]:
+    place: Any = server.places[name]
+    return [wire.decode(body) for body in place.bodies]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pieces=st.lists(st.integers(0, 4), min_size=1, max_size=12),
+    kills=st.lists(st.integers(0, 30), min_size=1, max_size=3),
+)
+def test_wherever_clients_die_the_input_arrives_once_and_whole(pieces: list[int], kills: list[int]) -> None:
+    server, items = MemoryServer(), items_of(pieces)
+    rng = random.Random(1)
+    front = Front(Client("j", JobSpec("j", {}, {}, 1, 1), "", "0", rng, 0.0), server, list(items))
+    while front.client.phase is Phase.SUBMITTING:
+        assert front.step()
+    for steps in [*kills, 10_000]:
+        for _ in range(steps):
+            if not front.step():
+                break
+            client = front.client
+            if isinstance(client, ResumingClient) and client.lacks_input:
+                behind = [n for n, item in enumerate(items) if isinstance(item, InputSplit)][: client.fed]
+                front.items = items[behind[-1] + 1 :] if behind else list(items)
+                front.perform(client.feed())
+        if steps < 10_000:
+            front.broker.close(0)  # kill -9
+            front = Front(ResumingClient("j", "", "0", rng), server, [])
+    state = JobState()
+    for entry, _ in bodies(server, ev.log_stream("j")):
+        state.apply(entry)
+    assert state.stages[0].total == len(pieces) and sorted(state.splits) == list(range(len(pieces)))
+    stream = bodies(server, ev.input_stream("j"))
+    for number, split in state.splits.items():
+        wanted, got = split.first_piece, b""
+        for msg, body in stream[split.first_piece :]:  # as a worker reads it
+            if (
+                wanted < split.first_piece + split.pieces
+                and isinstance(msg, ev.Piece)
+                and msg.number >= wanted
+            ):
+                assert msg.number == wanted
+                got, wanted = got + bytes(body), wanted + 1
+        assert split.pieces == pieces[number]
+        assert got == b"".join(f"{number}.{n} ".encode() for n in range(split.pieces))
 
 
 def stop_in_the_middle(process: Process, url: str, job: str) -> list[Any]:
