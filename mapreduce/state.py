@@ -323,8 +323,9 @@ class JobState:
             task.troubles.append(event.worker)
         elif any(task.live.values()):
             task.spared = True
-        else:
+        elif event.dispatch not in task.unaware:  # else it was sent out before the last failure: a copy, no new try
             task.failures += 1
+            task.unaware = frozenset(task.live)
 
     def _leave_out(self, task: Task, failure: Failure) -> bool:
         """Whether the record that ended a careful attempt may be left out from now on."""
