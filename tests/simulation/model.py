@@ -1,0 +1,152 @@
+"""User code, modelled: what it writes, where it fails, and what the right output of a job is.
+
+A record of the input is (task, number). What a task writes carries the way it has come, as key, and the attempts that
+it has come through, as stamps: the code is not deterministic, so that an output mixed from two attempts of one task
+shows. Files are bytes in a dict.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import Any, NamedTuple
+
+from mapreduce.refs import Block, Failure, Segment, Skipped, Split, TaskSpec
+from mapreduce.spec import JobSpec
+from tests.simulation.scenario import KILLS_HOST, RAISES, JobPlan
+
+Key = tuple[int, ...]
+Pair = tuple[Key, tuple[int, ...]]
+Files = dict[str, bytearray]
+
+
+class HostKilled(Exception):
+    """A record that takes the whole host with it."""
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt."""
+
+    blocks: list[tuple[int, int, Block]]  #: partition, sequence, block
+    counters: dict[str, int]
+    skipped: tuple[Skipped, ...]
+    failure: Any  #: Failure, or None
+
+
+# ---------------------------------------------------------------- input
+
+
+def record_bytes(task: int, number: int) -> bytes:
+    return b"%03d.%03d;" % (task, number)
+
+
+def input_bytes(plan: JobPlan, task: int) -> bytes:
+    return b"".join(record_bytes(task, number) for number in range(plan.records[task]))
+
+
+def split_of(plan: JobPlan, task: int) -> Split:
+    length = len(input_bytes(plan, task))
+    return Split((Segment(f"f{task}", f"f{task}", 0, length, 0, True),))
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def run(plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, block_records: int) -> Outcome:
+    """One attempt. Raises `HostKilled`, and AssertionError when it was given the wrong input."""
+    if task.split is not None:
+        read: list[Pair] = [((task.index, number), ()) for number in range(plan.records[task.index])]
+        segment = task.split.segments[0]
+        if segment.path != segment.name:
+            data = bytes(files.get(segment.path, b""))[segment.start : segment.end]
+            assert data == input_bytes(plan, task.index), f"task {task.index} was given the wrong input"
+    else:
+        read = [pair for block in task.blocks for pair in load(files, block)]
+    written: list[Pair] = []
+    skipped: list[Skipped] = []
+    own = 0
+    for position, (key, stamps) in enumerate(read):
+        how = plan.bad.get((key[0], key[1])) if task.stage == 0 else None
+        if task.careful and position in task.skip:
+            skipped.append(Skipped(position, "f", -1, repr(key), "bad record"))
+        elif how is None:
+            way = key if task.stage == 0 else (*key, task.index)
+            written.append((way, (*stamps, task.attempt)))
+        elif how == RAISES and task.careful and own < task.skip_limit:
+            own += 1
+            skipped.append(Skipped(position, "f", -1, repr(key), "bad record"))
+        elif how == KILLS_HOST:
+            raise HostKilled
+        else:
+            known = position if task.careful or how == RAISES else -1
+            kind = "raised" if how == RAISES else "died"
+            return Outcome([], {}, (), Failure(kind, f"bad record {key}", "map model", position=known))
+    blocks = _write(spec, task, written, files, block_records)
+    counters = {"tasks": 1, f"records {task.stage}": len(written)}
+    return Outcome(blocks, {k: v for k, v in counters.items() if v}, tuple(skipped), None)
+
+
+def _write(
+    spec: JobSpec, task: TaskSpec, pairs: list[Pair], files: Files, size: int
+) -> list[tuple[int, int, Block]]:
+    last = task.stage == spec.stages - 1
+    blocks = []
+    path = f"{task.directory}/blocks"
+    for partition in range(1 if last else spec.partitions):
+        ours = [pair for pair in pairs if last or _goes_to(pair[0], partition, spec.partitions)]
+        for seq, cut in enumerate(range(0, len(ours), size)):
+            data = marshal.dumps(ours[cut : cut + size], 2)
+            file = files.setdefault(path, bytearray())
+            blocks.append(
+                (partition, seq, Block(path, len(file), len(data), len(ours[cut : cut + size]), 0, ""))
+            )
+            file += data
+    return blocks
+
+
+def load(files: Files, block: Block) -> list[Pair]:
+    """The pairs of a block."""
+    pairs: list[Pair] = marshal.loads(files[block.path][block.offset : block.offset + block.length])
+    return pairs
+
+
+def _goes_to(key: Key, partition: int, partitions: int) -> bool:
+    """To most partitions, not to all: some stay empty."""
+    return (sum(key) + partition) % (partitions + 1) != 0 if len(key) == 2 else True
+
+
+# ---------------------------------------------------------------- what is right
+
+
+def expected(plan: JobPlan, left_out: set[tuple[int, int]]) -> tuple[set[Key], dict[str, int]]:
+    """Keys of the right output, and the right counters, if these records were left out."""
+    spec = plan.spec
+    ways: list[Key] = [
+        (task, number)
+        for task, count in enumerate(plan.records)
+        for number in range(count)
+        if (task, number) not in left_out
+    ]
+    counters = {"tasks": len(plan.records), "records 0": len(ways)}
+    for stage in range(1, spec.stages):
+        ways = [
+            (*way, partition)
+            for way in ways
+            for partition in range(spec.partitions)
+            if _goes_to(way, partition, spec.partitions)
+        ]
+        counters["tasks"] += len({way[-1] for way in ways})
+        counters[f"records {stage}"] = len(ways)
+    return set(ways), {name: value for name, value in counters.items() if value}
+
+
+def check_output(pairs: list[Pair], keys: set[Key]) -> None:
+    """Every way appears once, and of each task one attempt only. Raises AssertionError."""
+    found = [key for key, _ in pairs]
+    assert len(found) == len(set(found)), "a record was counted twice"
+    assert set(found) == keys, f"missing {sorted(keys - set(found))}, invented {sorted(set(found) - keys)}"
+    stamps: dict[tuple[int, int], int] = {}
+    for key, stamped in pairs:
+        tasks = [key[0], *key[2:]]
+        for stage, stamp in enumerate(stamped):
+            first = stamps.setdefault((stage, tasks[stage]), stamp)
+            assert first == stamp, f"two attempts of task {stage}.{tasks[stage]} in one output"

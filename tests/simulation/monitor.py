@@ -1,0 +1,118 @@
+"""Watches the broker for whoever breaks the order of the protocol, also where no harm comes of it this time.
+
+What it knows is what the broker has taken charge of, in that order, whatever is lost or deleted later. So it holds for
+any process, dead or alive: *before this message is there, that one was*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.state import JobState
+
+_OUTCOMES = (ev.Done, ev.AttemptFailed, ev.Lost, ev.Returned, ev.Missing, ev.Long)
+
+
+class Monitor:
+    """Told of every message that comes to a place, and of every ack."""
+
+    def __init__(self) -> None:
+        #: rules that somebody broke, in words
+        self.breaches: list[str] = []
+        self._blocks: set[tuple[str, int, int]] = set()  #: stream, attempt, seq
+        self._parts: dict[tuple[str, int, int], set[int]] = {}
+        self._seals: set[tuple[str, int]] = set()  #: stream, generation
+        self._dispatches: set[int] = set()
+        self._outcomes: set[int] = set()
+        self._started: set[int] = set()
+        self._sealed: set[tuple[str, int, int]] = set()  #: job, stage, generation
+        self._states: dict[str, JobState] = {}
+        self._leases: dict[str, list[ev.Rank]] = {}
+
+    def _blame(self, text: str) -> None:
+        self.breaches.append(text)
+
+    # ------------------------------------------------------------ what comes
+
+    def comes(self, place: str, body: bytes) -> None:
+        """A message is in its place now."""
+        message = wire.decode(body)[0]
+        if isinstance(message, ev.BlockHead):
+            self._block(place, message)
+        elif isinstance(message, ev.Seal):
+            self._seals.add((place, message.generation))
+        elif isinstance(message, ev.Lease):
+            self._leases.setdefault(message.job, []).append(message.rank)
+        elif isinstance(message, ev.Dispatch):
+            self._dispatch(message)
+        elif place.endswith(".log"):
+            self._event(place[len("mr.1.job.") : -len(".log")], message)
+
+    def _block(self, place: str, head: ev.BlockHead) -> None:
+        key = (place, head.attempt, head.seq)
+        parts = self._parts.setdefault(key, set())
+        parts.add(head.part)
+        if len(parts) == head.parts:
+            self._blocks.add(key)
+
+    def _dispatch(self, message: ev.Dispatch) -> None:
+        self._dispatches.add(message.dispatch)
+        if message.stage > 0 and (message.job, message.stage, message.generation) not in self._sealed:
+            self._blame(f"a task of stage {message.stage} is dispatched before that is sealed")
+
+    def _event(self, job: str, event: Any) -> None:
+        state = self._states.setdefault(job, JobState())
+        state.apply(event)
+        if isinstance(event, ev.Dispatched):
+            if any(item.dispatch not in self._dispatches for item in event.items):
+                self._blame("`Dispatched` is logged before the queue has the dispatch")
+        elif isinstance(event, ev.Started):
+            self._started.add(event.attempt)
+        elif isinstance(event, ev.StageSealed):
+            self._stage_sealed(job, event)
+        elif isinstance(event, ev.Done):
+            self._done(job, event)
+        if isinstance(event, _OUTCOMES):
+            self._outcomes.add(event.dispatch)
+
+    def _stage_sealed(self, job: str, event: ev.StageSealed) -> None:
+        """Whoever logs it knows what the log says so far: each partition that a valid winner wrote to has its seal."""
+        self._sealed.add((job, event.stage, event.generation))
+        state = self._states[job]
+        if event.stage < len(state.stages) and state.stages[event.stage].sealed:
+            stages = len(state.stages) - 1
+            partitions = [0] if event.stage == stages else sorted(state.seal_entries(event.stage))
+            for partition in partitions:
+                place = ev.reads_from(job, event.stage, partition, stages)
+                if (place, state.stages[event.stage].generation) not in self._seals:
+                    self._blame("`StageSealed` is logged before the seals are there")
+
+    def _done(self, job: str, event: ev.Done) -> None:
+        for partition, blocks in event.blocks.items():
+            place = ev.reads_from(job, event.stage + 1, partition, len(self._states[job].stages) - 1)
+            if any((place, event.attempt, seq) not in self._blocks for seq in range(blocks)):
+                self._blame("`Done` is logged before the broker has the blocks")
+
+    # ------------------------------------------------------------ what is done
+
+    def executes(self, attempt: int) -> None:
+        """User code is about to run."""
+        if attempt not in self._started:
+            self._blame("an attempt runs whose `Started` is not in the log")
+
+    def acks(self, body: bytes, places: Collection[str]) -> None:
+        """Somebody acks a message of a queue; ``places``: the names of all that there are."""
+        message = wire.decode(body)[0]
+        if isinstance(message, ev.Dispatch):
+            state = self._states.get(message.job)
+            over = state is None or state.terminal is not None or ev.log_stream(message.job) not in places
+            if message.dispatch not in self._outcomes and not over:
+                self._blame("a dispatch is acked of which the log knows no end")
+        elif isinstance(message, ev.Lease):
+            higher = any(rank > message.rank for rank in self._leases[message.job])
+            prefix = f"mr.1.job.{message.job}."
+            if not higher and any(name.startswith(prefix) for name in places):
+                self._blame("a lease is acked while its job has streams and no higher lease")

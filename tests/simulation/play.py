@@ -1,0 +1,305 @@
+"""One schedule from start to end, and whether all is right then.
+
+For each job: the right output with the counters of one attempt per task, or a failure that names a cause that the
+scenario has in it; never a hang. Afterwards: no stream, no lease, no dispatch, no delivery that somebody holds, and
+workers with nothing to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from mapreduce import attempt, coordinator, effects
+from mapreduce import events as ev
+from mapreduce.client import Client, Phase
+from mapreduce.errors import MapReduceError
+from mapreduce.leases import LeaseKeeper
+from mapreduce.worker import Worker
+from tests.simulation import model, trace
+from tests.simulation.actor import Actor
+from tests.simulation.model import Files
+from tests.simulation.node import Node, Queue
+from tests.simulation.scenario import DIES, KILLS_HOST, JobPlan, Scenario, draw
+from tests.simulation.trouble import Trouble
+from tests.simulation.world import World
+
+#: virtual seconds: whatever has not ended by then hangs
+PATIENCE_SECS = 20_000.0
+#: things that happen: a schedule of an ordinary length has thousands
+MAX_STEPS = 500_000
+
+
+class Wrong(AssertionError):
+    """What the oracle says."""
+
+
+def run(seed: int) -> World:
+    """Play the schedule of a seed. Raises `Wrong`, or whatever a role raised."""
+    play = Play(draw(seed))
+    with settings(play.scenario):
+        play.play()
+    return play.world
+
+
+def replay(seed: int) -> tuple[str, Optional[BaseException]]:
+    """The trace of a seed's schedule, and what was wrong in the end."""
+    play = Play(draw(seed))
+    play.world.trace = []
+    for line in play.scenario.describe():
+        play.world.note("scenario", line)
+    error: Optional[BaseException] = None
+    try:
+        with settings(play.scenario):
+            play.play()
+    except Exception as raised:
+        error = raised
+        play.world.note("oracle", f"{type(raised).__name__}: {raised}")
+    else:
+        play.world.note("oracle", "all is right")
+    return trace.text(play.world.trace), error
+
+
+@contextlib.contextmanager
+def settings(scenario: Scenario) -> Iterator[None]:
+    """Limits that this scenario sets lower than the engine does."""
+    chosen: list[tuple[Any, str, Any]] = [
+        (coordinator, "RENEW_SECS", scenario.renew_secs),
+        (attempt, "PART_BYTES", scenario.part_bytes),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in chosen]
+    try:
+        for module, name, value in chosen:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+class Job:
+    """One job of a play: its client, and what became of it."""
+
+    def __init__(self, play: Play, plan: JobPlan) -> None:
+        self.play = play
+        self.plan = plan
+        self.client: Optional[Client] = None
+        self.front: Optional[Actor] = None
+        self.over = False
+        self.outcome = ""
+        self.abandoned = False  #: its client has died, and nobody comes for it
+        self.robbed = False  #: a stream of it was deleted
+        self._delivering = False
+        play.world.at(plan.at, self._submit)
+
+    def _submit(self) -> None:
+        rng = random.Random(self.play.world.rng.getrandbits(64))
+        client = Client(self.plan.name, self.plan.spec, "client", "0", rng, at=0.0)
+        self._come(client, "client")
+        assert self.front is not None
+        self.front.input.extend(self._input())
+
+    def _input(self) -> list[Any]:
+        """What the client reads, with the splits in pieces or by reference."""
+        inline = not self.play.scenario.by_reference
+        items: list[Any] = []
+        for task in range(len(self.plan.records)):
+            data = model.input_bytes(self.plan, task) if inline else b""
+            size = max(1, self.play.world.rng.choice((8, 12, 100)))
+            items += [effects.InputPiece(data[cut : cut + size]) for cut in range(0, len(data), size)]
+            items.append(effects.InputSplit(model.split_of(self.plan, task), bool(data)))
+        return [*items, effects.InputEnd()]
+
+    def _come(self, client: Client, what: str) -> None:
+        self.client = client
+        self.front = Actor(self.play, f"{what} of {self.plan.name}", [client])
+        self.front.on_event = self._look
+
+    def _collect(self) -> None:
+        if not self.over:
+            rng = random.Random(self.play.world.rng.getrandbits(64))
+            self._delivering = False
+            self._come(Client(self.plan.name, None, "collector", "0", rng, at=0.0), "collector")
+
+    def client_died(self) -> None:
+        assert self.front is not None and self.client is not None
+        self.front.crash()
+        if self.client.attached or self.client.detached:  # somebody comes for it again
+            self.play.world.after(self.play.world.rng.random() * 30.0, self._collect)
+        else:
+            self.abandoned = self.over = True
+            self.outcome = "abandoned"
+
+    def _look(self) -> None:
+        """After each event of the client."""
+        client, front, world = self.client, self.front, self.play.world
+        assert client is not None and front is not None
+        if front.dead:
+            return
+        if client.detached and self.plan.spec.detached:
+            front.leave()
+            world.after(world.rng.choice((0.0, 5.0, 100.0)), self._collect)
+        elif client.phase is Phase.COLLECTED and not self._delivering:
+            self._delivering = True
+            self._check(client, front)
+            world.after(world.delay(), self._deliver, client, front)
+        elif client.finished:
+            if client.error is not None:
+                self._judge(client.error)
+            elif not self._delivering:
+                raise Wrong(f"{self.plan.name}: its client ended without output and without an error")
+            self.over = True
+            front.leave()
+
+    def _deliver(self, client: Client, front: Actor) -> None:
+        if not front.dead and client.phase is Phase.COLLECTED:
+            front.perform(client, client.deliver())
+            self.outcome = "right"
+
+    # ------------------------------------------------------------ what is right
+
+    def _check(self, client: Client, front: Actor) -> None:
+        left_out = {place for place, how in self.plan.bad.items()}
+        if self.plan.bad and self.plan.spec.skip_bad < len(left_out):
+            raise Wrong(f"{self.plan.name}: it has an output, although user code fails for good")
+        keys, counters = model.expected(self.plan, left_out)
+        pairs = [
+            pair for blocks in client.output() for block in blocks for pair in model.load(front.files, block)
+        ]
+        try:
+            model.check_output(pairs, keys)
+        except AssertionError as error:
+            raise Wrong(f"{self.plan.name}: {error}") from error
+        if client.state.counters != counters:
+            raise Wrong(f"{self.plan.name}: counters {client.state.counters}, expected {counters}")
+
+    def _judge(self, error: MapReduceError) -> None:
+        """A failure must have a cause that the scenario has in it."""
+        text, scenario, counts = str(error), self.play.scenario, self.play.world.counts
+        self.outcome = "failed"
+        self.play.world.tally("jobs that failed with a named cause")
+        self.play.world.note("job", f"{self.plan.name} failed: {text}")
+        silent = counts.get("freezes") or counts.get("alarms")  # perhaps for longer than its job waits for it
+        deaths = sum(counts.get(what, 0) for what in _DEATHS)
+        hows = set(self.plan.bad.values())
+        allowed = (
+            ("bad record" in text and self.plan.bad and len(self.plan.bad) > self.plan.spec.skip_bad)
+            or ("bad luck" in text and scenario.bad_luck and self.plan.spec.tries < 1000)
+            or ("workers died" in text and (KILLS_HOST in hows or deaths >= 4))
+            or (DIES in hows and self.plan.spec.tries < 4 and "bad record" in text)
+            or (scenario.lossy and "lost" in text)
+            or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))
+            or (silent and ("nothing was heard of its client" in text or ".log is gone" in text))
+            or (self._delivering and "delivered to somebody else" in text)
+        )
+        if not allowed:
+            raise Wrong(f"{self.plan.name}: it failed, and nothing in the scenario accounts for it: {text}")
+
+
+_DEATHS = (
+    "crashes", "crashes between two commands", "dropped connections", "drops between two commands",
+    "broker restarts", "freezes", "ack timeouts",
+)  # fmt: skip
+
+
+class Play:
+    """All that one schedule has: a `actor.Stage`."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.world = World(scenario.seed, scenario.latency, scenario.spikes)
+        self.node = Node(self.world, scenario.ack_timeout)
+        self.node.dawdling, self.node.deaf = scenario.dawdling, scenario.deaf
+        self.plans = {plan.name: plan for plan in scenario.jobs}
+        self.shared_files: Files = {}
+        self.workers: list[Actor] = []
+        self.jobs: list[Job] = []
+        self._serial = 0
+        self._done = False
+
+    def play(self) -> None:
+        """To its end. Raises `Wrong`, or whatever a role raised."""
+        for _ in range(self.scenario.workers):
+            self.world.at(0.0, self.add_worker)
+        for at in self.scenario.late_workers:
+            self.world.at(at, self.add_worker)
+        self.jobs = [Job(self, plan) for plan in self.scenario.jobs]
+        Trouble(self)
+        self.world.after(1.0, self._look)
+        world = self.world
+        steps, breaches = 0, self.node.monitor.breaches
+        while not self._done:
+            if world.now > PATIENCE_SECS:
+                raise Wrong(f"it hangs: {self.state()}")
+            if steps > MAX_STEPS:
+                raise Wrong(f"it runs in circles: {self.state()}")
+            steps += 1
+            world.step()
+            if breaches:
+                raise Wrong(breaches[0])
+        for job in self.jobs:
+            world.tally(f"jobs {job.outcome}")
+        world.tally("jobs")
+        self._check_leftovers()
+
+    def add_worker(self) -> None:
+        self._serial += 1
+        name = f"w{self._serial}"
+        rng = random.Random(self.world.rng.getrandbits(64))
+        spec = self.scenario.jobs[0].spec
+        queue = ev.tasks_queue(spec.pool, spec.interpreter)
+        slots = self.world.rng.choice((1, 1, 2))
+        worker = Worker(name, slots, (queue,), name, self.scenario.by_reference, rng)
+        actor = Actor(self, name, [LeaseKeeper(name, rng), worker])
+        actor.restart = lambda: self._replace(actor)
+        self.workers.append(actor)
+
+    def _replace(self, actor: Actor) -> None:
+        self.workers.remove(actor)
+        self.world.after(self.world.rng.choice((0.0, 1.0, 20.0)), self.add_worker)
+
+    def deleted(self, name: str) -> None:
+        for job in self.jobs:
+            if name.startswith(f"mr.1.job.{job.plan.name}."):
+                job.robbed = True
+
+    def _look(self) -> None:
+        self._done = all(job.over for job in self.jobs) and not self.leftovers()
+        quiet = self.world.now - self.world.busy_at > 2.0
+        self.world.after(4.0 if quiet else 0.5, self._look)
+
+    # ------------------------------------------------------------ afterwards
+
+    def leftovers(self) -> list[str]:
+        """What is left of jobs on the broker, or held by somebody."""
+        names = [name for name in self.node.places if name.startswith("mr.1.job.")]
+        for name, place in self.node.places.items():
+            if isinstance(place, Queue) and place.ready:
+                names.append(f"{len(place.ready)} on {name}")
+        for session in self.node.sessions:
+            names += [
+                f"{session.name} holds {len(c.unacked)} of {c.place.name}"
+                for c in session.consumers.values()
+                if c.unacked and isinstance(c.place, Queue)
+            ]
+        for actor in self.workers:
+            for role in actor.roles:
+                if isinstance(role, LeaseKeeper) and role.coordinators:
+                    names.append(f"{actor.name} coordinates {len(role.coordinators)}")
+                elif isinstance(role, Worker) and role._attempts:
+                    names.append(f"{actor.name} has {len(role._attempts)} attempts")
+        return sorted(names)
+
+    def state(self) -> str:
+        jobs = [
+            f"{job.plan.name} {job.outcome or (job.client.phase.value if job.client else 'not there')}"
+            for job in self.jobs
+        ]
+        return f"{', '.join(jobs)}; left: {', '.join(self.leftovers()) or 'nothing'}"
+
+    def _check_leftovers(self) -> None:
+        left = self.leftovers()
+        if left:
+            raise Wrong(f"left behind: {', '.join(left)}")

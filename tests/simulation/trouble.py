@@ -1,0 +1,244 @@
+"""What goes wrong: a few incidents per schedule, at moments that the seed chooses."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from mapreduce import effects, wire
+from mapreduce import events as ev
+from mapreduce.brokers import base
+from tests.simulation.actor import Actor, Fuse
+from tests.simulation.node import Queue, Stream
+
+if TYPE_CHECKING:
+    from tests.simulation.play import Play
+
+#: what is said once, by a client that may have left when it turns out to be lost
+ONLY_ONCE = (ev.Submitted, ev.InputComplete, ev.CancelRequested, ev.EndOfInput)
+
+
+class Trouble:
+    """Incidents against one play."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        self.world = play.world
+        self.rng = play.world.rng
+        self.left = play.scenario.trouble
+        scenario = play.scenario
+        self._kinds: list[tuple[float, Callable[[], bool]]] = [
+            (3.0, self.kill_worker),
+            (3.0, self.kill_worker_at),
+            (2.0, self.drop_worker),
+            (3.0, self.drop_worker_at),
+            (2.0, self.drop_client),
+            (2.0, self.drop_client_at),
+            (1.0, self.freeze),
+            (1.0, self.restart_broker),
+            (0.7, self.alarm),
+            (1.0, self.shut_down_worker),
+            (1.0, self.repeat),
+            (0.7, self.add_worker),
+        ]
+        if scenario.lossy:
+            self._kinds = [(sum(w for w, _ in self._kinds) * 1.5, self.lose), *self._kinds]
+        if scenario.client_dies:
+            self._kinds.append((8.0, self.kill_client))
+        if scenario.destructive:
+            self._kinds.append((10.0, self.destroy))
+        self._weights = [weight for weight, _ in self._kinds]
+        if self.left:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self.world.after(self.rng.expovariate(1.0) * self.play.scenario.trouble_every, self._strike)
+
+    def _strike(self) -> None:
+        (_, incident), = self.rng.choices(self._kinds, self._weights)  # fmt: skip
+        if incident():
+            self.left -= 1
+        if self.left > 0:
+            self._schedule()
+
+    def _say(self, what: str, counted: str) -> bool:
+        self.world.note("trouble", what)
+        self.world.tally(counted)
+        return True
+
+    # ------------------------------------------------------------ workers
+
+    def _worker(self) -> Optional[Actor]:
+        workers = [actor for actor in self.play.workers if not actor.dead]
+        return self.rng.choice(workers) if workers else None
+
+    def _client(self) -> Optional[Actor]:
+        clients = [job.front for job in self.play.jobs if job.front is not None and not job.front.dead]
+        return self.rng.choice(clients) if clients else None
+
+    def kill_worker(self) -> bool:
+        victim = self._worker()
+        if victim is None:
+            return False
+        self._say(f"kill {victim.name}", "crashes")
+        victim.crash()
+        return True
+
+    def _crash(self, victim: Actor) -> None:
+        self._say(f"kill {victim.name} between two commands", "crashes between two commands")
+        victim.crash()
+
+    def _drop(self, victim: Actor) -> None:
+        self._say(f"drop the connection of {victim.name} between two commands", "drops between two commands")
+        if victim.session is not None:
+            victim.session.cut("simulated")
+
+    def _light(self, victim: Optional[Actor], act: Callable[[Actor], None]) -> bool:
+        """A fuse at some command of some kind."""
+        if victim is None or victim.fuse is not None:
+            return False
+        kind: Any = self.rng.choice(
+            (None, base.Publish, base.Publish, base.Ack, base.Delete, effects.Execute)
+        )
+        events = (b"Done", b"Started", b"Dispatched", b"Seal", b"Lease", b"BlockHead", b"StageSealed")
+        about = self.rng.choice(events) if kind is base.Publish and self.rng.random() < 0.6 else b""
+
+        def fits(command: Any) -> bool:
+            if kind is None:
+                return True
+            return type(command) is kind and (not about or about in command.head[5:24])
+
+        victim.fuse = Fuse(self.rng.choice((0, 0, 0, 1, 2, 5)), fits, lambda: act(victim))
+        return True
+
+    def kill_worker_at(self) -> bool:
+        return self._light(self._worker(), self._crash)
+
+    def drop_worker_at(self) -> bool:
+        return self._light(self._worker(), self._drop)
+
+    def drop_client_at(self) -> bool:
+        return self._light(self._client(), self._drop)
+
+    def drop_worker(self) -> bool:
+        return self._cut(self._worker())
+
+    def drop_client(self) -> bool:
+        return self._cut(self._client())
+
+    def _cut(self, victim: Optional[Actor]) -> bool:
+        if victim is None or victim.session is None:
+            return False
+        victim.session.cut("simulated")
+        return self._say(f"drop the connection of {victim.name}", "dropped connections")
+
+    def freeze(self) -> bool:
+        victim = self._worker() if self.rng.random() < 0.7 else self._client()
+        if victim is None or victim.frozen:
+            return False
+        secs = self.rng.choice((1.0, 6.0, 30.0, 200.0))
+        victim.freeze(secs)
+        if secs > 20.0 and victim.session is not None and self.rng.random() < 0.8:
+            victim.session.cut("no heartbeats")
+        return self._say(f"freeze {victim.name} for {secs:.0f} s", "freezes")
+
+    def shut_down_worker(self) -> bool:
+        victim = self._worker()
+        if victim is None:
+            return False
+        victim.shut_down()
+        return self._say(f"{victim.name} is told to leave", "workers told to leave")
+
+    def add_worker(self) -> bool:
+        if len(self.play.workers) > 4:
+            return False
+        self.play.add_worker()
+        return self._say("one more worker", "late workers")
+
+    def kill_client(self) -> bool:
+        alive = [job for job in self.play.jobs if job.front is not None and not job.front.dead]
+        if not alive:
+            return False
+        job = self.rng.choice(alive)
+        self._say(f"kill the client of {job.plan.name}", "client crashes")
+        job.client_died()
+        return True
+
+    # ------------------------------------------------------------ the broker
+
+    def restart_broker(self) -> bool:
+        self.play.node.restart(self.rng.choice((0.0, 1.0, 10.0)))
+        return self._say("the broker restarts", "broker restarts")
+
+    def alarm(self) -> bool:
+        secs = self.rng.choice((1.0, 10.0, 60.0))
+        for session in self.play.node.sessions:
+            session.hampered = True
+        self.play.node.block(secs)
+        return self._say(f"alarm: publications wait for {secs:.0f} s", "alarms")
+
+    def repeat(self) -> bool:
+        """A message arrives once more, as after a lost confirm."""
+        place = self._any_place(
+            lambda place: bool(place.bodies if isinstance(place, Stream) else place.ready)
+        )
+        if place is None:
+            return False
+        if isinstance(place, Stream):
+            body = self.rng.choice(place.bodies[-8:])
+            if body is None:
+                return False
+        else:
+            body = self.rng.choice(sorted(place.ready)).body
+        place.append(body)
+        return self._say(f"a message on {place.name} arrives twice: {_kind(body)}", "repeated messages")
+
+    def _any_place(self, fits: Callable[[Any], bool]) -> Optional[Any]:
+        places = [place for _, place in sorted(self.play.node.places.items()) if fits(place)]
+        return self.rng.choice(places) if places else None
+
+    def lose(self) -> bool:
+        """What was confirmed is lost all the same."""
+
+        def holds_something(place: Any) -> bool:
+            return (
+                bool(place.bodies)
+                if isinstance(place, Stream)
+                else "tasks" in place.name and bool(place.ready)
+            )
+
+        place = self._any_place(holds_something)
+        if place is None:
+            return False
+        if isinstance(place, Queue):
+            message = heapq.heappop(place.ready)
+            return self._say(f"lose {_kind(message.body)} of {place.name}", "lost dispatches")
+        is_log = place.name.endswith(".log")
+        # A log's entry that somebody has read is part of what is known: to take it back would part the folds for good.
+        first = place.read if is_log else 0
+        candidates = range(first, len(place.bodies))
+        if not candidates:
+            return False
+        index = self.rng.choice(candidates)
+        body = place.bodies[index]
+        if body is None or isinstance(wire.decode(body)[0], ONLY_ONCE):
+            return False
+        place.bodies[index] = None
+        return self._say(f"lose entry {index} of {place.name}: {_kind(body)}", "lost stream entries")
+
+    def destroy(self) -> bool:
+        """Somebody deletes or empties a queue or a stream of a job."""
+        place = self._any_place(lambda place: place.name != ev.JOBS)
+        if place is None or not self.play.node.sessions:
+            return False
+        if isinstance(place, Queue) and self.rng.random() < 0.5:
+            place.ready.clear()
+            return self._say(f"purge {place.name}", "purged queues")
+        self.play.node.sessions[0].node_delete(place.name)
+        if isinstance(place, Stream):
+            self.play.deleted(place.name)
+        return self._say(f"delete {place.name}", "deleted places")
+
+
+def _kind(body: bytes) -> str:
+    return type(wire.decode(body)[0]).__name__
