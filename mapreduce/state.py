@@ -83,7 +83,7 @@ class Task:
         self.spared = False
         #: records to leave out, by position: careful attempts ended on them
         self.skips: dict[int, Skipped] = {}
-        #: dispatches that were live when the last of these became known, and may end on it, too
+        #: dispatches that were live when the last of these became known, or the last try failed: they may end so, too
         self.unaware: frozenset[int] = frozenset()
         #: workers that fell silent with a started attempt of this task; a sign of life strikes them out
         self.losses: list[str] = []
