@@ -6,11 +6,12 @@ import functools
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Iterable, Iterator
 
 import pytest
 
-from mapreduce import Job, JobError, count, sampled_ranges, source, whole
+from mapreduce import Job, JobError, code, count, sampled_ranges, source, units, whole
 from mapreduce.job import Context, Fold, enter
 from mapreduce.spec import InputFormat
 
@@ -229,3 +230,51 @@ def test_importing_the_package_is_cheap() -> None:
         "mapreduce.spec",
         "mapreduce.units",
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": 5}, "name is a text"),
+        ({"name": " "}, "name is a text"),
+        ({"input": 5}, "input is a format"),
+        ({"tries": 0}, "tries is a whole number"),
+        ({"tries": {"map": 2}}, "stages are numbered from 0"),
+        ({"skip_bad": "many"}, "skip_bad is a whole number"),
+        ({"task_timeout": "-5"}, "task_timeout: '-5' is not a time"),
+        ({"max_memory": "300 apples"}, "max_memory: '300 apples' is not a size"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(JobError, match=says):
+        Job(words, **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("512K", 2**19), ("300M", 300 * 2**20), ("2GiB", 2**31), ("8mb", 2**23), (7, 7)],
+)
+def test_sizes(text: Any, size: int) -> None:
+    assert units.size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "secs"), [("90", 90), ("90s", 90), ("5m", 300), ("1.5h", 5400), ("1D", 86400), (0.5, 0.5)]
+)
+def test_times(text: Any, secs: float) -> None:
+    assert units.seconds(text) == secs
+
+
+@pytest.mark.parametrize(
+    "value", ["", "0", "-1", "1e3", "5 m", "²", "inf", "nan", None, True, [], float("inf"), "9" * 400]
+)
+def test_neither_sizes_nor_times(value: Any) -> None:
+    for parse in (units.size, units.seconds):
+        with pytest.raises(ValueError, match="is not a"):
+            parse(value)
+
+
+def test_both_lines_of_an_import_error_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ImportError('cannot load it\\nlibfoo.so: not found')\n")
+    with pytest.raises(JobError, match=r"ImportError: cannot load it libfoo\.so: not found"):
+        code.from_file(str(tmp_path / "broken.py"))
