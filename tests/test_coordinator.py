@@ -248,3 +248,50 @@ def test_a_worker_that_leaves_hands_its_leases_on() -> None:
     assert not keeper.finished
     keeper.handle(base.Confirmed(renewal.token), 1.0)
     assert keeper.finished
+
+
+def test_where_acks_are_overdue_soon_leases_are_renewed_after_a_third_of_that() -> None:
+    keeper = LeaseKeeper("me", random.Random(1))
+    for secs, held in ((0.0, rules.RENEW_SECS), (90.0, 30.0), (600.0, 30.0), (5000.0, 30.0)):
+        keeper.handle(base.Disconnected("gone", ack_timeout_secs=secs), 0.0)
+        body = wire.encode(ev.Lease("job", RANK, 0, 1, 1))
+        keeper.handle(base.Delivered("leases/jobs", base.Receipt("leases/jobs", 1), body, None, False), 0.0)
+        [coordinator] = keeper.coordinators.values()
+        [tag] = keeper.coordinators
+        entries = (ev.Submitted("job", SPEC, "0", 0.0), ev.Took(RANK, "me"))
+        for offset, entry in enumerate(entries):
+            receipt = base.Receipt(f"{tag}log", offset)
+            keeper.handle(base.Delivered(f"{tag}log", receipt, wire.encode(entry), offset, False), 0.0)
+        said = [c for second in range(int(held) + 3) for c in coordinator.handle(Tick(), float(second))]
+        first = next(n for n, c in enumerate(said) if of_type([c], ev.Lease))
+        assert len(of_type(said, ev.Lease)) == 1 and of_type(said[:first], ev.Passed)
+        assert held == rules.RENEW_SECS or sum(p.secs for p in of_type(said, ev.Passed)) <= held + 2
+
+
+def test_a_parked_jobs_log_goes_before_a_short_ack_timeout_ends_the_session() -> None:
+    lease = ev.Lease("job", RANK, MAX_TAKEOVERS + 1, 1, 1)
+    it = Coordinator(lease, base.Receipt("leases/jobs", 1), "me", random.Random(1), "leases/1/", 20.0)
+    said = it.park(0.0)
+    for second in range(25):
+        said += it.handle(Tick(), float(second))
+    assert base.Delete(ev.log_stream("job")) in said
+
+
+def test_an_end_that_the_broker_loses_is_logged_again() -> None:
+    bench = Bench(splits(1))
+    bench.log(ev.CancelRequested("enough"))
+    [first] = [c for c in bench.said if of_type([c], ev.Cancelled)]
+    assert isinstance(first, base.Publish)
+    bench.tell(base.Confirmed(first.token))
+    assert not of_type(bench.wait(journal.AGAIN_SECS), ev.Cancelled)
+    assert of_type(bench.wait(1), ev.Cancelled) == [ev.Cancelled("enough")]
+
+
+def test_a_dispatch_whose_news_is_lost_is_announced_again() -> None:
+    bench = Bench(splits(1))
+    [dispatch] = [c for c in bench.said if of_type([c], ev.Dispatch)]
+    assert isinstance(dispatch, base.Publish)
+    [announced] = [c for c in bench.tell(base.Confirmed(dispatch.token)) if of_type([c], ev.Dispatched)]
+    assert isinstance(announced, base.Publish)
+    bench.tell(base.Confirmed(announced.token))
+    assert of_type(bench.wait(journal.AGAIN_SECS + 1), ev.Dispatched)
