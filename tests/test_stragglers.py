@@ -109,6 +109,14 @@ def test_an_attempt_beside_which_another_has_failed_gets_no_further_copy() -> No
     assert not copies(bench.wait(100))
 
 
+def test_one_worker_alone_runs_nothing_twice() -> None:
+    bench = Bench((*splits(2), dispatched(0, 1)), spec=PATIENT)
+    bench.log(started(0, 0, "me"), started(1, 1, "me"), replace(done(0, seconds=0.1), worker="me"))
+    assert not copies(bench.wait(100))
+    bench.log(ev.Back("another"))
+    assert copies(bench.wait(1)) == [1]
+
+
 def test_few_copies_are_out_at_a_time() -> None:
     bench, slow = near_the_end(40, 20, seconds=0.1)
     first = bench.wait(3)

@@ -96,10 +96,13 @@ class Stragglers:
                 yield stage, index, task
 
     def _may_run_twice(self, stage: int, task: Task) -> bool:
-        """One more attempt beside the one that runs: not if that is careful, or has seen another fail."""
+        """One more attempt beside the one that runs: not if that is careful, or has seen another fail.
+
+        A job that only one worker has ever worked for, as without a broker, has nowhere else to run it.
+        """
         assert self._state.spec is not None
         alone = len(task.live) == 1 and not task.spared
-        return alone and not tries.is_careful(self._state.spec, stage, task)
+        return alone and len(self._state.workers) > 1 and not tries.is_careful(self._state.spec, stage, task)
 
     def _waited(self, task: Task, at: float) -> float:
         """How long the youngest dispatch has been out, by the patience that it is worth."""
