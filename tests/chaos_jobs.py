@@ -33,6 +33,8 @@ GIVEN_UP = (
     "|output was delivered to somebody else"
 )
 PAUSE_SECS = 1.0
+#: between two looks at what a client has said
+LOOK_SECS = 0.05
 
 
 @dataclass(frozen=True)
@@ -186,27 +188,42 @@ class ChaosJob:
     def _once(
         self, args: list[str], kind: str, kill_after: Optional[float], stdin: Optional[Path], deadline: float
     ) -> Ended:
-        with open(stdin or os.devnull, "rb") as source:
+        said, written = self._folder / "stderr", self._folder / "stdout"
+        with (
+            open(stdin or os.devnull, "rb") as source,
+            said.open("wb") as errors,
+            written.open("wb") as output,
+        ):
             process = subprocess.Popen(
                 [sys.executable, "-m", "mapreduce.cli", *args, "--broker", self._url],
                 stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdout=output,
+                stderr=errors,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
         killed = False
         try:
-            output, errors = process.communicate(timeout=kill_after or deadline - time.monotonic())
+            if kill_after is not None and self.plan.kill_when_submitted and args[0] == "run":
+                self._wait_for_submission(process, said, deadline)
+            process.wait(kill_after or deadline - time.monotonic())
         except subprocess.TimeoutExpired:
             process.kill()
-            output, errors = process.communicate()
+            process.wait()
             if kill_after is None:
-                text = f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s: {errors.decode()}"
+                text = f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s: {said.read_text()}"
                 raise Wrong(text) from None
             killed = process.returncode == -signal.SIGKILL  # else it was faster
             if killed:
                 self._history.kill(kind, f"of {self.plan.name}")
-        return Ended(process.returncode, output, errors.decode(errors="replace"), killed)
+        return Ended(process.returncode, written.read_bytes(), said.read_text(errors="replace"), killed)
+
+    def _wait_for_submission(self, process: subprocess.Popen[bytes], said: Path, deadline: float) -> None:
+        while process.poll() is None and b"is submitted" not in said.read_bytes():
+            if time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                raise Wrong(f"not submitted after {DEADLINE_SECS:.0f} s: {said.read_text()}")
+            time.sleep(LOOK_SECS)
 
 
 class Wrong(Exception):

@@ -11,7 +11,7 @@ from typing import Optional
 from mapreduce import order
 
 #: share of clients that are killed
-KILLED_SHARE = 0.12
+KILLED_SHARE = 0.2
 #: `mr run --resume`, `mr results`, `mr cancel`, or nobody comes
 AFTER_DEATH = ("resume", "resume", "results", "cancel", "nobody")
 
@@ -50,6 +50,9 @@ class Plan:
     source: str  #: "inline", "shared" or "stdin"
     detached: bool
     kill_after_secs: Optional[float]  #: when its first client is killed, if at all
+    kill_when_submitted: (
+        bool  #: whether the clock of that starts with the job's submission, or with the client
+    )
     kill_results_after_secs: Optional[float]
     after_death: str  #: what somebody does about a job whose client was killed: see `AFTER_DEATH`
 
@@ -66,7 +69,7 @@ def make_plan(seed: int, number: int) -> Plan:
     rng = random.Random(f"{seed}/{number}")
 
     def moment(longest_secs: float) -> Optional[float]:
-        return rng.uniform(0.2, longest_secs) if rng.random() < KILLED_SHARE else None
+        return rng.uniform(0.1, longest_secs) if rng.random() < KILLED_SHARE else None
 
     return Plan(
         number,
@@ -77,7 +80,8 @@ def make_plan(seed: int, number: int) -> Plan:
         nap_secs=rng.choice((0.0, 0.0, 0.0005)),
         source=rng.choice(("inline", "inline", "shared", "stdin")),
         detached=rng.random() < 0.4,
-        kill_after_secs=moment(4.0),
+        kill_after_secs=moment(3.0),
+        kill_when_submitted=rng.random() < 0.7,
         kill_results_after_secs=moment(3.0),
         after_death=rng.choice(AFTER_DEATH),
     )
