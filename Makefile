@@ -2,6 +2,8 @@
 # make test     install what the tests need, then `make check` and all tests
 # make check    format, lint, types
 # make chaos    kill workers, clients and the broker 500 times while jobs run; a quarter of an hour
+# make simulate play whole jobs on a virtual clock over a broker that fails: SEEDS=100000, REPLAY=4711 for one with its trace
+# make mutations  break each rule of the design on purpose: the simulator must notice
 # make bench    compare with a hand-written multiprocessing.Pool, with and without RabbitMQ
 # make clean    remove what was made, but for .venv; `make distclean` removes that too
 #
@@ -12,6 +14,7 @@
 export PYTHON ?= python3
 TESTS ?= tests
 TEST_PROCESSES ?= 2
+SEEDS ?= 2000
 CHAOS ?= --kills 500 --seed 1
 
 SHELL := /bin/bash
@@ -48,6 +51,12 @@ format: .venv/.develop
 
 chaos: .venv/.develop
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+simulate: .venv/.develop
+	$(BIN)/python -m tests.simulate --processes $(TEST_PROCESSES) $(if $(REPLAY),--replay $(REPLAY),--seeds $(SEEDS))
+
+mutations: .venv/.develop
+	$(BIN)/python -m tests.mutations --processes $(TEST_PROCESSES)
 
 bench: .venv/.installed
 	$(BIN)/python -m bench.wordcount

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
-from mapreduce import effects
+from mapreduce import effects, wire
 from mapreduce.brokers import base
 from mapreduce.refs import Failure
 from tests.simulation import model, trace
@@ -56,6 +56,7 @@ class Actor:
         self._running: dict[int, object] = {}
         self._frozen_until = 0.0
         self._backlog: deque[Callable[[], None]] = deque()
+        self._redelivered: set[int] = set()
         self._stopping = False
         self._tick_gap = TICK_SECS
         self._pause = 0.1
@@ -90,6 +91,8 @@ class Actor:
             self.session = None
             world.after(self._pause * world.rng.random(), self._connect_when_awake)
             self._pause = min(self._pause * 2, 5.0)
+        elif kind is base.Delivered and event.redelivered and event.tag.startswith("worker/tasks"):
+            self._redelivered.add(wire.decode(event.body)[0].dispatch)
         address = getattr(event, "tag", None) or getattr(event, "token", None)
         for role in self.roles:
             if address is None or address.startswith(role.prefix):
@@ -156,6 +159,8 @@ class Actor:
                 world.note(self.name, "  ▶ " + trace.describe(command))
             kind = type(command)
             if kind is base.Publish:
+                if b"Started" in command.head[5:16]:
+                    self.stage.node.monitor.starts(wire.decode(command.head)[0], self._redelivered)
                 if self.session is not None:
                     self.session.perform(command, self._whole(command))
             elif kind is effects.Execute:

@@ -12,14 +12,18 @@ from typing import Any
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.state import JobState
+from tests.simulation.world import World
 
+#: a log so young is perhaps still being declared
+DECLARING_SECS = 1.0
 _OUTCOMES = (ev.Done, ev.AttemptFailed, ev.Lost, ev.Returned, ev.Missing, ev.Long)
 
 
 class Monitor:
     """Told of every message that comes to a place, and of every ack."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         #: rules that somebody broke, in words
         self.breaches: list[str] = []
         self._blocks: set[tuple[str, int, int]] = set()  #: stream, attempt, seq
@@ -31,11 +35,20 @@ class Monitor:
         self._sealed: set[tuple[str, int, int]] = set()  #: job, stage, generation
         self._states: dict[str, JobState] = {}
         self._leases: dict[str, list[ev.Rank]] = {}
+        self._took: dict[tuple[str, ev.Rank], str] = {}
+        self._declared: dict[str, float] = {}
+        self._careful: set[int] = set()
+        #: jobs whose last failed attempt was a plain one
+        self.failed_plainly: set[str] = set()
 
     def _blame(self, text: str) -> None:
         self.breaches.append(text)
 
     # ------------------------------------------------------------ what comes
+
+    def declared(self, place: str) -> None:
+        """It exists from now on."""
+        self._declared[place] = self._world.now
 
     def comes(self, place: str, body: bytes) -> None:
         """A message is in its place now."""
@@ -60,6 +73,8 @@ class Monitor:
 
     def _dispatch(self, message: ev.Dispatch) -> None:
         self._dispatches.add(message.dispatch)
+        if message.careful:
+            self._careful.add(message.dispatch)
         if message.stage > 0 and (message.job, message.stage, message.generation) not in self._sealed:
             self._blame(f"a task of stage {message.stage} is dispatched before that is sealed")
 
@@ -69,14 +84,26 @@ class Monitor:
         if isinstance(event, ev.Dispatched):
             if any(item.dispatch not in self._dispatches for item in event.items):
                 self._blame("`Dispatched` is logged before the queue has the dispatch")
+        elif isinstance(event, ev.Took):
+            self._lease_taken(job, event)
         elif isinstance(event, ev.Started):
             self._started.add(event.attempt)
         elif isinstance(event, ev.StageSealed):
             self._stage_sealed(job, event)
         elif isinstance(event, ev.Done):
             self._done(job, event)
+        elif isinstance(event, ev.AttemptFailed) and state.terminal is None:
+            (self.failed_plainly.discard if event.dispatch in self._careful else self.failed_plainly.add)(job)
         if isinstance(event, _OUTCOMES):
             self._outcomes.add(event.dispatch)
+
+    def _lease_taken(self, job: str, event: ev.Took) -> None:
+        first = self._took.setdefault((job, event.rank), event.worker)
+        if first != event.worker and not self._world.counts.get("repeated messages"):
+            self._blame("two workers took a lease of one rank")
+        age = self._world.now - self._declared[ev.log_stream(job)]
+        if event.rank.renewals == 0 and age < DECLARING_SECS:
+            self._blame("a provisional lease is acted on while the streams are being declared")
 
     def _stage_sealed(self, job: str, event: ev.StageSealed) -> None:
         """Whoever logs it knows what the log says so far: each partition that a valid winner wrote to has its seal."""
@@ -102,6 +129,11 @@ class Monitor:
         """User code is about to run."""
         if attempt not in self._started:
             self._blame("an attempt runs whose `Started` is not in the log")
+
+    def starts(self, started: ev.Started, redelivered: set[int]) -> None:
+        """A worker says so; ``redelivered``: dispatches that came to it a second time."""
+        if started.dispatch in redelivered and not self._world.counts.get("repeated messages"):
+            self._blame("a redelivered dispatch is run")
 
     def acks(self, body: bytes, places: Collection[str]) -> None:
         """Somebody acks a message of a queue; ``places``: the names of all that there are."""

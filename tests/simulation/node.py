@@ -141,7 +141,7 @@ class Node:
         #: how many broadcasts are lost
         self.deaf = 0.0
         self.serials = count(1)
-        self.monitor = Monitor()
+        self.monitor = Monitor(world)
         world.after(10.0, self._inspect_held)
 
     def _inspect_held(self) -> None:
@@ -314,6 +314,7 @@ class Session:
         if type(command) is base.Declare:
             place = node.places.get(command.name)
             if place is None:
+                node.monitor.declared(command.name)
                 node.places[command.name] = place = _KINDS[command.kind](self._world, command.name)
             if type(place) is _KINDS[command.kind]:
                 self._answer("publish", base.Declared(command.name))

@@ -1,0 +1,664 @@
+"""The mutations of `tests/mutations.py`: which rule of docs/architecture.md, where, and how it is broken."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """Replace ``old``, which stands once in ``file``, by ``new``."""
+
+    name: str  #: what the engine does wrong then
+    rule: str
+    file: str
+    old: str
+    new: str
+
+
+WORKER = "mapreduce/worker.py"
+STATE = "mapreduce/state.py"
+COLLECTOR = "mapreduce/collector.py"
+COORDINATOR = "mapreduce/coordinator.py"
+DISPATCHER = "mapreduce/coordination/dispatcher.py"
+SEALER = "mapreduce/coordination/sealer.py"
+WATCH = "mapreduce/coordination/watch.py"
+ENDING = "mapreduce/coordination/ending.py"
+JOURNAL = "mapreduce/coordination/journal.py"
+VERDICT = "mapreduce/coordination/verdict.py"
+LEASES = "mapreduce/leases.py"
+SENT = "mapreduce/client/sent.py"
+ATTEMPT = "mapreduce/attempt.py"
+
+MUTATIONS = [
+    # ------------------------------------------------------------ 1 order
+    Mutation(
+        "the dispatch is acked when the attempt starts", "1 order", WORKER,
+"""\
+        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+""",
+"""\
+        return [*attempt.acknowledge(), Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+""",
+    ),
+    Mutation(
+        "`Done` is published before its blocks are confirmed", "1 order", WORKER,
+"""\
+        if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
+""",
+"""\
+        if attempt.phase != Phase.PUBLISHING:
+""",
+    ),
+    Mutation(
+        "the dispatch is acked before `Done` is confirmed", "1 order", WORKER,
+"""\
+        return [self._log(attempt.job, attempt.done(self.name), attempt.token("close"))]
+""",
+"""\
+        return [self._log(attempt.job, attempt.done(self.name), attempt.token("close")), *attempt.acknowledge()]
+""",
+    ),
+    Mutation(
+        "an attempt lives on in the next session", "1 order", WORKER,
+"""\
+        for attempt in list(self._attempts.values()):
+            commands += self._forget(attempt)
+        self._losses.clear()
+""",
+"""\
+        self._losses.clear()
+""",
+    ),
+    Mutation(
+        "an attempt runs before `Started` is confirmed", "1 order", WORKER,
+"""\
+            commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
+        return commands
+""",
+"""\
+            commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
+            commands += self._execute(attempt)
+        return commands
+""",
+    ),
+    # ------------------------------------------------------------ 2 winners
+    Mutation(
+        "a later `Done` replaces the first", "2 winners", STATE,
+"""\
+        if task is None or task.winner is not None:
+            self._end_dispatch(event.stage, event.index, event.dispatch)
+            return
+        stage = self.stages[event.stage]
+""",
+"""\
+        if task is None:
+            self._end_dispatch(event.stage, event.index, event.dispatch)
+            return
+        stage = self.stages[event.stage]
+""",
+    ),
+    Mutation(
+        "a `Done` of a void generation wins", "2 winners", STATE,
+"""\
+        task = self._current(event)
+        if task is None or task.winner is not None:
+            self._end_dispatch(event.stage, event.index, event.dispatch)
+""",
+"""\
+        task = self.task(event.stage, event.index)
+        if task is None or task.winner is not None:
+            self._end_dispatch(event.stage, event.index, event.dispatch)
+""",
+    ),
+    Mutation(
+        "the counters of a voided winner stay", "2 winners", STATE,
+"""\
+        self._account(stage, task, task.winner, -1)
+        task.winner = None
+        stage.done -= 1
+""",
+"""\
+        task.winner = None
+        stage.done -= 1
+""",
+    ),
+    Mutation(
+        "readers take the blocks of any attempt", "2 winners", COLLECTOR,
+"""\
+        return [self._blocks[entry.attempt, seq] for seq in range(entry.blocks)]
+""",
+"""\
+        return [b for (a, s), b in self._blocks.items() if s < entry.blocks]
+""",
+    ),
+    # ------------------------------------------------------------ 3 seals
+    Mutation(
+        "a gap in a partition is not looked for", "3 seals", COLLECTOR,
+"""\
+            if any((entry.attempt, seq) not in self._blocks for seq in range(entry.blocks))
+""",
+"""\
+            if entry.blocks and (entry.attempt, 0) not in self._blocks
+""",
+    ),
+    Mutation(
+        "a missing block is left out", "3 seals", COLLECTOR,
+"""\
+        return [self._blocks[entry.attempt, seq] for seq in range(entry.blocks)]
+""",
+"""\
+        return [b for b in (self._blocks.get((entry.attempt, s)) for s in range(entry.blocks)) if b]
+
+    def missing(self) -> tuple[int, ...]:  # type: ignore[no-redef]
+        return ()
+""",
+    ),
+    Mutation(
+        "any seal will do, whatever its generation", "3 seals", COLLECTOR,
+"""\
+        if seal.generation > self.generation:
+            self.stale = True
+        elif seal.generation == self.generation:
+""",
+"""\
+        if True:
+""",
+    ),
+    Mutation(
+        "a seal of a later generation is not heeded", "3 seals", COLLECTOR,
+"""\
+            self.stale = True
+        elif""",
+"""\
+            pass
+        elif""",
+    ),
+    Mutation(
+        "`Missing` is ignored", "3 seals", STATE,
+"""\
+        if voided:
+            self._reopen(event.stage)
+""",
+"""\
+        if False:
+            self._reopen(event.stage)
+""",
+    ),
+    Mutation(
+        "`Missing` voids nothing but the seal", "3 seals", STATE,
+"""\
+            self._void(event.stage - 1, index, event.index)
+""",
+"""\
+            pass
+""",
+    ),
+    Mutation(
+        "`Missing` does not raise the generation", "3 seals", STATE,
+"""\
+        stage.generation += 1
+        if not stage.sealed:
+""",
+"""\
+        if not stage.sealed:
+""",
+    ),
+    Mutation(
+        "`Missing` leaves the stages after the next as they are", "3 seals", STATE,
+"""\
+        if number + 1 < len(self.stages):
+            self._reopen(number + 1)
+""",
+"",
+    ),
+    Mutation(
+        "a `Missing` of a void generation counts", "3 seals", STATE,
+"""\
+        if not 0 < event.stage < len(self.stages) or self.stages[event.stage].generation != event.generation:
+            return  # that seal is void already
+""",
+"""\
+        if not 0 < event.stage < len(self.stages):
+            return
+""",
+    ),
+    Mutation(
+        "`StageSealed` is logged before the seals", "3 seals", SEALER,
+"""\
+        self._open[stage] = (generation, tokens)
+        if not tokens:  # nothing was written for this stage, so there is nothing to read
+            commands.append(self._journal.write(ev.StageSealed(stage, generation)))
+""",
+"""\
+        self._open[stage] = (generation, set())
+        commands.insert(0, self._journal.write(ev.StageSealed(stage, generation)))
+""",
+    ),
+    Mutation(
+        "`StageSealed` is logged when the first seal is confirmed", "3 seals", SEALER,
+"""\
+        if missing or self._state.stages[stage].sealed:
+""",
+"""\
+        if self._state.stages[stage].sealed:
+""",
+    ),
+    Mutation(
+        "seals are not repeated", "3 seals", SEALER,
+"""\
+                if self._is_time(number, at) and waited_for:
+""",
+"""\
+                if False and self._is_time(number, at) and waited_for:
+""",
+    ),
+    Mutation(
+        "a stage is sealed only once, whatever is voided", "3 seals", SEALER,
+"""\
+self._generation(number) != stage.generation:
+""",
+"""\
+self._generation(number) < 0:
+""",
+    ),
+    # ------------------------------------------------------------ 4 fold
+    Mutation(
+        "a terminal event does not freeze the outcome", "4 fold", STATE,
+"""\
+        if self.terminal is not None and type(event) not in (ev.Took, ev.Delivered):
+            return
+""",
+"",
+    ),
+    Mutation(
+        "repeated splits make their tasks anew", "4 fold", STATE,
+"""\
+            if index not in self.splits:
+                self.splits[index] = split
+                self._add_task(self.stages[0], index)
+""",
+"""\
+            self.splits[index] = split
+            self._add_task(self.stages[0], index)
+""",
+    ),
+    # ------------------------------------------------------------ 5 dispatch
+    Mutation(
+        "a dispatch is logged before the queue has confirmed it", "5 dispatch", DISPATCHER,
+"""\
+        self._in_flight[number] = (stage, index)
+""",
+"""\
+        self._in_flight[number] = (stage, index)
+        self._confirmed.append(ev.DispatchRef(number, stage, index))
+""",
+    ),
+    Mutation(
+        "`Dispatched` is never logged", "5 dispatch", DISPATCHER,
+"""\
+        items, self._confirmed = tuple(self._confirmed), []
+        return [self._journal.write(ev.Dispatched(items))]
+""",
+"""\
+        self._confirmed = []
+        return []
+""",
+    ),
+    Mutation(
+        "an ended dispatch is revived by a late event", "5 dispatch", STATE,
+"""\
+        if dispatch in self._ended:
+            return
+        if task""",
+"        if task",
+    ),
+    Mutation(
+        "a task whose dispatch ended is not dispatched again", "5 dispatch", STATE,
+"""\
+            if task.winner is None:
+                self.stages[stage].pending[index] = None
+""",
+"""\
+            pass
+""",
+    ),
+    Mutation(
+        "a dispatch that nobody has started is waited for for ever", "5 dispatch", WATCH,
+"""\
+            if now - self._waiting.get(dispatch, (0, now))[1] <= UNSTARTED_SECS:
+                break
+""",
+"""\
+            break
+""",
+    ),
+    Mutation(
+        "seals are not awaited before the next stage", "5 dispatch", DISPATCHER,
+"""\
+            if not stage.sealed:
+                break
+""",
+"",
+    ),
+    # ------------------------------------------------------------ 6 duplicates
+    Mutation(
+        "a repeated block is taken for the next one", "6 duplicates", COLLECTOR,
+"""\
+        if key in self._blocks:
+            return []
+        if head.ref""",
+"""\
+        while key in self._blocks:
+            key = (head.attempt, key[1] + 1)
+        if head.ref""",
+    ),
+    Mutation(
+        "a repeated piece of input is appended again", "6 duplicates", ATTEMPT,
+"""\
+        if source is None or piece.number < self._next_piece:
+            return []  # before our range, or a repeat
+""",
+"""\
+        if source is None or piece.number < source.first_piece:
+            return []
+        if piece.number < self._next_piece:
+            return [self._spool.append(body)[1]]
+""",
+    ),
+    Mutation(
+        "a repeated part of a large block is appended again", "6 duplicates", COLLECTOR,
+"""\
+        if growing is None or (head.part, head.parts) != (growing.here, growing.parts):
+            return []
+""",
+"""\
+        if growing is None:
+            return []
+""",
+    ),
+    Mutation(
+        "pieces before a split's own are taken for it", "6 duplicates", ATTEMPT,
+"""\
+        if piece.number > self._next_piece:
+            self._gap = self.input_complete = True  # pieces lie in order: the one we wait for is lost
+            return []
+""",
+"",
+    ),
+    # ------------------------------------------------------------ 7 takeover
+    Mutation(
+        "a lease is never renewed", "7 takeover", COORDINATOR,
+"""\
+        if not (survived or self._leaving or now - self._taken_at > self._held_at_most):
+            return []
+""",
+"""\
+        if not (survived or self._leaving):
+            return []
+""",
+    ),
+    Mutation(
+        "a lease is dropped on any other `Took`", "7 takeover", COORDINATOR,
+"""\
+        if entry.rank > self.lease.rank:
+            return self._finish""",
+"""\
+        if True:
+            return self._finish""",
+    ),
+    Mutation(
+        "a lease is acked before its renewal is confirmed", "7 takeover", COORDINATOR,
+"""\
+        return [*commands, base.Publish(ev.JOBS, wire.encode(renewed), f"{self.prefix}renewed:")]
+""",
+"""\
+        return [*commands, *self._let_go(), base.Publish(ev.JOBS, wire.encode(renewed), f"{self.prefix}renewed:")]
+
+    def _let_go(self) -> list[Command]:
+        receipt, self._receipt = self._receipt, None
+        return [base.Ack(receipt)] if receipt is not None else []
+""",
+    ),
+    Mutation(
+        "a coordinator acts before it has read the log", "7 takeover", COORDINATOR,
+"""\
+        if not self.caught_up or self.finished:
+            return []
+        if self.state.terminal""",
+"""\
+        if self.finished or self.state.spec is None:
+            return []
+        if self.state.terminal""",
+    ),
+    Mutation(
+        "a redelivered lease is acked before it is published anew", "7 takeover", LEASES,
+"""\
+        self._reissued[publication.token] = (receipt, publication)
+        return [publication]
+""",
+"""\
+        return [base.Ack(receipt), publication]
+""",
+    ),
+    Mutation(
+        "a redelivered lease is dropped", "7 takeover", LEASES,
+"""\
+            return self._reissue(lease, event.receipt)
+""",
+"""\
+            return [base.Ack(event.receipt)]
+""",
+    ),
+    Mutation(
+        "a redelivered lease is run as it is", "7 takeover", LEASES,
+"""\
+        if event.redelivered:
+""",
+"""\
+        if False:
+""",
+    ),
+    Mutation(
+        "a provisional lease is acted on at once", "7 takeover", COORDINATOR,
+"""\
+        if self.lease.rank.renewals == 0:
+            self._look_again_at""",
+"""\
+        if False:
+            self._look_again_at""",
+    ),
+    Mutation(
+        "a renewed lease keeps its rank", "7 takeover", COORDINATOR,
+"""\
+        rank = ev.Rank(self.lease.rank.renewals + 1, self._rng.getrandbits(63))
+        stuck""",
+"""\
+        rank = self.lease.rank
+        stuck""",
+    ),
+    Mutation(
+        "a coordinator's lost log entries are not repeated", "7 takeover", JOURNAL,
+"        return [self.write(event) for event in lost]",
+"        return []",
+    ),
+    # ------------------------------------------------------------ 8 losses
+    Mutation(
+        "a redelivered dispatch is acked without a word", "8 losses", WORKER,
+"""\
+            return self._report_loss(dispatch, event)
+""",
+"""\
+            return [base.Ack(event.receipt)]
+""",
+    ),
+    Mutation(
+        "a redelivered dispatch is run at once", "8 losses", WORKER,
+"""\
+        if event.redelivered or not self._intake.open:
+""",
+"""\
+        if not self._intake.open:
+""",
+    ),
+    Mutation(
+        "`Lost` does not end its dispatch", "8 losses", STATE,
+"""\
+            self._waiting_for_pardon.setdefault(running.worker, set()).add((event.stage, event.index))
+        self._end_dispatch(event.stage, event.index, event.dispatch)
+""",
+"""\
+            self._waiting_for_pardon.setdefault(running.worker, set()).add((event.stage, event.index))
+""",
+    ),
+    Mutation(
+        "`Lost` is acked before it is confirmed", "8 losses", WORKER,
+"""\
+        return [self._log(dispatch.job, make(dispatch.dispatch, dispatch.stage, dispatch.index), token)]
+""",
+"""\
+        lost = make(dispatch.dispatch, dispatch.stage, dispatch.index)
+        return [base.Ack(event.receipt), self._log(dispatch.job, lost, token)]
+""",
+    ),
+    Mutation(
+        "one loss fails the job", "8 losses", VERDICT,
+"""\
+            elif len(task.losses) >= tries.MAX_LOSSES and at - since > GRACE_SECS:
+""",
+"""\
+            elif task.losses:
+""",
+    ),
+    # ------------------------------------------------------------ 9 time
+    Mutation(
+        "a started attempt may be silent for ever", "9 time", WATCH,
+"""\
+            elif now > deadline:
+""",
+"""\
+            elif False:
+""",
+    ),
+    Mutation(
+        "a long attempt does not let go of its dispatch", "9 time", WORKER,
+"""\
+        if kind == "long":
+            return attempt.acknowledge()
+""",
+"",
+    ),
+    Mutation(
+        "a long attempt does not say that it is alive", "9 time", WORKER,
+"""\
+                commands.append(self._log(attempt.job, attempt.alive(self.name), "worker/alive"))
+""",
+"""\
+                pass
+""",
+    ),
+    # ------------------------------------------------------------ tries
+    Mutation(
+        "a failed attempt costs no try", "tries", STATE,
+"""\
+            task.failures += 1
+            task.unaware""",
+"""\
+            task.unaware""",
+    ),
+    Mutation(
+        "records that are left out are not counted", "tries", VERDICT,
+"""\
+        if state.left_out <= spec.skip_bad:
+            return None
+""",
+"""\
+        if True:
+            return None
+""",
+    ),
+    Mutation(
+        "a record that kills is not left out of the next attempt", "tries", DISPATCHER,
+"skip=tuple(sorted(task.skips)), skip_limit=left)",
+"skip=(), skip_limit=left)",
+    ),
+    # ------------------------------------------------------------ 14 clean-up
+    Mutation(
+        "the lease is acked while streams are still there", "14 clean-up", COORDINATOR,
+"""\
+        return commands if self._ending.log_is_gone or self._parked else commands + self._renew(now)
+""",
+"""\
+        return self._finish(commands)
+""",
+    ),
+    Mutation(
+        "the output's stream is not deleted", "14 clean-up", ENDING,
+"""\
+        return [base.Delete(name) for name in names]
+""",
+"""\
+        return [base.Delete(name) for name in names[:-1]]
+""",
+    ),
+    Mutation(
+        "the log is deleted before the data", "14 clean-up", ENDING,
+"""\
+        if self._to_delete is None and now >= self._stop_at:
+            commands += self._delete_data()
+        if not self.log_is_gone and self._to_delete is not None and log_may_go:
+            self.log_is_gone = True
+""",
+"""\
+        if not self.log_is_gone and log_may_go:
+            self.log_is_gone = True
+            self._to_delete = set()
+""",
+    ),
+    Mutation(
+        "the lease is acked before deletion is confirmed", "14 clean-up", ENDING,
+"""\
+        return self.log_is_gone and self._to_delete is not None and not self._to_delete
+""",
+"""\
+        return self.log_is_gone
+""",
+    ),
+    Mutation(
+        "`Delivered` does not end the job", "14 clean-up", STATE,
+"""\
+            self.terminal, self.delivered = event, True
+""",
+"""\
+            self.delivered = True
+""",
+    ),
+    Mutation(
+        "`Delivered` counts for any generation", "14 clean-up", STATE,
+"""\
+        elif self.ready and self.out.generation == event.generation:
+""",
+"""\
+        elif self.stages:
+""",
+    ),
+    Mutation(
+        "a job whose client is gone is never given up", "14 clean-up", VERDICT,
+"""\
+        elif idle > spec.client_timeout_secs:
+""",
+"""\
+        elif False:
+""",
+    ),
+    # ------------------------------------------------------------ client
+    Mutation(
+        "what a client sent is not sent again", "client", SENT,
+"""\
+        for publication in list(self._unconfirmed.values()):
+            yield self.put_back(publication)
+""",
+"""\
+        yield from ()
+""",
+    ),
+]  # fmt: skip
