@@ -113,7 +113,8 @@ class Coordinator:
         self._taken_at = now
         self._awake = AwakeClock(now)
         if self.lease.rank.renewals == 0:
-            self._look_again_at = now + min(PROVISIONAL_SECS, self._held_at_most)
+            # sooner where the broker would take the lease away: then this session may end, but the job goes on
+            self._look_again_at = now + min(PROVISIONAL_SECS, 2 * self._held_at_most)
             return []
         return self._open_log(now)
 
