@@ -1,4 +1,4 @@
-"""One attempt to begin a session with a broker, in a thread of its own: a network that swallows packets answers late."""
+"""One attempt to begin a session, in a thread of its own: a network that swallows packets answers late."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Connecting:
     def _run(self) -> None:
         try:
             self._broker.connect()
-        except BaseException as error:  # the host's to raise, whatever it is
+        except BaseException as error:  # noqa: BLE001  # the host's to raise, whatever it is
             self.error = error
         with self._lock:
             self._over = True
