@@ -12,11 +12,24 @@ import sys
 
 import pytest
 
+from tests.mutation_table import MUTATIONS, Mutation
+from tests.mutations import ROOT, find, mutate, run_one
 from tests.simulate import explain
 from tests.simulation import play
 
 BLOCK = 100
 BLOCKS = 20
+#: one broken rule of each kind; `make mutations` has all
+QUICK = (
+    "the dispatch is acked before `Done` is confirmed",
+    "`Done` is published before its blocks are confirmed",
+    "a later `Done` replaces the first",
+    "`StageSealed` is logged before the seals",
+    "a dispatch is logged before the queue has confirmed it",
+    "a lease is acked before its renewal is confirmed",
+    "a redelivered dispatch is run at once",
+    "the lease is acked while streams are still there",
+)
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -64,3 +77,16 @@ def test_a_seed_replays_exactly_in_another_process(seed: int) -> None:
         traces.append(done.stdout)
     assert traces[0] == traces[1]
     assert len(traces[0].splitlines()) > 50
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name.replace(" ", "-"))
+def test_every_mutation_still_fits_the_code(mutation: Mutation) -> None:
+    """`make mutations` shows which check catches each."""
+    source = (ROOT / mutation.file).read_text(encoding="utf-8")
+    compile(mutate(source, mutation), mutation.file, "exec")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_simulator_notices_a_broken_rule(name: str) -> None:
+    caught = run_one(find([name])[0], budget=200)
+    assert caught.seed >= 0, f"{caught.schedules} schedules were all right although {name}"
