@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 _JOB = """
-import os, select
+import os, time
 from mapreduce import Job
 
 FOLDER = {folder!r}
@@ -18,7 +18,7 @@ def wait_at(gate):
     if not os.path.exists(os.path.join(FOLDER, gate)):
         print("at", gate, flush=True)
         while not os.path.exists(os.path.join(FOLDER, gate)):
-            select.select([], [], [], 0.02)  # not time.sleep: libfaketime breaks that
+            time.sleep(0.02)
         print("through", gate, flush=True)
     passed.add(gate)
 
