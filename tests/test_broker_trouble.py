@@ -306,25 +306,6 @@ def test_a_node_that_is_restarted_without_its_data(trouble: Trouble, text: Path)
     assert worker.popen.poll() is None
 
 
-def retention(node: PrivateNode, pattern: str) -> None:
-    """Streams of the name keep the last few kilobytes alone, whatever has been confirmed."""
-    settings = '{"max-length-bytes": 2000, "stream-max-segment-size-bytes": 2000}'
-    node.control("set_policy", "forgetful", pattern, settings, "--apply-to", "queues")
-
-
-def test_a_stream_that_forgets_what_it_has_confirmed_fails_by_name(trouble: Trouble, text: Path) -> None:
-    """What a seal lists is there, or is written again; often, not for ever."""
-    retention(trouble.node, r"^mr\.1\.job\..*\.1\.\d+$")
-    try:
-        worker = trouble.worker()
-        job = trouble.run(trouble.gates.job, text)
-        trouble.gates.open("map", "reduce")
-        fails(job, "lost", 1, 9)
-        assert worker.popen.poll() is None
-    finally:
-        trouble.node.control("clear_policy", "forgetful")
-
-
 # ---------------------------------------------------------------- strange messages
 
 
