@@ -332,14 +332,6 @@ self._generation(number) < 0:
             break
 """,
     ),
-    Mutation(
-        "seals are not awaited before the next stage", "5 dispatch", DISPATCHER,
-"""\
-            if not stage.sealed:
-                break
-""",
-"",
-    ),
     # ------------------------------------------------------------ 6 duplicates
     Mutation(
         "a repeated block is taken for the next one", "6 duplicates", COLLECTOR,

@@ -31,6 +31,7 @@ class Monitor:
         self._seals: set[tuple[str, int]] = set()  #: stream, generation
         self._dispatches: set[int] = set()
         self._outcomes: set[int] = set()
+        self._ended: set[int] = set()
         self._started: set[int] = set()
         self._sealed: set[tuple[str, int, int]] = set()  #: job, stage, generation
         self._states: dict[str, JobState] = {}
@@ -96,10 +97,19 @@ class Monitor:
             (self.failed_plainly.discard if event.dispatch in self._careful else self.failed_plainly.add)(job)
         if isinstance(event, _OUTCOMES):
             self._outcomes.add(event.dispatch)
+        if isinstance(event, (ev.Lost, ev.Returned, ev.AttemptFailed, ev.Done)):
+            self._ended.add(event.dispatch)
+        elif isinstance(event, (ev.Dispatched, ev.Started)):
+            said = [event.dispatch] if isinstance(event, ev.Started) else [i.dispatch for i in event.items]
+            if any(d in self._ended and (d in state.unstarted or d in state.running) for d in said):
+                self._blame("a dispatch is live again whose end is in the log")
 
     def _lease_taken(self, job: str, event: ev.Took) -> None:
         first = self._took.setdefault((job, event.rank), event.worker)
-        if first != event.worker and not self._world.counts.get("repeated messages"):
+        proper = (
+            event.rank.renewals > 0
+        )  # provisional ones that come back get the same rank from whoever has them
+        if proper and first != event.worker and not self._world.counts.get("repeated messages"):
             self._blame("two workers took a lease of one rank")
         age = self._world.now - self._declared[ev.log_stream(job)]
         if event.rank.renewals == 0 and age < DECLARING_SECS:

@@ -74,14 +74,16 @@ def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = random.Random(f"scenario {seed}")
     kind = rng.random()
-    lossy = kind < 0.16
-    slow = 0.3 if 0.16 <= kind < 0.22 else 0.0
-    bad = 0.22 <= kind < 0.34
+    lossy = kind < 0.2
+    slow = 0.3 if 0.2 <= kind < 0.24 else 0.0
+    bad = 0.24 <= kind < 0.34
     destructive = 0.34 <= kind < 0.37
     client_dies = 0.37 <= kind < 0.41
     calm = kind > 0.98
     count = rng.choice((1, 1, 1, 1, 1, 2, 2, 3))
     busy = rng.choice((0.15, 0.4, 0.4, 1.5, 6.0)) if not slow else 80.0
+    if lossy:
+        busy = rng.choice((0.15, 0.4, 1.5))
     renew = rng.choice((480.0, 480.0, 2.0 if busy < 2.0 else 30.0))
     patience = 60.0 if renew == 2.0 else rng.choice((60.0, 600.0))
     jobs = [_draw_job(rng, n, bad, client_dies, patience) for n in range(count)]
@@ -102,7 +104,7 @@ def draw(seed: int) -> Scenario:
         lossy=lossy,
         client_dies=client_dies,
         destructive=destructive,
-        full_disk=rng.choice((0.0, 0.0, 0.0, 0.0, 0.02)) if not bad else 0.0,
+        full_disk=rng.choice((0.0, 0.0, 0.0, 0.0, 0.004)) if not bad else 0.0,
         dawdling=rng.choice((0.0, 0.0, 0.1)),
         deaf=rng.choice((0.0, 0.1, 1.0)),
         ack_timeout=60.0 if short_ack else 1800.0,

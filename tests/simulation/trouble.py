@@ -179,9 +179,13 @@ class Trouble:
 
     def repeat(self) -> bool:
         """A message arrives once more, as after a lost confirm."""
-        place = self._any_place(
-            lambda place: bool(place.bodies if isinstance(place, Stream) else place.ready)
-        )
+
+        def holds_something(place: Any) -> bool:
+            return bool(place.bodies if isinstance(place, Stream) else place.ready)
+
+        place = self._any_place(lambda place: holds_something(place) and _is_data(place.name))
+        if place is None or self.rng.random() < 0.5:
+            place = self._any_place(holds_something)
         if place is None:
             return False
         if isinstance(place, Stream):
@@ -207,7 +211,9 @@ class Trouble:
                 else "tasks" in place.name and bool(place.ready)
             )
 
-        place = self._any_place(holds_something)
+        place = self._any_place(lambda place: holds_something(place) and place.name[-1].isdigit())
+        if place is None or self.rng.random() < 0.4:
+            place = self._any_place(holds_something)
         if place is None:
             return False
         if isinstance(place, Queue):
@@ -238,6 +244,11 @@ class Trouble:
         if isinstance(place, Stream):
             self.play.deleted(place.name)
         return self._say(f"delete {place.name}", "deleted places")
+
+
+def _is_data(name: str) -> bool:
+    """A stream of a job, but not its log."""
+    return name.startswith("mr.1.job.") and not name.endswith(".log")
 
 
 def _kind(body: bytes) -> str:
