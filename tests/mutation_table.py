@@ -454,10 +454,10 @@ self._generation(number) < 0:
         "a provisional lease is acted on at once", "7 takeover", COORDINATOR,
 """\
         if self.lease.rank.renewals == 0:
-            self._look_again_at""",
+""",
 """\
         if False:
-            self._look_again_at""",
+""",
     ),
     Mutation(
         "a renewed lease keeps its rank", "7 takeover", COORDINATOR,

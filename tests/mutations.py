@@ -29,6 +29,8 @@ from tests.mutation_table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parent.parent
 BUDGET = 3000
+#: the name of the mutation that is none
+NOTHING = "nothing"
 #: CPU seconds of one process
 BUDGET_SECS = 300.0
 
@@ -78,9 +80,10 @@ def mutate(source: str, mutation: Mutation) -> str:
     return source.replace(mutation.old, mutation.new)
 
 
-def hunt(mutation: Mutation, first: int, budget: int, secs: float) -> Caught:
+def hunt(mutation: Optional[Mutation], first: int, budget: int, secs: float) -> Caught:
     """Play schedules until one goes wrong. To be called in a process that has not imported the module yet."""
-    sys.meta_path.insert(0, _Finder(mutation))  # type: ignore[arg-type]
+    if mutation is not None:
+        sys.meta_path.insert(0, _Finder(mutation))  # type: ignore[arg-type]
     from tests.simulate import explain
     from tests.simulation import play
 
@@ -100,18 +103,16 @@ def hunt(mutation: Mutation, first: int, budget: int, secs: float) -> Caught:
 
 
 def run_one(mutation: Mutation, budget: int = BUDGET, first: int = 0, secs: float = BUDGET_SECS) -> Caught:
-    """Hunt one mutant in a child process. Raises RuntimeError if that fails for another reason."""
+    """Hunt one mutant in a child process. Raises RuntimeError if that proves nothing."""
+    caught = _hunt_apart(mutation.name, first, budget, secs)
+    if caught.seed >= 0 and _hunt_apart(NOTHING, caught.seed, 1, secs).seed >= 0:
+        raise RuntimeError(f"seed {caught.seed} fails without any mutation, too: mend that first")
+    return caught
+
+
+def _hunt_apart(name: str, first: int, budget: int, secs: float) -> Caught:
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.mutations",
-            "--hunt",
-            mutation.name,
-            str(first),
-            str(budget),
-            str(secs),
-        ],
+        [sys.executable, "-m", "tests.mutations", "--hunt", name, str(first), str(budget), str(secs)],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
@@ -119,7 +120,7 @@ def run_one(mutation: Mutation, budget: int = BUDGET, first: int = 0, secs: floa
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{mutation.name}: {done.stderr.strip().splitlines()[-3:]}")
+        raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-3:]}")
     return Caught(*json.loads(done.stdout))
 
 
@@ -153,7 +154,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     options = parser.parse_args(arguments)
     if options.hunt:
         name, first, budget, secs = options.hunt
-        print(json.dumps(hunt(find([name])[0], int(first), int(budget), float(secs))))
+        mutation = None if name == NOTHING else find([name])[0]
+        print(json.dumps(hunt(mutation, int(first), int(budget), float(secs))))
         return 0
     if options.list:
         print("\n".join(f"{mutation.rule:11s} {mutation.name}" for mutation in MUTATIONS))

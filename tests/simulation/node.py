@@ -138,6 +138,8 @@ class Node:
         self.blocked = False
         #: how many publications dawdle between their channel and their place
         self.dawdling = 0.0
+        #: how many entries of streams are written twice
+        self.stutter = 0.0
         #: how many broadcasts are lost
         self.deaf = 0.0
         self.serials = count(1)
@@ -332,9 +334,12 @@ class Session:
     def _append(self, to: str, body: bytes, token: str) -> None:
         place = self.node.places.get(to)
         message = None
+        self.node.monitor.comes(to, body)
         if place is not None:  # else it was deleted meanwhile, and this is confirmed all the same
-            self.node.monitor.comes(to, body)
             message = place.append(body)
+            if isinstance(place, Stream) and self._world.chance(self.node.stutter):
+                self._world.tally("repeated stream entries")
+                place.append(body)
         when = self._lane(("from", ("confirms", to)))
         if message is not None:
             message.confirmed_at = when

@@ -214,6 +214,7 @@ class Play:
         self.world = World(scenario.seed, scenario.latency, scenario.spikes)
         self.node = Node(self.world, scenario.ack_timeout)
         self.node.dawdling, self.node.deaf = scenario.dawdling, scenario.deaf
+        self.node.stutter = scenario.stutter
         self.plans = {plan.name: plan for plan in scenario.jobs}
         self.shared_files: Files = {}
         self.workers: list[Actor] = []

@@ -51,6 +51,7 @@ class Scenario:
     full_disk: float
     dawdling: float
     deaf: float
+    stutter: float
     ack_timeout: float
     renew_secs: float
     part_bytes: int
@@ -107,6 +108,7 @@ def draw(seed: int) -> Scenario:
         full_disk=rng.choice((0.0, 0.0, 0.0, 0.0, 0.004)) if not bad else 0.0,
         dawdling=rng.choice((0.0, 0.0, 0.1)),
         deaf=rng.choice((0.0, 0.1, 1.0)),
+        stutter=rng.choice((0.0, 0.0, 0.0, 0.1)),
         ack_timeout=60.0 if short_ack else 1800.0,
         renew_secs=renew,
         part_bytes=rng.choice((8 << 20, 8 << 20, 40)),
