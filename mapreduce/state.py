@@ -323,7 +323,8 @@ class JobState:
             task.troubles.append(event.worker)
         elif any(task.live.values()):
             task.spared = True
-        elif event.dispatch not in task.unaware:  # else it was sent out before the last failure: a copy, no new try
+        elif event.dispatch not in task.unaware:
+            # else it was sent out before the last failure: a copy, no new try
             task.failures += 1
             task.unaware = frozenset(task.live)
 
