@@ -417,6 +417,8 @@ class Worker:
         if kind == "block":
             if attempt.phase == Phase.CLOSING:  # its failure is on its way to the log; the ack waits for that
                 return []
+            if event.unreadable:
+                return self._fail_here(attempt, Failure("disk", event.reason), now)
             if event.reason:
                 return self._fail(attempt, Failure("value", f"its output cannot be sent: {event.reason}"))
             return self._fail(attempt, Failure("lost", "the broker has no stream for its output any more"))

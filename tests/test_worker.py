@@ -366,6 +366,21 @@ def test_a_result_that_the_broker_refuses_is_a_failure_with_its_reason() -> None
     assert not bench.worker._attempts
 
 
+def test_a_block_that_cannot_be_read_back_is_this_workers_trouble_not_the_values() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    lost, refused = bench.wrote(attempt, 0), bench.wrote(attempt, 1)
+    commands = bench.tell(base.Unroutable(lost.token, "cannot read /x: Input/output error", unreadable=True))
+    assert logged(commands) == ["AttemptFailed"] and base.Cancel("worker/tasks0") in commands
+    failure = wire.decode(published(commands)[0].head)[0].failure
+    assert failure == Failure("disk", "cannot read /x: Input/output error")
+    other = Bench()
+    other.run()
+    commands = other.tell(base.Unroutable(other.wrote(other.attempt, 1).token, "too large"))
+    assert wire.decode(published(commands)[0].head)[0].failure.kind == "value"
+    assert bench.tell(base.Unroutable(refused.token)) == []
+
+
 def test_a_blocked_broker_is_reported_and_so_is_its_return() -> None:
     bench = Bench()
     told = [*bench.tell(base.Blocked("low on disk")), *bench.tell(base.Unblocked())]

@@ -20,6 +20,7 @@ What every implementation promises, and `tests/contract` checks for each:
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
@@ -39,6 +40,16 @@ class FileSlice(NamedTuple):
     path: str
     offset: int  #: in bytes
     length: int  #: in bytes
+
+    def read_into(self, room: memoryview) -> None:
+        """Fill ``room``, of ``length`` bytes. Raises OSError."""
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            while room:
+                count: Optional[int] = file.readinto(room)
+                if not count:
+                    raise OSError(errno.EIO, "the file is shorter than what was written to it", self.path)
+                room = room[count:]
 
 
 # ---------------------------------------------------------------- commands
@@ -63,6 +74,15 @@ class Publish:
     head: bytes
     token: str
     body: Optional[FileSlice] = None
+
+    def whole(self) -> Union[bytes, bytearray]:
+        """Head and body in one piece. Raises OSError."""
+        if self.body is None:
+            return self.head
+        whole = bytearray(len(self.head) + self.body.length)
+        whole[: len(self.head)] = self.head
+        self.body.read_into(memoryview(whole)[len(self.head) :])
+        return whole
 
 
 @dataclass(frozen=True)
@@ -146,10 +166,15 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Unroutable:
-    """The message was not sent: there is no such place (any more), or ``reason`` says what else was wrong with it."""
+    """The message was not sent: there is no such place (any more), or ``reason`` says what else was wrong with it.
+
+    ``unreadable``: nothing is wrong with the message but that its `FileSlice` could not be read from this
+    machine's disk; else the ``reason`` is one of the broker's, and would be the same anywhere.
+    """
 
     token: str
     reason: str = ""
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +235,13 @@ class Disconnected:
 BrokerEvent = Union[
     Declared, Confirmed, Unroutable, Delivered, Gone, Deleted, Depth, Blocked, Unblocked, Disconnected
 ]
+
+
+def cannot_read(command: Publish, error: OSError) -> Unroutable:
+    """The answer to a publication whose file could not be read: it vanishes when its attempt is stopped, say."""
+    path = command.body.path if command.body else ""
+    text = f"cannot read {path}: {error.strerror or error}"
+    return Unroutable(command.token, text, unreadable=True)
 
 
 class Broker(ABC):

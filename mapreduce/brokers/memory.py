@@ -184,13 +184,17 @@ class MemoryBroker(base.Broker):
             self.drop(f"{command.name} exists and is no {command.kind.value}")
 
     def _publish(self, command: base.Publish) -> None:
-        body = _whole(command)
         place = self._server.places.get(command.to)
-        if place is None or body is None:
+        if place is None:
             self._inbox.append(base.Unroutable(command.token))
-        else:
-            self._inbox.append(base.Confirmed(command.token))
-            place.append(body)
+            return
+        try:
+            body = bytes(command.whole())
+        except OSError as error:
+            self._inbox.append(base.cannot_read(command, error))
+            return
+        self._inbox.append(base.Confirmed(command.token))
+        place.append(body)
 
     def _broadcast(self, command: base.Broadcast) -> None:
         for session in self._server.sessions:
@@ -279,19 +283,6 @@ class MemoryBroker(base.Broker):
 def _return(place: _Place, messages: list[Optional[_Message]]) -> None:
     if isinstance(place, _Queue):
         place.put_back([message for message in messages if message is not None])
-
-
-def _whole(command: base.Publish) -> Optional[bytes]:
-    """Head and body in one piece; None if the file does not hold the body (any more)."""
-    if command.body is None:
-        return command.head
-    try:
-        with open(command.body.path, "rb") as file:
-            file.seek(command.body.offset)
-            body = file.read(command.body.length)
-    except OSError:
-        return None
-    return command.head + body if len(body) == command.body.length else None
 
 
 _PERFORM: dict[type, Callable[[MemoryBroker, Any], None]] = {

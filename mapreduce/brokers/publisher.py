@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Callable, NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Union
 
 from mapreduce.brokers import base
 from mapreduce.brokers.asking import Asker
@@ -111,19 +111,17 @@ class Publisher(Listener):
         if _size(command) > self._wire.max_message_bytes:
             size, limit = _size(command) / 2**20, self._wire.max_message_bytes / 2**20
             text = f"a message of {size:.1f} MiB is more than the broker takes ({limit:.1f} MiB, max_message_size)"
-            self._refuse(command, text)
+            self._emit(base.Unroutable(command.token, text))
             return
-        body = _whole(command)
-        if body is None:  # a file vanishes when its attempt is stopped
-            self._refuse(command, "a block could not be read back from disk")
+        try:
+            body = command.whole()
+        except OSError as error:
+            self._emit(base.cannot_read(command, error))
             return
         self._sequence += 1
         self._unconfirmed[self._sequence] = _Sent(command, len(body), time.monotonic())
         self._in_flight_bytes += len(body)
         self._channel.publish("", command.to, body, message_id=str(self._sequence))
-
-    def _refuse(self, command: base.Publish, reason: str) -> None:
-        self._emit(base.Unroutable(command.token, reason))
 
     def _check_patience(self) -> None:
         """Raises `WireClosed` when the oldest unconfirmed message is overdue."""
@@ -189,27 +187,3 @@ class Publisher(Listener):
 
 def _size(command: base.Publish) -> int:
     return len(command.head) + (command.body.length if command.body else 0)
-
-
-def _whole(command: base.Publish) -> Union[None, bytes, bytearray]:
-    """Head and body in one piece; None if the file does not hold the body (any more)."""
-    if command.body is None:
-        return command.head
-    whole = bytearray(_size(command))
-    whole[: len(command.head)] = command.head
-    return whole if _read_into(memoryview(whole)[len(command.head) :], command.body) else None
-
-
-def _read_into(room: memoryview, source: base.FileSlice) -> bool:
-    """Fill the room from the file; False if that is not possible."""
-    try:
-        with open(source.path, "rb", buffering=0) as file:
-            file.seek(source.offset)
-            while room:
-                count: Optional[int] = file.readinto(room)
-                if not count:
-                    return False
-                room = room[count:]
-    except OSError:
-        return False
-    return True

@@ -191,6 +191,11 @@ def test_a_slice_that_is_not_there_is_unroutable(session: Session, queue: str, t
     )
     session.wait(base.Confirmed, token="good")
     session.until(lambda: {e.token for e in session.all(base.Unroutable)} == {"absent", "short"})
+    absent, short = session.all(base.Unroutable)
+    assert (
+        absent.unreadable and absent.reason == f"cannot read {tmp_path / 'absent'}: No such file or directory"
+    )
+    assert short.unreadable and f"{tmp_path / 'short'}: the file is shorter" in short.reason
 
 
 @pytest.mark.parametrize("bad", ["n" * 300, "two\nlines", "é" * 200])
