@@ -62,8 +62,10 @@ class Coordinator:
         rng: random.Random,
         prefix: str,
         hold_secs: float = RENEW_SECS,
+        blocked: bool = False,
     ) -> None:
-        """``hold_secs``: for how long the broker lets anybody hold a lease; see `RENEW_SECS`."""
+        """``hold_secs``: for how long the broker lets anybody hold a lease; see `RENEW_SECS`. ``blocked``: it takes
+        no messages at the moment."""
         self.prefix = prefix
         self.finished = False
         self.lease = lease
@@ -74,7 +76,7 @@ class Coordinator:
         self._rng = rng
         self._hold_secs = hold_secs
         self._log_tag = f"{prefix}log"
-        self._awake = AwakeClock(0.0)
+        self._awake = AwakeClock(0.0, blocked)
         self._clock = LogClock()
         self._journal = Journal(ev.log_stream(lease.job), prefix)
         self._dispatcher = Dispatcher(lease.job, self.state, self._journal, rng, prefix)
@@ -84,7 +86,7 @@ class Coordinator:
         self._stragglers = Stragglers(self.state)
         self._ending = Ending(lease, self._log_tag)
         self._taken_at = 0.0
-        self._took_at = 0.0  #: when `Took` was logged
+        self._took_at: Optional[float] = None  #: when the broker had our `Took`
         self._caught_up_at = float("inf")
         self._look_again_at: Optional[float] = None
         self._next_offset = 0
@@ -110,8 +112,7 @@ class Coordinator:
 
     def start(self, now: float) -> list[Command]:
         """Take the job over."""
-        self._taken_at = now
-        self._awake = AwakeClock(now)
+        self._begin(now)
         if self.lease.rank.renewals == 0:
             # sooner where the broker would take the lease away: then this session may end, but the job goes on
             self._look_again_at = now + min(PROVISIONAL_SECS, 2 * self._held_at_most)
@@ -120,8 +121,7 @@ class Coordinator:
 
     def park(self, now: float) -> list[Command]:
         """End a job whose coordinators keep dying, without reading its log: that may be what kills them."""
-        self._taken_at = now
-        self._awake = AwakeClock(now)
+        self._begin(now)
         self._clock.start(now)
         text = (
             f"{self.lease.takeovers} coordinators died without any progress; its log may be what kills them"
@@ -129,6 +129,10 @@ class Coordinator:
         self.state.apply(ev.Abandoned(text))
         self.caught_up = self._parked = True
         return [self._journal.write(ev.Abandoned(text)), *self._act(now)]
+
+    def _begin(self, now: float) -> None:
+        self._taken_at = now
+        self._awake = AwakeClock(now, self._awake.held)
 
     def hand_on(self, now: float) -> list[Command]:
         """Renew at once: this worker is leaving."""
@@ -201,7 +205,8 @@ class Coordinator:
     def _catch_up(self, now: float) -> list[Command]:
         self.caught_up = True
         self._caught_up_at = now
-        self._clock.start(self._took_at)
+        self._clock.start(now if self._took_at is None else self._took_at)
+        self._judge.caught_up(self._clock.read(now))
         self._sealer.skip(self._clock.read(now))
         self._progress_before = self.state.progress
         return [base.Declare(self._dispatcher.queue, base.Kind.QUEUE)] if self.state.spec is not None else []
@@ -215,6 +220,8 @@ class Coordinator:
         elif kind == "seal":
             return self._sealer.confirmed(event.token)
         elif kind != "renewed":
+            if kind == ev.Took.__name__ and self._took_at is None:
+                self._took_at = now
             self._journal.confirmed(event.token, now)
         elif self._receipt is not None:
             receipt, self._receipt = self._receipt, None
@@ -389,7 +396,6 @@ class Coordinator:
     # ------------------------------------------------------------ pieces
 
     def _open_log(self, now: float) -> list[Command]:
-        self._took_at = now
         commands: list[Command] = [self._journal.write(ev.Took(self.lease.rank, self._worker))]
         if not self._reading:
             self._reading = True

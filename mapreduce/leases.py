@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from mapreduce import events as ev
 from mapreduce import wire
@@ -41,11 +41,14 @@ class LeaseKeeper:
         #: for how long a lease may be held here; less once the broker has ended a session because an ack was overdue
         self._hold_secs = RENEW_SECS
         self._stopping = False
+        self._blocked = False  #: the broker takes no messages
         self._consuming = False
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
             base.Disconnected: self._on_disconnected,
             Shutdown: self._on_shutdown,
+            base.Blocked: self._on_blocked,
+            base.Unblocked: self._on_blocked,
             base.Gone: self._on_gone,
             base.Declared: self._on_declared,
         }
@@ -93,10 +96,15 @@ class LeaseKeeper:
         """Every lease goes back to the queue by itself; whoever gets it starts from the log."""
         if event.ack_timeout_secs > 0:
             self._hold_secs = min(self._hold_secs, event.ack_timeout_secs / ACK_SHARE)
-        self._consuming = False
+        self._consuming = self._blocked = False
         self.coordinators.clear()
         self._reissued.clear()
         return []
+
+    def _on_blocked(self, event: Union[base.Blocked, base.Unblocked], now: float) -> list[Command]:
+        """For those who coordinate, and for those who begin to before it is over."""
+        self._blocked = isinstance(event, base.Blocked)
+        return self._forward(event, now)
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
         """Hand every lease on as a renewal, so that the next holder need not wait for our death."""
@@ -114,7 +122,9 @@ class LeaseKeeper:
         if event.redelivered:
             return self._reissue(lease, event.receipt)
         prefix = f"{self.prefix}{self._serial}/"
-        coordinator = Coordinator(lease, event.receipt, self._worker, self._rng, prefix, self._hold_secs)
+        coordinator = Coordinator(
+            lease, event.receipt, self._worker, self._rng, prefix, self._hold_secs, self._blocked
+        )
         self.coordinators[prefix] = coordinator
         return coordinator.park(now) if lease.takeovers > MAX_TAKEOVERS else coordinator.start(now)
 

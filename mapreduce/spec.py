@@ -16,6 +16,8 @@ DEFAULT_TRIES = 4
 MAX_PARTITIONS = 10_000
 #: an attempt that runs longer says so (`Long`) and lets go of its dispatch: nothing is held unacked for ten minutes
 LONG_SECS = 300.0
+#: how often a client says that it is there, at most; more often where the job's patience with it is short
+PRESENT_EVERY_SECS = 60.0
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,8 @@ class JobSpec:
     directory: str = ""
     #: what was found there: "FILES:BYTES:DIGEST" of names, sizes and time stamps; "": it cannot be read again
     listing: str = ""
+
+    @property
+    def present_every_secs(self) -> float:
+        """How often its client says that it is there."""
+        return min(PRESENT_EVERY_SECS, self.client_timeout_secs / 4)

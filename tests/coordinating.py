@@ -91,6 +91,12 @@ def of_type(commands: list[Command], kind: type) -> list[Any]:
     return [msg for msg in published(commands) if isinstance(msg, kind)]
 
 
+def publications(commands: list[Command], kind: type) -> list[base.Publish]:
+    """The publications of such messages."""
+    found = [c for c in commands if isinstance(c, base.Publish)]
+    return [c for c in found if isinstance(wire.decode(c.head)[0], kind)]
+
+
 def splits(count: int) -> tuple[Any, ...]:
     return ev.Splits(0, (SPLIT,) * count), ev.InputComplete(count)
 

@@ -17,14 +17,13 @@ from mapreduce.client.role import (
     ASK_SECS,
     NEWS_SECS,
     OUT_TAG,
-    PRESENT_EVERY_SECS,
     SILENT_SECS,
     STANDSTILL_SECS,
 )
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputError
 from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split
-from mapreduce.spec import JobSpec
+from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
 
 SPEC = JobSpec("j", {}, {}, 1, 2)
 DETACHED = JobSpec("j", {}, {}, 1, 2, detached=True)

@@ -27,6 +27,7 @@ from tests.coordinating import (
     dispatched,
     done,
     of_type,
+    publications,
     published,
     splits,
     started,
@@ -295,3 +296,56 @@ def test_a_dispatch_whose_news_is_lost_is_announced_again() -> None:
     assert isinstance(announced, base.Publish)
     bench.tell(base.Confirmed(announced.token))
     assert of_type(bench.wait(journal.AGAIN_SECS + 1), ev.Dispatched)
+
+
+# ---------------------------------------------------------------- a broker that takes no messages
+
+
+def deliver(keeper: LeaseKeeper, lease: ev.Lease, now: float = 0.0) -> list[Command]:
+    """A lease that comes for the first time."""
+    receipt = base.Receipt("leases/jobs", 1)
+    return keeper.handle(base.Delivered("leases/jobs", receipt, wire.encode(lease), None, False), now)
+
+
+def test_who_takes_over_during_an_alarm_does_not_count_it_as_its_clients_silence() -> None:
+    keeper = LeaseKeeper("me", random.Random(1))
+    keeper.handle(base.Blocked("memory"), 0.0)
+    [took] = publications(deliver(keeper, ev.Lease("job", RANK, 0, 1, 1)), ev.Took)
+    now = 0.0
+    while now < 2 * SPEC.client_timeout_secs:
+        now += 0.25
+        keeper.handle(Tick(), now)
+    keeper.handle(base.Unblocked(), now)
+    keeper.handle(base.Confirmed(took.token), now)
+    said: list[Command] = []
+    for offset, entry in enumerate((ev.Submitted("job", SPEC, "0", 0.0), *splits(1), ev.Took(RANK, "me"))):
+        receipt = base.Receipt("leases/1/log", offset)
+        said += keeper.handle(base.Delivered("leases/1/log", receipt, wire.encode(entry), offset, False), now)
+    assert of_type(said, ev.Dispatch) and not of_type(said, ev.Abandoned)
+
+
+def test_the_clock_of_a_coordinator_begins_when_the_broker_has_its_took() -> None:
+    it = Coordinator(
+        ev.Lease("job", RANK, 0, 1, 1), base.Receipt("leases/jobs", 1), "me", random.Random(1), "l/1/"
+    )
+    [took] = publications(it.start(0.0), ev.Took)
+    said: list[Command] = []
+    for quarter in range(4 * 700):  # the broker is slow; nobody has said so
+        said += it.handle(Tick(), quarter / 4)
+    said += it.handle(base.Confirmed(took.token), 700.0)
+    for offset, entry in enumerate((ev.Submitted("job", SPEC, "0", 0.0), *splits(1), ev.Took(RANK, "me"))):
+        body = wire.encode(entry)
+        said += it.handle(
+            base.Delivered("l/1/log", base.Receipt("l/1/log", offset), body, offset, False), 701.0
+        )
+    assert of_type(said, ev.Dispatch) and not of_type(said, ev.Abandoned)
+
+
+def test_a_client_has_time_to_say_that_it_is_there_once_there_is_somebody_to_hear_it() -> None:
+    late = (*splits(1), ev.Passed(SPEC.client_timeout_secs - 1))
+    heard, unheard = Bench(late), Bench(late)
+    for bench in (heard, unheard):
+        assert not of_type(bench.wait(SPEC.present_every_secs - 1), ev.Abandoned)
+    heard.log(ev.Present())
+    assert not of_type(heard.wait(5), ev.Abandoned)
+    assert of_type(unheard.wait(5), ev.Abandoned)

@@ -27,7 +27,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.client.feeding import Feeding
 from mapreduce.client.outcome import error_of
-from mapreduce.client.output import OutputReader
+from mapreduce.client.output import Collected, OutputReader
 from mapreduce.client.sent import Sent
 from mapreduce.effects import (
     AppendFailed,
@@ -41,12 +41,9 @@ from mapreduce.effects import (
     Tick,
 )
 from mapreduce.errors import Cancelled, JobLost, MapReduceError, OutputError
-from mapreduce.refs import Block
-from mapreduce.spec import JobSpec
+from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
 from mapreduce.state import JobState
 
-#: at most; more often where the job's patience with its client is short
-PRESENT_EVERY_SECS = 60.0
 #: how long a client that cancels its job waits for a coordinator to confirm that
 CANCEL_SECS = 5.0
 #: the data of a job that ended goes before its log: how long the log has to say so
@@ -124,7 +121,7 @@ class Client:
         self._feeding = Feeding(job, self._sent)
         self._input_confirmed = False
         self._output = OutputReader(directory)
-        self._out_offset = 0
+        self.collected: Optional[Collected] = None  #: from `COLLECTED` on
         #: the reading of the log that is under way; deliveries of an earlier one mean nothing
         self._reading = 0
         self._log_offset = 0
@@ -173,25 +170,15 @@ class Client:
 
     # ------------------------------------------------------------ what the host asks
 
-    def output(self) -> list[list[Block]]:
-        """The blocks of the output, per task of the last stage in order. Valid from `COLLECTED` on."""
-        collector = self._output.of(self.state.out.generation)
-        return [collector.of(entry) for entry in collector.entries()]
-
-    def output_tasks(self) -> list[int]:
-        """The task index (part number) of each list that `output` gives."""
-        return [entry.task for entry in self._output.of(self.state.out.generation).entries()]
-
-    def output_size(self) -> int:
-        """How many parts the output has, those without a record included."""
-        spec = self.state.spec
-        assert spec is not None
-        return spec.partitions if spec.stages > 1 else self.state.stages[0].done
-
     def deliver(self) -> list[Command]:
         """The output is where the user wanted it: the job can be forgotten."""
+        assert self.collected is not None
         self.phase = Phase.CLOSING
-        return [self._publish_event(ev.Delivered(self.state.out.generation), "delivered")]
+        commands: list[Command] = [self._publish_event(ev.Delivered(self.collected.generation), "delivered")]
+        if self.state.terminal is None and self.state.out.generation != self.collected.generation:
+            # somebody has missed a part of it since: nobody needs to write that again
+            commands.insert(0, self._publish_event(ev.CancelRequested("its output was delivered")))
+        return commands
 
     @property
     def attached(self) -> bool:
@@ -278,21 +265,18 @@ class Client:
         consume = base.Consume(self._log_tag, ev.log_stream(self.job), LOG_PREFETCH, "first")
         return [base.Cancel(old), consume] if self._reading > 1 else [consume]
 
-    def _read_output(self, again: bool = False) -> list[Command]:
-        """From where we are, or all of it ``again``: what is here already is dropped when it comes."""
+    def _read_output(self) -> list[Command]:
+        """From its start, each time: what is here already is dropped when it comes."""
         if self.phase is Phase.RESUMING or (self._spec is not None and self._spec.detached):
             return []  # not known whether we shall want it; somebody else comes for it
-        if again:
-            self._out_offset = 0
-        name = ev.output_stream(self.job)
-        return [base.Consume(OUT_TAG, name, OUT_PREFETCH, self._out_offset or "first")]
+        return [base.Consume(OUT_TAG, ev.output_stream(self.job), OUT_PREFETCH, "first")]
 
     def _look_again(self, now: float) -> list[Command]:
         """Nothing has happened for long: is there what we have not seen, or have we seen what is no more?"""
         self._news_at = now
         self._patience = min(2 * self._patience, MAX_STANDSTILL_SECS)
         ready = self.state.ready
-        return [*self._read_log(), *(self._read_output(again=True) if ready else [])]
+        return [*self._read_log(), *(self._read_output() if ready else [])]
 
     # ------------------------------------------------------------ confirms
 
@@ -353,12 +337,10 @@ class Client:
         of_log = event.tag == self._log_tag
         if not (of_log or event.tag == OUT_TAG):
             return ack
-        if event.offset < (self._log_offset if of_log else self._out_offset):
-            return ack
         if of_log:
+            if event.offset < self._log_offset:
+                return ack
             self._log_offset = event.offset + 1
-        else:
-            self._out_offset = event.offset + 1
         try:
             msg, body = wire.decode(event.body)
         except wire.BadMessage as error:
@@ -370,9 +352,15 @@ class Client:
         self._note(entry, now)
         if isinstance(entry, ev.Resumed) and self.phase in _BUSY:
             return self._on_resumed(entry, now)
-        if self.state.terminal is not None and self.phase not in (Phase.CLOSING, Phase.DONE):
+        if self.state.terminal is not None and self._hears_the_end:
             return self._take_outcome()
         return self._check_collected()
+
+    @property
+    def _hears_the_end(self) -> bool:
+        """Whether it matters to us how the job ends: not once its output is here, unless we want it to end."""
+        cancels = self.phase is Phase.COLLECTED and self._cancel_reason is not None
+        return self.phase in _BUSY or cancels
 
     def _note(self, entry: Any, now: float) -> None:
         """What is new, and whom it comes from."""
@@ -406,6 +394,8 @@ class Client:
         return [self._publish_event(ev.Delivered(-1), "delivered")]
 
     def _on_out(self, msg: Any, body: memoryview) -> list[Command]:
+        if self.phase not in _BUSY:
+            return []
         return [*self._output.take(msg, body), *self._check_collected()]
 
     def _check_collected(self) -> list[Command]:
@@ -417,7 +407,7 @@ class Client:
             return []
         missing = collector.missing()
         if not missing:
-            self.phase = Phase.COLLECTED
+            self.phase, self.collected = Phase.COLLECTED, Collected.of(collector, self.state)
         elif self._missing is None or self._missing.generation < generation:
             self._missing = ev.Missing(0, self.state.last + 1, 0, generation, missing)
             return [self._publish_event(self._missing)]
@@ -497,9 +487,7 @@ class Client:
 
     def _present_every(self) -> float:
         spec = self._spec or self.state.spec
-        return (
-            min(PRESENT_EVERY_SECS, spec.client_timeout_secs / 4) if spec is not None else PRESENT_EVERY_SECS
-        )
+        return spec.present_every_secs if spec is not None else PRESENT_EVERY_SECS
 
     def _signs_of_life(self) -> list[Command]:
         """That we are here, and what we alone could say again if the broker lost it.

@@ -25,8 +25,8 @@ IDLE_SECS = 60.0
 class AwakeClock:
     """The host's clock without the times at which this process was suspended, and could not listen."""
 
-    def __init__(self, now: float) -> None:
-        self.held = False  #: stands still, for nobody can be heard of
+    def __init__(self, now: float, held: bool = False) -> None:
+        self.held = held  #: stands still, for nobody can be heard of
         self._last = now
         self._slept = 0.0
 
@@ -51,7 +51,7 @@ class LogClock:
             self._before += entry.secs
 
     def start(self, since: float) -> None:
-        """Go on from here with our own time; ``since``: when our `Took` was logged."""
+        """Go on from here with our own time; ``since``: when our `Took` was confirmed, or read."""
         self._since = since
 
     def read(self, now: float) -> float:

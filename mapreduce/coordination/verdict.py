@@ -28,6 +28,7 @@ class Judge:
         self._job = job
         self._state = state
         self._idle_since = 0.0
+        self._listens_since = 0.0  #: since when we coordinate
         self._news = (False, False)
         self._suspects: dict[tuple[int, int], float] = {}
 
@@ -38,6 +39,10 @@ class Judge:
             self._idle_since, self._news = at, news
         if isinstance(entry, (ev.AttemptFailed, ev.Lost)):
             self._suspects[entry.stage, entry.index] = at
+
+    def caught_up(self, at: float) -> None:
+        """All that was said before is known now."""
+        self._listens_since = at
 
     def idle(self, at: float) -> float:
         """How long the job has waited for its client, in seconds: since that was heard, or got something to do."""
@@ -122,6 +127,12 @@ class Judge:
         if spec.detached and self._state.stages[0].total is not None:
             if self._state.ready and idle > spec.expiry_secs:
                 return ev.Abandoned(f"nobody collected its results for {idle:.0f} seconds")
-        elif idle > spec.client_timeout_secs:
+        elif idle > spec.client_timeout_secs + self._not_heard_yet(at):
             return ev.Abandoned(f"nothing was heard of its client for {idle:.0f} seconds")
         return None
+
+    def _not_heard_yet(self, at: float) -> float:
+        """More patience, for so long as a client that lives has not had the time to say so to us."""
+        assert self._state.spec is not None
+        pause = self._state.spec.present_every_secs
+        return pause if at - self._listens_since < pause else 0.0
