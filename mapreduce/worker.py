@@ -158,9 +158,9 @@ class Worker:
         """What has come this far is finished, however much of a hurry there is."""
         return Phase.CLOSING if self._leave_at is not None and now >= self._leave_at else Phase.STARTING
 
-    def _hand_back_all(self, before: Phase) -> list[Command]:
+    def _hand_back_all(self, before: Phase, but: Optional[Attempt] = None) -> list[Command]:
         """All attempts that have not come so far; those that wait for a slot before those that would free one."""
-        early = [attempt for attempt in self._attempts.values() if attempt.phase < before]
+        early = [each for each in self._attempts.values() if each.phase < before and each is not but]
         early.sort(key=lambda attempt: attempt.phase)
         return [command for attempt in early for command in self._hand_back(attempt)]
 
@@ -343,15 +343,16 @@ class Worker:
         If there are none, the job's tries last the longer, and somebody may make room meanwhile. A worker that
         shares its process with the client has nobody to leave anything to.
         """
-        commands = self._fail(attempt, failure)
-        if failure.kind != "disk" or self._by_reference:
-            return commands
-        if self._intake.open:
-            secs, self._disk_pause_secs = self._disk_pause_secs, 2 * self._disk_pause_secs
-            secs = min(secs, MAX_DISK_PAUSE_SECS)
-            commands.append(Report("warning", f"{failure.message}; taking no task for {secs:.0f} s"))
-            commands += self._intake.pause(now + secs)
-        return commands + self._hand_back_all(Phase.STARTING)
+        commands: list[Command] = []
+        if failure.kind == "disk" and not self._by_reference:
+            if self._intake.open:
+                secs = self._disk_pause_secs
+                self._disk_pause_secs = min(2 * secs, MAX_DISK_PAUSE_SECS)
+                commands.append(Report("warning", f"{failure.message}; taking no task for {secs:.0f} s"))
+                commands += self._intake.pause(now + secs)
+            # before the slot of this one is free, lest another one starts in it
+            commands += self._hand_back_all(Phase.STARTING, but=attempt)
+        return commands + self._fail(attempt, failure)
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch

@@ -27,7 +27,7 @@ from mapreduce.effects import (
 )
 from mapreduce.refs import Block, Failure, Segment, Split
 from mapreduce.spec import JobSpec
-from mapreduce.worker import DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
+from mapreduce.worker import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
 
 SPEC = JobSpec("j", {}, {}, 2, 2)
 SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
@@ -305,15 +305,33 @@ def test_with_its_disk_full_a_worker_leaves_the_work_to_others_for_a_while() -> 
     )  # fmt: skip
     bench.tell(reading_too)
     commands = bench.tell(AppendFailed(f"worker/spool:{attempt.number}", "no space left"))
-    assert logged(commands) == ["AttemptFailed", "Returned"]
+    assert logged(commands) == ["Returned", "AttemptFailed"]
     assert base.Cancel("worker/tasks0") in commands and Report in kinds(commands)
-    assert wire.decode(published(commands)[0].head)[0].failure == Failure("disk", "no space left")
+    assert wire.decode(published(commands)[1].head)[0].failure == Failure("disk", "no space left")
     assert logged(bench.dispatch(9)) == ["Returned"], "it was on its way"
     bench.now = DISK_PAUSE_SECS - 0.1
     assert bench.tell(Tick()) == []
     bench.now = DISK_PAUSE_SECS
     assert bench.tell(Tick()) == [base.Consume("worker/tasks0", "tasks", 3)]
     assert logged(bench.dispatch(10)) == ["Started"]
+
+
+def test_with_its_disk_full_a_worker_does_not_start_what_waits_for_the_slot() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    assert logged(bench.dispatch(8)) == []
+    commands = bench.tell(ExecutorFailed(0, attempt.number, Failure("disk", "no space left")))
+    assert logged(commands) == ["Returned", "AttemptFailed"] and bench.worker._slots == [None]
+
+
+def test_the_pauses_have_a_limit() -> None:
+    bench = Bench()
+    for _ in range(8):
+        attempt = bench.run()
+        failed = bench.tell(ExecutorFailed(0, attempt.number, Failure("disk", "no space left")))
+        bench.tell(base.Confirmed(published(failed)[0].token))
+        bench.now += MAX_DISK_PAUSE_SECS
+        assert base.Consume in kinds(bench.tell(Tick()))
 
 
 def test_the_pauses_grow_until_a_task_succeeds() -> None:
