@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mapreduce.client import Client
+from mapreduce.client import Collected
 from mapreduce.refs import Block, Counters, Skipped
 from mapreduce.scratch import ScratchFolder
 from mapreduce.sort import read_blocks
@@ -42,16 +42,10 @@ class Output:
     skipped: list[LeftOut]
 
     @classmethod
-    def of(cls, client: Client) -> Output:
+    def of(cls, collected: Collected) -> Output:
         """What a client has collected."""
-        state = client.state
-        return cls(
-            list(zip(client.output_tasks(), client.output())),
-            dict(state.counters),
-            _stats(client),
-            client.output_size(),
-            [_left_out(stage, record) for stage, _, record in state.skipped()],
-        )
+        skipped = [_left_out(stage, record) for stage, record in collected.skipped]
+        return cls(collected.parts, collected.counters, collected.stats, collected.tasks, skipped)
 
     @classmethod
     def none(cls) -> Output:
@@ -104,17 +98,3 @@ def describe_left_out(skipped: Sequence[LeftOut]) -> Iterator[str]:
 
 def _left_out(stage: int, record: Skipped) -> LeftOut:
     return LeftOut(stage, record.source, record.offset, record.record, record.reason)
-
-
-def _stats(client: Client) -> dict[str, Any]:
-    state = client.state
-    return {
-        "job": client.job,
-        "tasks": [stage.done for stage in state.stages[:-1]],
-        "records_in": [stage.records_in for stage in state.stages[:-1]],
-        "records_out": [stage.records_out for stage in state.stages[:-1]],
-        "attempts": state.attempts,
-        "failures": state.failures,
-        "losses": state.losses,
-        "workers": len(state.workers),
-    }

@@ -223,7 +223,8 @@ class JobRun:
             raise error
         if self.client.detached or isinstance(self.client, CancelClient):
             return Output.none()
-        return Output.of(self.client)
+        assert self.client.collected is not None
+        return Output.of(self.client.collected)
 
     def _submit(self) -> None:
         """Whoever kills this process must know what to go on with."""

@@ -10,7 +10,7 @@ import pytest
 from mapreduce import effects, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
-from mapreduce.client import CancelClient, Client, Phase, ResumingClient
+from mapreduce.client import CancelClient, Client, Collected, Phase, ResumingClient
 from mapreduce.client.cancel import CONFIRM_CANCEL_SECS
 from mapreduce.client.feeding import SPLIT_BYTES_PER_EVENT
 from mapreduce.client.role import (
@@ -56,6 +56,12 @@ class Play:
             receipt = base.Receipt(self.log_tag, self.offset)
             self.tell(base.Delivered(self.log_tag, receipt, wire.encode(entry), self.offset, False))
             self.offset += 1
+
+    def out(self, *messages: Any) -> None:
+        """What is on `out` from its start."""
+        for offset, msg in enumerate(messages):
+            receipt = base.Receipt(OUT_TAG, offset)
+            self.tell(base.Delivered(OUT_TAG, receipt, wire.encode(msg), offset, False))
 
     @property
     def log_tag(self) -> str:
@@ -153,6 +159,68 @@ class TestOnlyTheLogIsProof:
         play.tell(base.Unroutable(play.published("event")[-1].token))
         play.tell(base.Gone(play.log_tag))
         assert not play.client.finished and play.client.error is None
+
+
+class TestTheOutputOnceItIsHere:
+    """It is what it was when its seal was read, whatever is logged and written afterwards."""
+
+    def done(self, attempt: int) -> ev.Done:
+        return ev.Done(attempt, 0, 0, 0, attempt, "w", {0: 1}, {"words": 3}, {"records_in": 5})
+
+    def play(self, *later: Any) -> Play:
+        play = Play()
+        play.log(
+            ev.Splits(0, (ev.SplitInput(SPLIT),)), ev.InputComplete(1), self.done(7), ev.StageSealed(1, 0)
+        )
+        play.out(ev.BlockHead(0, 7, 0, 2, 0, ""), ev.Seal(0, 0, 1, (ev.SealEntry(0, 7, 1),)))
+        assert play.client.phase is Phase.COLLECTED
+        return play
+
+    def test_what_is_missed_later_takes_nothing_of_it_away(self) -> None:
+        play = self.play()
+        play.log(ev.Missing(0, 1, 0, 0, (7,)))
+        collected = play.client.collected
+        assert collected is not None and play.client.phase is Phase.COLLECTED
+        ((part, blocks),) = collected.parts
+        assert part == 0 and [block.records for block in blocks] == [2]
+        assert (collected.generation, collected.tasks, collected.counters) == (0, 1, {"words": 3})
+        assert collected.stats["records_in"] == [5]
+        play.client.deliver()
+        assert isinstance(play.client.collected, Collected)
+
+    def test_then_nobody_has_to_write_it_again(self) -> None:
+        play = self.play()
+        play.log(ev.Missing(0, 1, 0, 0, (7,)))
+        delivered = [wire.decode(c.head)[0] for c in play.client.deliver() if isinstance(c, base.Publish)]
+        assert delivered == [ev.CancelRequested("its output was delivered"), ev.Delivered(0)]
+
+    def test_how_the_job_ends_matters_no_more(self) -> None:
+        play = self.play()
+        play.log(failed())
+        assert play.client.phase is Phase.COLLECTED and play.client.error is None
+        (delivered,) = play.client.deliver()
+        assert isinstance(delivered, base.Publish) and wire.decode(delivered.head)[0] == ev.Delivered(0)
+
+    def test_unless_it_could_not_be_written(self) -> None:
+        play = self.play()
+        play.client.cancel("its client failed", play.now)
+        play.log(ev.Cancelled("its client failed"))
+        assert play.client.phase is Phase.CLOSING and play.events()[-1] == ev.Delivered(-1)
+
+    def test_a_new_session_reads_all_of_it_again(self) -> None:
+        play = Play()
+        play.log(
+            ev.Splits(0, (ev.SplitInput(SPLIT),)), ev.InputComplete(1), self.done(7), ev.StageSealed(1, 0)
+        )
+        play.out(ev.BlockHead(0, 7, 0, 2, 0, ""))
+        play.tell(base.Disconnected("the broker lost its data"))
+        consumers = [c for c in play.tell(effects.Connected()) if isinstance(c, base.Consume)]
+        assert [(c.name, c.offset) for c in consumers] == [(LOG, "first"), (OUT, "first")]
+        play.offset = 0
+        play.log(SUBMITTED, ev.Splits(0, (ev.SplitInput(SPLIT),)), ev.InputComplete(1), self.done(7))
+        play.log(ev.StageSealed(1, 0))
+        play.out(ev.Seal(0, 0, 1, (ev.SealEntry(0, 7, 1),)))  # where the block was
+        assert play.client.phase is Phase.COLLECTED
 
 
 class TestAnAttachedClientNeverEndsTheJob:

@@ -12,7 +12,8 @@ cancel      `CancelClient`: `mr cancel`
 from __future__ import annotations
 
 from mapreduce.client.cancel import CancelClient
+from mapreduce.client.output import Collected
 from mapreduce.client.resume import ResumingClient
 from mapreduce.client.role import Client, Phase
 
-__all__ = ["CancelClient", "Client", "Phase", "ResumingClient"]
+__all__ = ["CancelClient", "Client", "Collected", "Phase", "ResumingClient"]

@@ -27,7 +27,7 @@ class CancelClient(Client):
             commands += self._ask_to_end("mr cancel")
         return commands
 
-    def _read_output(self, again: bool = False) -> list[Command]:
+    def _read_output(self) -> list[Command]:
         return []
 
     def _take_outcome(self) -> list[Command]:

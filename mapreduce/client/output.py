@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from mapreduce import events as ev
 from mapreduce.collector import Collector, Spool
 from mapreduce.effects import Command
+from mapreduce.refs import Block, Counters, Skipped
+from mapreduce.state import JobState
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The output, and what belongs to it, as they were when the last of it had come: later news changes neither."""
+
+    generation: int
+    #: of each task of the last stage that wrote anything, in order: its index, which is the part's number, and blocks
+    parts: list[tuple[int, list[Block]]]
+    tasks: int  #: how many parts there are, those without a record included
+    counters: Counters
+    skipped: list[tuple[int, Skipped]]  #: records that were left out, with the stage in which they were
+    stats: dict[str, Any]
+
+    @classmethod
+    def of(cls, collector: Collector, state: JobState) -> Collected:
+        """Of a collector that misses nothing; ``state``: the fold that knows its seal."""
+        assert state.spec is not None
+        stages = state.stages[:-1]
+        return cls(
+            collector.generation,
+            [(entry.task, collector.of(entry)) for entry in collector.entries()],
+            state.spec.partitions if state.spec.stages > 1 else state.stages[0].done,
+            dict(state.counters),
+            [(stage, record) for stage, _, record in state.skipped()],
+            {
+                "job": state.job,
+                "tasks": [stage.done for stage in stages],
+                "records_in": [stage.records_in for stage in stages],
+                "records_out": [stage.records_out for stage in stages],
+                "attempts": state.attempts,
+                "failures": state.failures,
+                "losses": state.losses,
+                "workers": len(state.workers),
+            },
+        )
 
 
 class OutputReader:
@@ -18,7 +57,7 @@ class OutputReader:
         self._collectors: dict[int, Collector] = {0: Collector(0)}
 
     def take(self, msg: Any, body: memoryview) -> list[Command]:
-        """The next message of `out`."""
+        """The next message of `out`; what is here already is dropped."""
         if isinstance(msg, ev.Seal):
             self.of(msg.generation).seal(msg)
         elif isinstance(msg, ev.BlockHead):

@@ -165,15 +165,15 @@ class Job:
         if self.plan.bad and self.plan.spec.skip_bad < len(left_out):
             raise Wrong(f"{self.plan.name}: it has an output, although user code fails for good")
         keys, counters = model.expected(self.plan, left_out)
-        pairs = [
-            pair for blocks in client.output() for block in blocks for pair in model.load(front.files, block)
-        ]
+        assert client.collected is not None
+        blocks = [block for _, part in client.collected.parts for block in part]
+        pairs = [pair for block in blocks for pair in model.load(front.files, block)]
         try:
             model.check_output(pairs, keys)
         except AssertionError as error:
             raise Wrong(f"{self.plan.name}: {error}") from error
-        if client.state.counters != counters:
-            raise Wrong(f"{self.plan.name}: counters {client.state.counters}, expected {counters}")
+        if client.collected.counters != counters:
+            raise Wrong(f"{self.plan.name}: counters {client.collected.counters}, expected {counters}")
 
     def _judge(self, error: MapReduceError) -> None:
         """A failure must have a cause that the scenario has in it."""
