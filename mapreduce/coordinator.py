@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Callable, Optional, Union
 
 from mapreduce import events as ev
@@ -26,6 +25,7 @@ from mapreduce.coordination.journal import Journal
 from mapreduce.coordination.losers import losers
 from mapreduce.coordination.sealer import Sealer
 from mapreduce.coordination.stragglers import Stragglers
+from mapreduce.coordination.succession import is_provisional, renewed
 from mapreduce.coordination.verdict import Judge
 from mapreduce.coordination.watch import Watch
 from mapreduce.effects import Command, Report, Tick
@@ -113,7 +113,7 @@ class Coordinator:
     def start(self, now: float) -> list[Command]:
         """Take the job over."""
         self._begin(now)
-        if self.lease.rank.renewals == 0:
+        if is_provisional(self.lease):
             # sooner where the broker would take the lease away: then this session may end, but the job goes on
             self._look_again_at = now + min(PROVISIONAL_SECS, 2 * self._held_at_most)
             return []
@@ -240,7 +240,7 @@ class Coordinator:
             ended = self._concluded or self.state.terminal is not None
             return [] if ended else self._conclude(self._sealer.returned(event.token))
         self._journal.returned(event.token)
-        if kind == ev.Took.__name__ and not self._ending.log_is_gone and self.lease.rank.renewals > 0:
+        if kind == ev.Took.__name__ and not self._ending.log_is_gone and not is_provisional(self.lease):
             self._look_again_at = now + LOOK_AGAIN_SECS  # the client may still be declaring
         # A log that is gone shows as `Gone`.
         return []
@@ -249,8 +249,8 @@ class Coordinator:
         if event.tag != self._log_tag or self._ending.log_is_gone:
             return []
         self._reading = False
-        provisional = self.lease.rank.renewals == 0
-        if self._next_offset == 0 and now - self._taken_at < NO_LOG_SECS and not provisional:
+        young = self._next_offset == 0 and now - self._taken_at < NO_LOG_SECS
+        if young and not is_provisional(self.lease):
             self._look_again_at = now + LOOK_AGAIN_SECS
             return []
         commands = self._ending.without_log()
@@ -378,13 +378,12 @@ class Coordinator:
     def _publish_renewal(self, now: float) -> list[Command]:
         """The next coordinator goes on from the time that has passed with us."""
         self._renewing = True
-        rank = ev.Rank(self.lease.rank.renewals + 1, self._rng.getrandbits(63))
         stuck = 0 if self._harmless(now) else self.lease.takeovers
-        renewed = replace(self.lease, rank=rank, takeovers=stuck)
+        lease = renewed(self.lease, stuck, self._rng, proper=self.caught_up)
         commands: list[Command] = []
         if self.caught_up and not self._ending.log_is_gone:
             commands.append(self._journal.mention(self._clock.passed(now)))
-        return [*commands, base.Publish(ev.JOBS, wire.encode(renewed), f"{self.prefix}renewed:")]
+        return [*commands, base.Publish(ev.JOBS, wire.encode(lease), f"{self.prefix}renewed:")]
 
     def _finish(self, commands: list[Command]) -> list[Command]:
         self.finished = True

@@ -8,17 +8,16 @@ progress is parked: ended with a named failure, without reading the log that may
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any, Callable, Union
 
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.aside import read_or_set_aside
 from mapreduce.brokers import base
+from mapreduce.coordination.succession import MAX_TAKEOVERS, after_death
 from mapreduce.coordinator import RENEW_SECS, Coordinator
 from mapreduce.effects import Command, Connected, Shutdown
 
-MAX_TAKEOVERS = 10
 #: jobs that one worker coordinates at a time, those that only wait to be collected included
 PREFETCH = 500
 #: where the broker's ack timeout is short, a lease is renewed after this part of it
@@ -147,7 +146,7 @@ class LeaseKeeper:
             del self.coordinators[prefix]
 
     def _reissue(self, lease: ev.Lease, receipt: base.Receipt) -> list[Command]:
-        again = _after_death(lease, self._rng)
+        again = after_death(lease, self._rng)
         publication = base.Publish(ev.JOBS, wire.encode(again), f"{self.prefix}reissue{self._serial}")
         self._reissued[publication.token] = (receipt, publication)
         return [publication]
@@ -163,17 +162,3 @@ class LeaseKeeper:
             commands = coordinator.handle(event, now) if coordinator is not None else []
         self._sweep()
         return commands
-
-
-def _after_death(lease: ev.Lease, rng: random.Random) -> ev.Lease:
-    """The lease with a higher rank and one takeover more.
-
-    A provisional one stays so, for it has to wait again. Who holds it only waits, as a rule, so that its deaths
-    prove nothing about the log; after too many it becomes a proper one, whose deaths do.
-    """
-    takeovers = lease.takeovers + 1
-    if lease.rank.renewals > 0:
-        return replace(lease, rank=ev.Rank(lease.rank.renewals + 1, rng.getrandbits(63)), takeovers=takeovers)
-    if takeovers <= MAX_TAKEOVERS:
-        return replace(lease, rank=ev.Rank(0, lease.rank.salt + 1), takeovers=takeovers)
-    return replace(lease, rank=ev.Rank(1, rng.getrandbits(63)), takeovers=0)

@@ -401,10 +401,10 @@ self._generation(number) < 0:
     Mutation(
         "a lease is acked before its renewal is confirmed", "7 takeover", COORDINATOR,
 """\
-        return [*commands, base.Publish(ev.JOBS, wire.encode(renewed), f"{self.prefix}renewed:")]
+        return [*commands, base.Publish(ev.JOBS, wire.encode(lease), f"{self.prefix}renewed:")]
 """,
 """\
-        return [*commands, *self._let_go(), base.Publish(ev.JOBS, wire.encode(renewed), f"{self.prefix}renewed:")]
+        return [*commands, *self._let_go(), base.Publish(ev.JOBS, wire.encode(lease), f"{self.prefix}renewed:")]
 
     def _let_go(self) -> list[Command]:
         receipt, self._receipt = self._receipt, None
@@ -453,7 +453,7 @@ self._generation(number) < 0:
     Mutation(
         "a provisional lease is acted on at once", "7 takeover", COORDINATOR,
 """\
-        if self.lease.rank.renewals == 0:
+        if is_provisional(self.lease):
 """,
 """\
         if False:
@@ -462,11 +462,11 @@ self._generation(number) < 0:
     Mutation(
         "a renewed lease keeps its rank", "7 takeover", COORDINATOR,
 """\
-        rank = ev.Rank(self.lease.rank.renewals + 1, self._rng.getrandbits(63))
-        stuck""",
+        lease = renewed(self.lease, stuck, self._rng, proper=self.caught_up)
+""",
 """\
-        rank = self.lease.rank
-        stuck""",
+        lease = self.lease
+""",
     ),
     Mutation(
         "a coordinator's lost log entries are not repeated", "7 takeover", JOURNAL,
@@ -636,7 +636,7 @@ self._generation(number) < 0:
     Mutation(
         "a job whose client is gone is never given up", "14 clean-up", VERDICT,
 """\
-        elif idle > spec.client_timeout_secs:
+        elif idle > spec.client_timeout_secs + self._not_heard_yet(at):
 """,
 """\
         elif False:

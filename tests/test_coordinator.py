@@ -13,9 +13,10 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.coordination import dispatcher, journal, sealer, watch
+from mapreduce.coordination.succession import MAX_TAKEOVERS
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Shutdown, Tick
-from mapreduce.leases import MAX_TAKEOVERS, LeaseKeeper
+from mapreduce.leases import LeaseKeeper
 from mapreduce.refs import Failure
 from mapreduce.spec import LONG_SECS, JobSpec
 from tests.coordinating import (
@@ -349,3 +350,27 @@ def test_a_client_has_time_to_say_that_it_is_there_once_there_is_somebody_to_hea
     heard.log(ev.Present())
     assert not of_type(heard.wait(5), ev.Abandoned)
     assert of_type(unheard.wait(5), ev.Abandoned)
+
+
+# ---------------------------------------------------------------- leases that are handed on
+
+
+def test_a_provisional_lease_that_is_handed_on_stays_provisional() -> None:
+    keeper = LeaseKeeper("me", random.Random(1))
+    lease = ev.Lease("job", ev.Rank(0, 99), 3, 1, 1)
+    deliver(keeper, lease)
+    [again] = of_type(keeper.handle(Shutdown(), 1.0), ev.Lease)
+    assert again.rank.renewals == 0 and again.rank > lease.rank and again.takeovers == 3
+
+
+def test_a_provisional_lease_by_which_somebody_coordinates_becomes_a_proper_one() -> None:
+    keeper = LeaseKeeper("me", random.Random(1))
+    deliver(keeper, ev.Lease("job", ev.Rank(0, 99), 0, 1, 1))
+    keeper.handle(Tick(), rules.PROVISIONAL_SECS)
+    for offset, entry in enumerate((ev.Submitted("job", SPEC, "0", 0.0), ev.Took(ev.Rank(0, 99), "me"))):
+        body = wire.encode(entry)
+        keeper.handle(
+            base.Delivered("leases/1/log", base.Receipt("leases/1/log", offset), body, offset, False), 11.0
+        )
+    [again] = of_type(keeper.handle(Shutdown(), 12.0), ev.Lease)
+    assert again.rank.renewals == 1
