@@ -50,6 +50,7 @@ class Attempt:
         self.phase = Phase.INPUT
         self.spec: Optional[JobSpec] = None
         self.slot = -1
+        self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
         self.failed = False

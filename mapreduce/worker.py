@@ -281,7 +281,12 @@ class Worker:
     def _now_ready(self, attempt: Attempt) -> list[Command]:
         attempt.phase = Phase.READY
         self._ready.append(attempt)
-        return self._fill_slots()
+        commands = self._fill_slots()
+        if attempt.promised and attempt.phase == Phase.READY:
+            commands += self._hand_back(
+                attempt
+            )  # another took the slot; its dispatch, acked, would wait for us
+        return commands
 
     # ------------------------------------------------------------ executing
 
@@ -515,12 +520,13 @@ class Worker:
         return commands
 
     def _too_long(self, attempt: Attempt, now: float) -> list[Command]:
-        """Let go of a dispatch. An attempt that only reads for long is as good as started, if a slot will be free."""
+        """Let go of a dispatch. An attempt that only reads for long is as good as started, if a slot is free for it."""
         commands: list[Command] = []
         if attempt.phase < Phase.STARTING:
-            acked = sum(other.receipt is None for other in self._attempts.values())
-            if attempt.phase != Phase.INPUT or acked >= len(self._slots):
+            promised = [a for a in self._attempts.values() if a.promised and a.phase < Phase.STARTING]
+            if attempt.phase != Phase.INPUT or len(promised) >= self._slots.count(None):
                 return self._hand_back(attempt)
+            attempt.promised = True
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("reads")))
         attempt.since = now
         return [*commands, self._log(attempt.job, attempt.long(self.name), attempt.token("long"))]

@@ -293,6 +293,31 @@ def test_who_reads_for_long_while_no_slot_will_be_free_is_handed_back() -> None:
     assert logged(bench.tell(Tick())) == ["Alive", "Returned"]
 
 
+def test_slots_are_promised_no_more_often_than_they_are_free() -> None:
+    bench = Bench(slots=2)
+    bench.run()
+    bench.now = 200.0
+    for number in (8, 9):
+        bench.deliver("worker/tasks0", ev.Dispatch("job", number, 1, 0, 0, None))
+    bench.now = 501.0
+    commands = bench.tell(Tick())
+    assert logged(commands) == ["Long", "Started", "Long", "Returned"]
+
+
+def test_who_was_promised_a_slot_that_another_has_taken_is_handed_back() -> None:
+    bench = Bench()
+    reading(bench)
+    attempt = bench.attempt
+    bench.now = 301.0
+    long = published(bench.tell(Tick()))[1]
+    assert kinds(bench.tell(base.Confirmed(long.token))) == [base.Ack]
+    assert logged(bench.dispatch(8)) == ["Started"]
+    commands = bench.deliver(attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=0)
+    assert logged(commands) == ["Returned"]
+    bench.tell(base.Confirmed(published(commands)[0].token))
+    assert attempt.number not in bench.worker._attempts and bench.worker._ready == []
+
+
 # ---------------------------------------------------------------- a full disk
 
 
