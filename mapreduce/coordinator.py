@@ -43,7 +43,7 @@ PROVISIONAL_SECS = 10.0
 NO_LOG_SECS = 60.0
 LOOK_AGAIN_SECS = 1.0
 #: how long after a returned renewal the next try comes
-RETURNED_SECS = 1.0
+RENEW_AGAIN_SECS = 1.0
 #: how often the work queue is asked whether it is empty, while dispatches wait for long
 DEPTH_SECS = 5.0
 #: for so long a silent client may still wait for the seal of the output
@@ -124,7 +124,8 @@ class Coordinator:
         self._begin(now)
         self._clock.start(now)
         text = (
-            f"{self.lease.takeovers} coordinators died without any progress; its log may be what kills them"
+            f"{self.lease.takeovers} coordinators in a row died without any progress, or could not read its log "
+            "while the broker let them hold its lease; the log may be what kills them"
         )
         self.state.apply(ev.Abandoned(text))
         self.caught_up = self._parked = True
@@ -234,7 +235,7 @@ class Coordinator:
             return self._dispatcher.returned(int(rest), self._clock.read(now))
         if kind == "renewed":
             self._renewing = False
-            self._renew_from = now + RETURNED_SECS
+            self._renew_from = now + RENEW_AGAIN_SECS
             return [base.Declare(ev.JOBS, base.Kind.QUEUE)]
         if kind == "seal":
             ended = self._concluded or self.state.terminal is not None
@@ -320,8 +321,10 @@ class Coordinator:
 
     def _act(self, now: float) -> list[Command]:
         """The next steps that the state calls for; called after every event, so each step notes what it began."""
-        if not self.caught_up or self.finished:
+        if self.finished:
             return []
+        if not self.caught_up:
+            return [] if self._ending.log_is_gone else self._renew(now)
         if self.state.terminal is not None:
             return self._wind_up(now)
         if self._ending.log_is_gone:
@@ -344,7 +347,8 @@ class Coordinator:
     def _wind_up(self, now: float) -> list[Command]:
         delivered = isinstance(self.state.terminal, ev.Delivered)
         commands = self._ending.step(now, delivered, self._log_may_go(now))
-        return commands if self._ending.log_is_gone or self._parked else commands + self._renew(now)
+        stays = self._ending.log_is_gone or (self._parked and not self._leaving)
+        return commands if stays else commands + self._renew(now)
 
     def _log_may_go(self, now: float) -> bool:
         spec = self.state.spec
@@ -365,6 +369,8 @@ class Coordinator:
         """Hand the lease on (perhaps to ourselves), so that nothing is held for long and takeover is routine."""
         if self._renewing or now < self._renew_from:
             return []
+        if not self.caught_up and is_provisional(self.lease) and not self._leaving:
+            return []  # nobody would ever do more than wait
         survived = self.lease.takeovers > 0 and self._harmless(now)
         if not (survived or self._leaving or now - self._taken_at > self._held_at_most):
             return []
@@ -379,6 +385,8 @@ class Coordinator:
         """The next coordinator goes on from the time that has passed with us."""
         self._renewing = True
         stuck = 0 if self._harmless(now) else self.lease.takeovers
+        if not self.caught_up and not self._leaving:
+            stuck += 1  # whoever reads on begins anew: that must not go on for ever
         lease = renewed(self.lease, stuck, self._rng, proper=self.caught_up)
         commands: list[Command] = []
         if self.caught_up and not self._ending.log_is_gone:

@@ -125,6 +125,8 @@ class LeaseKeeper:
             lease, event.receipt, self._worker, self._rng, prefix, self._hold_secs, self._blocked
         )
         self.coordinators[prefix] = coordinator
+        if self._stopping:  # it was on its way when we stopped listening
+            return coordinator.hand_on(now)
         return coordinator.park(now) if lease.takeovers > MAX_TAKEOVERS else coordinator.start(now)
 
     def _on_control(self, event: base.Delivered, now: float) -> list[Command]:

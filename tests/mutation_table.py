@@ -414,11 +414,11 @@ self._generation(number) < 0:
     Mutation(
         "a coordinator acts before it has read the log", "7 takeover", COORDINATOR,
 """\
-        if not self.caught_up or self.finished:
-            return []
+        if not self.caught_up:
+            return [] if self._ending.log_is_gone else self._renew(now)
         if self.state.terminal""",
 """\
-        if self.finished or self.state.spec is None:
+        if self.state.spec is None:
             return []
         if self.state.terminal""",
     ),
@@ -577,7 +577,7 @@ self._generation(number) < 0:
     Mutation(
         "the lease is acked while streams are still there", "14 clean-up", COORDINATOR,
 """\
-        return commands if self._ending.log_is_gone or self._parked else commands + self._renew(now)
+        return commands if stays else commands + self._renew(now)
 """,
 """\
         return self._finish(commands)

@@ -374,3 +374,30 @@ def test_a_provisional_lease_by_which_somebody_coordinates_becomes_a_proper_one(
         )
     [again] = of_type(keeper.handle(Shutdown(), 12.0), ev.Lease)
     assert again.rank.renewals == 1
+
+
+def test_a_lease_that_comes_after_the_worker_was_told_to_leave_is_handed_on_however_often_it_takes() -> None:
+    keeper = LeaseKeeper("me", random.Random(1))
+    keeper.handle(Shutdown(), 0.0)
+    [renewal] = publications(deliver(keeper, ev.Lease("job", RANK, 0, 1, 1)), ev.Lease)
+    assert not keeper.finished
+    assert keeper.handle(base.Unroutable(renewal.token), 1.0) == [base.Declare(ev.JOBS, base.Kind.QUEUE)]
+    [again] = publications(keeper.handle(Tick(), 1.0 + rules.RENEW_AGAIN_SECS), ev.Lease)
+    assert keeper.handle(base.Confirmed(again.token), 3.0) == [base.Ack(base.Receipt("leases/jobs", 1))]
+    assert keeper.finished
+
+
+def test_a_lease_is_renewed_while_its_log_is_still_being_read_and_not_for_ever() -> None:
+    lease, lives = ev.Lease("job", RANK, 0, 1, 1), 0
+    while lease.takeovers <= MAX_TAKEOVERS:
+        receipt = base.Receipt("leases/jobs", 1)
+        it = Coordinator(lease, receipt, "me", random.Random(1), "l/1/", 20.0)
+        said = it.start(0.0)
+        for quarter in range(4 * 21):
+            said += it.handle(Tick(), quarter / 4)
+        [following] = of_type(said, ev.Lease)
+        assert following.rank > lease.rank
+        lease, lives = following, lives + 1
+    assert lives == MAX_TAKEOVERS + 1
+    [parked] = of_type(Coordinator(lease, receipt, "me", random.Random(1), "l/1/").park(0.0), ev.Abandoned)
+    assert "could not read its log" in parked.reason
