@@ -16,8 +16,9 @@ from mapreduce.effects import Command
 from mapreduce.refs import Block, Counters, Skipped, Split, Stats, TaskSpec
 from mapreduce.spec import MIB, JobSpec
 
-#: a block with more bytes travels in parts of so many: half of what RabbitMQ 4 takes as one message
-PART_BYTES = 8 * MIB
+#: a block with more bytes travels in parts of so many: more than any block of several records has, few enough for
+#: `Attempt.PREFETCH` of them, and for a broker that takes less as one message than RabbitMQ does by default
+PART_BYTES = 2 * MIB
 
 
 class Phase(IntEnum):
@@ -35,7 +36,7 @@ class Phase(IntEnum):
 class Attempt:
     """Book-keeping of one attempt; the `Worker` decides, this remembers."""
 
-    #: messages of about 1 MiB that may be on their way to us
+    #: messages that may be on their way to us, of about 1 MiB, `PART_BYTES` at most
     PREFETCH: ClassVar[int] = 8
 
     def __init__(
@@ -53,7 +54,7 @@ class Attempt:
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
-        self.failed = False
+        self.failure_logged = False
         self.counters: Counters = {}
         self.stats: Stats = {}
         self.skipped: tuple[Skipped, ...] = ()

@@ -361,7 +361,7 @@ class Worker:
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch
-        attempt.failed = True
+        attempt.failure_logged = True
         event = ev.AttemptFailed(
             d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure
         )
@@ -428,7 +428,7 @@ class Worker:
             if event.reason:
                 return self._fail(attempt, Failure("value", f"its output cannot be sent: {event.reason}"))
             return self._fail(attempt, Failure("lost", "the broker has no stream for its output any more"))
-        if kind == "close" and event.reason and not attempt.failed:
+        if kind == "close" and event.reason and not attempt.failure_logged:
             return self._fail(attempt, Failure("value", f"its result cannot be sent: {event.reason}"))
         return self._abort(attempt)
 

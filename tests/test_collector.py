@@ -15,6 +15,7 @@ from mapreduce.attempt import Attempt
 from mapreduce.brokers import base
 from mapreduce.collector import Collector, Spool
 from mapreduce.refs import Block
+from mapreduce.runs import BLOCK_BYTES, CHUNK_BYTES
 from mapreduce.spec import MIB, JobSpec
 from tests import strategies  # noqa: F401  # its profile
 
@@ -126,9 +127,14 @@ def test_out_of_order_a_block_is_missing_or_right(partition: Any, rng: random.Ra
 
 def test_a_block_is_cut_only_where_it_must_be() -> None:
     count = 2 * attempts.PART_BYTES // MIB
-    for length, parts in ((0, 1), (MIB, 1), (8 * MIB, 1), (8 * MIB + 1, 2), (count * MIB, 2)):
-        heads = [head for head, _ in write(0, 0, [length], 8 * MIB)]
+    for length, parts in ((0, 1), (MIB, 1), (2 * MIB, 1), (2 * MIB + 1, 2), (count * MIB, 2)):
+        heads = [head for head, _ in write(0, 0, [length], attempts.PART_BYTES)]
         assert [(head.part, head.parts) for head in heads] == [(n, parts) for n in range(parts)]
+
+
+def test_what_may_be_on_its_way_to_one_reader_is_bounded() -> None:
+    assert attempts.Attempt.PREFETCH * attempts.PART_BYTES <= 16 * MIB
+    assert attempts.PART_BYTES > BLOCK_BYTES + CHUNK_BYTES  # blocks of many records are in one piece
 
 
 def test_a_part_that_contradicts_the_others_is_left_out() -> None:
