@@ -487,6 +487,8 @@ class TestBrokersThatLoseWhatTheyConfirmed:
         before = len(play.events())
         play.wait(PRESENT_EVERY_SECS)
         assert play.events()[before:] == [ev.Present(), ev.InputComplete(1)]
+        pieces = [wire.decode(each.head)[0] for each in play.published("piece")]
+        assert pieces == [ev.Piece(0), ev.EndOfInput(1), ev.EndOfInput(1)], "who reads `in` waits for its end"
         play.client.cancel("SIGINT", play.now)
         before = len(play.events())
         play.tell(base.Disconnected("gone"))
@@ -559,6 +561,16 @@ class TestResume:
         play.log(self.own(play))
         assert isinstance(play.client, ResumingClient) and not play.client.lacks_input
         assert play.client.phase is Phase.WAITING
+        play.wait(PRESENT_EVERY_SECS)
+        assert [wire.decode(each.head)[0] for each in play.published("piece")] == [ev.EndOfInput(3)]
+        assert play.events()[-1] == ev.InputComplete(1)
+
+    def test_of_input_with_a_gap_it_does_not_say_where_it_ends(self) -> None:
+        play = self.play(SUBMITTED, ev.Splits(1, (self.inline(3, 1),)), ev.InputComplete(2))
+        play.log(self.own(play))
+        play.wait(PRESENT_EVERY_SECS)
+        assert not play.published("piece")
+        assert not any(isinstance(event, ev.InputComplete) for event in play.events())
 
     def test_a_detached_job_whose_input_is_in_is_left_alone(self) -> None:
         play = self.play(ev.Submitted("j1", DETACHED, "0", 0.0), ev.InputComplete(0))

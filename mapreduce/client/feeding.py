@@ -75,12 +75,19 @@ class Feeding:
     def end(self) -> list[Command]:
         self._reads -= 1
         self._ended = True
-        complete = wire.encode(ev.InputComplete(self.logged + len(self._splits)))
-        return [
+        end, complete = self._last_words(self.logged + len(self._splits), "input")
+        return [end, *self.log_splits(), complete]
+
+    def end_again(self) -> list[Command]:
+        """That it is all in, once more: the broker may have lost either word of it, and readers wait for both."""
+        return [*self._last_words(self.logged, "event")]
+
+    def _last_words(self, splits: int, kind: str) -> tuple[Command, Command]:
+        complete = wire.encode(ev.InputComplete(splits))
+        return (
             self._to_input(wire.encode(ev.EndOfInput(self._piece))),
-            *self.log_splits(),
-            self._sent.publish(ev.log_stream(self._job), complete, "input"),
-        ]
+            self._sent.publish(ev.log_stream(self._job), complete, kind),
+        )
 
     def stop(self) -> None:
         """No more of it can be read."""

@@ -57,8 +57,9 @@ class ResumingClient(Client):
             return []
         self._spec = spec
         self._feeding.skip(self.state.splits)
-        self._input_confirmed = self.state.stages[0].total is not None
-        self.lacks_input = not self._input_confirmed
+        total = self.state.stages[0].total
+        self._input_confirmed = total == self.fed  # else what was said of its end is not ours to repeat
+        self.lacks_input = total is None
         self.phase = Phase.FEEDING if self.lacks_input else Phase.WAITING
         commands = [self._publish_event(ev.Present()), *self._read_output()]
         return [*commands, *self._check_collected()]

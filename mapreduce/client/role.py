@@ -496,14 +496,15 @@ class Client:
         """
         fed = bool(self.state.stages) and self.state.stages[0].total is not None
         said: list[Any] = [ev.Present()] if fed or not self.attached else []
+        again: list[Command] = []
         if self._waits():
             if self._input_confirmed:
-                said.append(ev.InputComplete(self._feeding.logged))
+                again = self._feeding.end_again()
             if self._cancel_reason is not None:
                 said.append(ev.CancelRequested(self._cancel_reason))
             if self._missing is not None:  # of another generation: void, and read as such
                 said.append(self._missing)
-        return [self._publish_event(each) for each in said]
+        return [*(self._publish_event(each) for each in said), *again]
 
     def _repeat_returned_lease(self) -> list[Command]:
         lease, self._returned_lease = self._returned_lease, None
