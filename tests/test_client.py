@@ -373,12 +373,15 @@ def test_a_short_patience_is_met_with_frequent_signs_of_life() -> None:
 
 
 @pytest.mark.parametrize("fed", [True, False])
-def test_who_only_waits_keeps_no_job_alive_that_nobody_feeds(fed: bool) -> None:
+@pytest.mark.parametrize(
+    "secs", [PRESENT_EVERY_SECS, STANDSTILL_SECS + 1]
+)  # then it reads the log again, too
+def test_who_only_waits_keeps_no_job_alive_that_nobody_feeds(fed: bool, secs: float) -> None:
     play = Play(None)
     play.log(SUBMITTED, ev.Splits(0, (ev.SplitInput(SPLIT),)))
     if fed:
         play.log(ev.InputComplete(1))
-    play.wait(PRESENT_EVERY_SECS)
+    play.wait(secs)
     assert (ev.Present() in play.events()) == fed
 
 
@@ -615,6 +618,33 @@ class TestResume:
         play = Play(None)
         play.log(SUBMITTED, ev.Resumed(1))
         assert not play.client.finished
+
+    def test_a_claim_that_was_confirmed_and_lost_is_made_again(self) -> None:
+        play = self.play(SUBMITTED, ev.InputComplete(0))
+        play.confirm("event")
+        play.wait(PRESENT_EVERY_SECS)
+        assert play.events().count(self.own(play)) == 2
+        play.log(self.own(play))
+        assert play.client.phase is Phase.WAITING
+        play.wait(PRESENT_EVERY_SECS)
+        assert play.events().count(self.own(play)) == 2, "it has come back"
+
+    def test_one_that_was_lost_later_too(self) -> None:
+        play = self.play(SUBMITTED, ev.InputComplete(0))
+        play.log(self.own(play))
+        play.tell(base.Disconnected("the broker lost its data"))
+        play.tell(effects.Connected())
+        play.offset = 0
+        play.log(SUBMITTED, ev.InputComplete(0))
+        before = play.events().count(self.own(play))
+        play.wait(PRESENT_EVERY_SECS)
+        assert play.events().count(self.own(play)) == before + 1
+        play.log(ev.Resumed(2))
+        assert not play.client.finished, "that one is to leave: our claim comes after it"
+        play.log(self.own(play), ev.Resumed(2))
+        assert not play.client.finished, "a repeat takes nothing away"
+        play.log(ev.Resumed(3))
+        assert play.client.finished
 
     def test_after_a_lost_connection_its_claim_still_stands(self) -> None:
         play = self.play(SUBMITTED, ev.Resumed(1))

@@ -5,7 +5,8 @@
         ─▶ it is not: `lacks_input`; the host plans the same splits and calls `feed` ─▶ feeding, behind what is logged
 
 A client that reads a `Resumed` after its own, or after its own submission, leaves the job to that one. Should both go
-on for a while, nothing is wrong: pieces and splits are numbered and the same.
+on for a while, nothing is wrong: pieces and splits are numbered and the same. A claim that does not come back is
+repeated; what counts is where each stands first, so that of two clients one stays.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class ResumingClient(Client):
         self.phase = Phase.RESUMING
         #: the input is not all in: the host is to call `feed`
         self.lacks_input = False
-        self._claim = rng.getrandbits(63)
+        self._number = self._claim = rng.getrandbits(63)
         self._asked = False
 
     def feed(self) -> list[Command]:
@@ -43,7 +44,14 @@ class ResumingClient(Client):
         commands = super()._on_connected(event, now)
         if not self._asked:
             self._asked = True
-            commands.append(self._publish_event(ev.Resumed(self._claim or 0)))
+            commands.append(self._publish_event(ev.Resumed(self._number)))
+        return commands
+
+    def _signs_of_life(self) -> list[Command]:
+        """A claim that is not in the log, as far as that was read, may have been lost."""
+        commands = super()._signs_of_life()
+        if self._waits() and not self._claimed:
+            commands.append(self._publish_event(ev.Resumed(self._number)))
         return commands
 
     def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:

@@ -131,6 +131,7 @@ class Client:
         #: whoever goes on with the job after us says so in the log
         self._claim: Optional[int] = None
         self._claimed = spec is not None  #: we are the client of this job, as far as the log was read
+        self._claims: set[int] = set()  #: of this reading
         self._present_at = 0.0
         self._missing: Optional[ev.Missing] = None
         self._cancel_reason: Optional[str] = None
@@ -262,6 +263,7 @@ class Client:
         self._log_offset = 0
         self.state = JobState()
         self._claimed = self._claim is None and not self.attached
+        self._claims.clear()
         consume = base.Consume(self._log_tag, ev.log_stream(self.job), LOG_PREFETCH, "first")
         return [base.Cancel(old), consume] if self._reading > 1 else [consume]
 
@@ -375,7 +377,10 @@ class Client:
             self._news_at, self._patience = now, STANDSTILL_SECS
 
     def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:
-        """Of several clients that go on with the job, the last one does."""
+        """Of several clients that go on with the job, the last one does; where a claim is repeated means nothing."""
+        if entry.client in self._claims:
+            return []
+        self._claims.add(entry.client)
         if entry.client == self._claim:
             self._claimed = True
         elif self._claimed and not self.attached:
@@ -473,13 +478,15 @@ class Client:
             self._lose(self._gone)
             return []
         commands = self._repeat_returned_lease()
+        if self.phase is not Phase.SUBMITTING and now - self._present_at >= self._present_every():
+            self._present_at = now
+            commands += (
+                self._signs_of_life()
+            )  # as long as we know what we know: a new reading begins with nothing
         if self._waits():
             if now - self._news_at > self._patience:
                 commands += self._look_again(now)
             commands += self._look_for_a_coordinator(now)
-        if self.phase is not Phase.SUBMITTING and now - self._present_at >= self._present_every():
-            self._present_at = now
-            commands += self._signs_of_life()
         return commands
 
     def _waits(self) -> bool:
