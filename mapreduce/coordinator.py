@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Callable, Optional, Union
 
 from mapreduce import events as ev
@@ -25,7 +26,7 @@ from mapreduce.coordination.journal import Journal
 from mapreduce.coordination.losers import losers
 from mapreduce.coordination.sealer import Sealer
 from mapreduce.coordination.stragglers import Stragglers
-from mapreduce.coordination.succession import is_provisional, renewed
+from mapreduce.coordination.succession import is_provisional, renewed, why_parked
 from mapreduce.coordination.verdict import Judge
 from mapreduce.coordination.watch import Watch
 from mapreduce.effects import Command, Report, Tick
@@ -33,6 +34,8 @@ from mapreduce.state import JobState
 
 #: nothing is held unacked for ten minutes
 RENEW_SECS = 480.0
+#: the same before its holder has read the log, which the next one would have to read from its start
+UNREAD_SECS = 530.0
 #: a coordinator that lives so long with the whole log read is not killed by it
 PROOF_SECS = 10.0
 PARKED_LOG_SECS = 120.0
@@ -115,7 +118,7 @@ class Coordinator:
         self._begin(now)
         if is_provisional(self.lease):
             # sooner where the broker would take the lease away: then this session may end, but the job goes on
-            self._look_again_at = now + min(PROVISIONAL_SECS, 2 * self._held_at_most)
+            self._look_again_at = now + min(PROVISIONAL_SECS, self._held_at_most)
             return []
         return self._open_log(now)
 
@@ -123,10 +126,7 @@ class Coordinator:
         """End a job whose coordinators keep dying, without reading its log: that may be what kills them."""
         self._begin(now)
         self._clock.start(now)
-        text = (
-            f"{self.lease.takeovers} coordinators in a row died without any progress, or could not read its log "
-            "while the broker let them hold its lease; the log may be what kills them"
-        )
+        text = why_parked(self.lease)
         self.state.apply(ev.Abandoned(text))
         self.caught_up = self._parked = True
         return [self._journal.write(ev.Abandoned(text)), *self._act(now)]
@@ -363,7 +363,8 @@ class Coordinator:
 
     @property
     def _held_at_most(self) -> float:
-        return min(RENEW_SECS, self._hold_secs)
+        """Longer while nobody could go on from what was read here."""
+        return min(RENEW_SECS, self._hold_secs) if self.caught_up else min(UNREAD_SECS, 2 * self._hold_secs)
 
     def _renew(self, now: float) -> list[Command]:
         """Hand the lease on (perhaps to ourselves), so that nothing is held for long and takeover is routine."""
@@ -385,9 +386,9 @@ class Coordinator:
         """The next coordinator goes on from the time that has passed with us."""
         self._renewing = True
         stuck = 0 if self._harmless(now) else self.lease.takeovers
-        if not self.caught_up and not self._leaving:
-            stuck += 1  # whoever reads on begins anew: that must not go on for ever
-        lease = renewed(self.lease, stuck, self._rng, proper=self.caught_up)
+        # whoever reads on begins anew: that must not go on for ever
+        unread = 0 if self.caught_up else self.lease.unread + (not self._leaving)
+        lease = renewed(replace(self.lease, unread=unread), stuck, self._rng, proper=self.caught_up)
         commands: list[Command] = []
         if self.caught_up and not self._ending.log_is_gone:
             commands.append(self._journal.mention(self._clock.passed(now)))

@@ -85,6 +85,8 @@ class Lease:
     takeovers: int
     stages: int
     partitions: int
+    #: how many leases in a row were renewed before their holders had read the log
+    unread: int = 0
 
 
 @dataclass(frozen=True)

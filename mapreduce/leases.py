@@ -14,7 +14,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.aside import read_or_set_aside
 from mapreduce.brokers import base
-from mapreduce.coordination.succession import MAX_TAKEOVERS, after_death
+from mapreduce.coordination.succession import after_death, why_parked
 from mapreduce.coordinator import RENEW_SECS, Coordinator
 from mapreduce.effects import Command, Connected, Shutdown
 
@@ -127,7 +127,7 @@ class LeaseKeeper:
         self.coordinators[prefix] = coordinator
         if self._stopping:  # it was on its way when we stopped listening
             return coordinator.hand_on(now)
-        return coordinator.park(now) if lease.takeovers > MAX_TAKEOVERS else coordinator.start(now)
+        return coordinator.park(now) if why_parked(lease) else coordinator.start(now)
 
     def _on_control(self, event: base.Delivered, now: float) -> list[Command]:
         """A job that has ended needs no provisional lease any more."""

@@ -462,7 +462,7 @@ self._generation(number) < 0:
     Mutation(
         "a renewed lease keeps its rank", "7 takeover", COORDINATOR,
 """\
-        lease = renewed(self.lease, stuck, self._rng, proper=self.caught_up)
+        lease = renewed(replace(self.lease, unread=unread), stuck, self._rng, proper=self.caught_up)
 """,
 """\
         lease = self.lease

@@ -13,7 +13,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.coordination import dispatcher, journal, sealer, watch
-from mapreduce.coordination.succession import MAX_TAKEOVERS
+from mapreduce.coordination.succession import MAX_TAKEOVERS, MAX_UNREAD, why_parked
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Shutdown, Tick
 from mapreduce.leases import LeaseKeeper
@@ -39,7 +39,7 @@ from tests.coordinating import (
 
 def test_limits_fit_each_other() -> None:
     assert watch.UNSTARTED_SECS > LONG_SECS + 60  # workers hand back what they cannot start
-    assert rules.RENEW_SECS < 600 - 60
+    assert max(rules.RENEW_SECS, rules.UNREAD_SECS) < 600 - 60
 
 
 @pytest.mark.parametrize(("last_sign", "limit"), [((), watch.STARTED_SECS), ((1,), watch.ALIVE_SECS)])
@@ -389,15 +389,15 @@ def test_a_lease_that_comes_after_the_worker_was_told_to_leave_is_handed_on_howe
 
 def test_a_lease_is_renewed_while_its_log_is_still_being_read_and_not_for_ever() -> None:
     lease, lives = ev.Lease("job", RANK, 0, 1, 1), 0
-    while lease.takeovers <= MAX_TAKEOVERS:
+    while not why_parked(lease):
         receipt = base.Receipt("leases/jobs", 1)
         it = Coordinator(lease, receipt, "me", random.Random(1), "l/1/", 20.0)
         said = it.start(0.0)
-        for quarter in range(4 * 21):
+        for quarter in range(4 * 41):
             said += it.handle(Tick(), quarter / 4)
         [following] = of_type(said, ev.Lease)
         assert following.rank > lease.rank
         lease, lives = following, lives + 1
-    assert lives == MAX_TAKEOVERS + 1
+    assert lives == MAX_UNREAD + 1 and lease.takeovers == 0
     [parked] = of_type(Coordinator(lease, receipt, "me", random.Random(1), "l/1/").park(0.0), ev.Abandoned)
-    assert "could not read its log" in parked.reason
+    assert "could not read its log before" in parked.reason

@@ -13,6 +13,17 @@ from dataclasses import replace
 from mapreduce import events as ev
 
 MAX_TAKEOVERS = 10
+#: so often in a row may a lease be renewed before the log is read
+MAX_UNREAD = 30
+
+
+def why_parked(lease: ev.Lease) -> str:
+    """Why nobody should take the job over any more; empty: somebody should."""
+    if lease.takeovers > MAX_TAKEOVERS:
+        return f"{lease.takeovers} coordinators died without any progress; its log may be what kills them"
+    if lease.unread > MAX_UNREAD:
+        return f"{lease.unread} coordinators in a row could not read its log before the broker wanted its lease back"
+    return ""
 
 
 def is_provisional(lease: ev.Lease) -> bool:
