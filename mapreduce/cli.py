@@ -66,6 +66,9 @@ def cli() -> None:
 def main() -> None:
     """Entry point of `mr`."""
     _open_standard_streams()
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # ignored, as some parents leave it, it hides how children end
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, _leave)

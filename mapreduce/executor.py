@@ -40,6 +40,7 @@ def main() -> None:
     fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
     _die_with_parent(lifeline)
     os.set_inheritable(fd, False)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # user code, too, may want to know how its children end
     _tune_collector()
     _Executor(fd).serve()
 

@@ -321,6 +321,7 @@ class _Child:
         self.outgoing = bytearray()
         self.nonsense = False
         self.hung_up = False
+        self._reaped = False  #: by the system, without us: SIGCHLD is ignored in this process
         self.closed = False
         self.socket, theirs = socket.socketpair()
         #: nothing is sent here; that it is open tells the child that we live
@@ -355,8 +356,11 @@ class _Child:
 
     def has_died(self) -> bool:
         """Does not reap it: until `end` its group needs its number. Only where the system can tell."""
-        status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return status is not None
+        try:
+            status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            self._reaped = True
+        return self._reaped or status is not None
 
     def wait_for_death(self) -> None:
         """Its pipe is closed: it is dying, or user code has closed it."""
@@ -383,7 +387,9 @@ class _Child:
         if self.closed:
             return
         # before it is reaped: until then nobody else can get the group's number
-        if self.process.returncode is None:
+        if CAN_TELL:
+            self.has_died()
+        if self.process.returncode is None and not self._reaped:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.hang_up()
@@ -404,6 +410,8 @@ class _Child:
         """
         if self.nonsense:
             return "user code wrote into the executor's pipe: it must leave open file descriptors alone"
+        if self._reaped:
+            return "the executor died; how, the system does not tell a process that ignores SIGCHLD"
         try:
             status = self.process.wait(CLOSE_SECS)
         except subprocess.TimeoutExpired:

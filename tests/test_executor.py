@@ -212,6 +212,46 @@ def test_a_death_is_a_failed_attempt(bench: Bench, name: str, says: str) -> None
     assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
 
 
+def test_a_death_in_a_process_that_ignores_its_children_is_a_failed_attempt(bench: Bench) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        failure = bench.failure("job_os_exit")
+        assert failure.kind == "died" and "ignores SIGCHLD" in failure.message
+        assert bench.output("wordcount")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_an_executor_that_the_system_has_reaped_is_not_killed_by_its_number(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda pid, number: killed.append(pid))
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        bench.failure("job_os_exit")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert killed == []
+
+
+def test_mr_hears_of_its_children_also_when_its_parent_ignored_its_own(tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_text("a\n")
+    command = [
+        sys.executable,
+        "-m",
+        "mapreduce.cli",
+        "run",
+        f"{JOBS}:job_os_exit",
+        str(tmp_path / "input.txt"),
+    ]
+    run = subprocess.run(
+        ["sh", "-c", 'trap "" CHLD; exec "$@"', "sh", *command, "--tries", "1"],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1 and "exited with status 3" in run.stderr, run.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("deep_exit", "SystemExit: 7"), ("interrupt", "KeyboardInterrupt")]
 )
