@@ -1,8 +1,8 @@
 """How much memory process groups use, and the cap on what one process can ask for.
 
-The pool measures the executor's group several times a second and ends it when that is over the limit. One
-huge allocation would be over it long before, so the executor has a cap as well: an allocation beyond that is a
-`MemoryError` in user code, whose traceback and record are known.
+The pool measures the executor's group several times a second, less often where that takes long, and ends it when that
+is over the limit. One huge allocation would be over it long before, so the executor has a cap as well: an allocation
+beyond that is a `MemoryError` in user code, whose traceback and record are known.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def _members(groups: set[int]) -> dict[int, list[int]]:
     for name in os.listdir("/proc"):
         if name.isdecimal():
             # it may have ended meanwhile
-            with contextlib.suppress(OSError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
+            with (
+                contextlib.suppress(OSError, IndexError, ValueError),
+                open(f"/proc/{name}/stat", "rb") as file,
+            ):
                 state, _, group = file.read().rpartition(b")")[2].split()[:3]
                 if int(group) in groups and state not in b"ZX":
                     found.setdefault(int(group), []).append(int(name))
@@ -69,12 +72,10 @@ def _sizes(path: str, names: tuple[str, ...]) -> Iterator[int]:
 
 
 def cap_memory(limit: int) -> None:
-    """Let this process allocate ``limit`` bytes more than it has now; 0: as many as the system lets it."""
+    """Let this process allocate ``limit`` bytes more than it has now."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = hard
-    if limit:
-        most = _data_bytes() + limit
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    most = _data_bytes() + limit
+    soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
     with contextlib.suppress(ValueError, OSError):  # not where the system knows no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 

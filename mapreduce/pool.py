@@ -4,8 +4,9 @@
     poll   ◀─ blocks, then done or failed; a child that dies is a failed attempt ◀──────── child
 
 One child serves one job, so that modules of two jobs never meet; children that wait for more of their job are
-kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. Nothing here
-blocks, but for starting a process and for `close`. All calls come from one thread.
+kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. All calls come from
+one thread, which waits for starting a process, for `close`, and in `poll` for a child that has hung up to be dead: a
+moment, `DEATH_SECS` if it does not die, up to `CLOSE_SECS` where the kernel is slow to end it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ CAN_TELL = hasattr(os, "waitid")
 DEATH_SECS = 0.2
 #: between two looks at running times and memory
 LOOK_SECS = 0.25
+#: no pause between two looks is so long unless this process itself was stopped, or the machine slept
+STOPPED_SECS = 5.0
+#: what part of the time measuring memory may take: looks are further apart where there are many processes
+MEASURING_SHARE = 0.04
 _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -64,7 +69,8 @@ class ExecutorPool:
         self._dying: list[_Child] = []
         self._events: list[SlotEvent] = []
         self._loads: dict[str, bytes] = {}
-        self._next_look = 0.0
+        self._looked_at = time.monotonic()
+        self._next_look = self._next_measuring = 0.0
         self._closed = False
         try:
             self._top_up()
@@ -117,7 +123,7 @@ class ExecutorPool:
             self._replace()
 
     def poll(self) -> list[SlotEvent]:
-        """What has happened since the last time; never blocks."""
+        """What has happened since the last time. Does not wait for anything to happen."""
         for key, mask in self._selector.select(0):
             child: _Child = key.data
             if mask & selectors.EVENT_WRITE:
@@ -292,19 +298,34 @@ class ExecutorPool:
         if now < self._next_look:
             return
         self._next_look = now + LOOK_SECS
+        stopped_secs, self._looked_at = now - self._looked_at, now
         for child in list(self._running.values()):
+            if stopped_secs > STOPPED_SECS:  # so was the child, as a rule
+                child.deadline += stopped_secs
+            self._receive(child)  # it may have answered since `poll` has looked
+            if self._running.get(child.slot) is not child:
+                continue
             if now >= child.deadline:
                 text = f"the attempt ran for more than {child.timeout_secs:g} s, the limit that --task-timeout sets"
                 self._end(child, Failure("timeout", text))
             elif CAN_TELL and child.has_died():
                 self._end(child, None)
+        if now >= self._next_measuring:
+            self._measure()
+
+    def _measure(self) -> None:
+        """End what uses more memory than it may."""
         limited = [child for child in self._running.values() if child.max_memory]
-        if limited and limits.MEASURABLE:
-            used = limits.used_memory([child.process.pid for child in limited])
-            for child in limited:
-                has = used.get(child.process.pid, 0)
-                if has > child.max_memory:
-                    self._end(child, Failure("memory", _too_much(has, child.max_memory)))
+        if not limited or not limits.MEASURABLE:
+            return
+        began = time.monotonic()
+        used = limits.used_memory([child.process.pid for child in limited])
+        ended = time.monotonic()
+        self._next_measuring = ended + (ended - began) / MEASURING_SHARE
+        for child in limited:
+            has = used.get(child.process.pid, 0)
+            if has > child.max_memory:
+                self._end(child, Failure("memory", _too_much(has, child.max_memory)))
 
 
 class _Child:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any, Callable, Iterator, Union
 
 import pytest
 
-from mapreduce import code, pool
+from mapreduce import code, limits, pool
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.pool import ExecutorPool
@@ -402,3 +405,66 @@ def test_blocks_are_named_as_they_lie(bench: Bench) -> None:
     for event in wrote:
         assert isinstance(event.block, Block)
         assert Path(event.block.path).stat().st_size >= event.block.offset + event.block.length
+
+
+# ---------------------------------------------------------------- limits
+
+
+def look_now(pool: ExecutorPool) -> list[Any]:
+    """A poll in which the selector has nothing, and running times are looked at."""
+    pool._next_look = 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool._selector, "select", lambda timeout: [])
+        return pool.poll()
+
+
+def test_an_attempt_that_has_ended_in_time_is_not_ended_again(bench: Bench) -> None:
+    bench.submit("wordcount")
+    (child,) = bench.pool._running.values()
+    assert eventually(lambda: b"Done" in peek(child.socket))
+    child.deadline = 0.0
+    *_, done = look_now(bench.pool)
+    assert isinstance(done, ExecutorDone)
+
+
+def peek(pipe: socket.socket) -> bytes:
+    with contextlib.suppress(BlockingIOError):
+        return pipe.recv(1 << 16, socket.MSG_PEEK)
+    return b""
+
+
+def test_time_in_which_everything_was_stopped_is_not_the_attempts(bench: Bench) -> None:
+    bench.submit("job_spin")
+    (child,) = bench.pool._running.values()
+    child.deadline = time.monotonic() - 1.0
+    bench.pool._looked_at = time.monotonic() - 100.0
+    assert look_now(bench.pool) == []
+    child.deadline -= 200.0
+    (failed,) = look_now(bench.pool)
+    assert failed.failure.kind == "timeout"
+
+
+def test_where_measuring_takes_long_it_is_done_less_often(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+
+    def used_memory(groups: Any) -> dict[int, int]:
+        now[0] += 0.5
+        return {}
+
+    bench.submit("job_spin")
+    (child,) = bench.pool._running.values()
+    child.max_memory = 1
+    monkeypatch.setattr(pool, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(limits, "used_memory", used_memory)
+    look_now(bench.pool)
+    for at, measured in ((1005.0, False), (1013.0, True)):
+        now[0] = at
+        look_now(bench.pool)
+        assert (now[0] > at) == measured
+
+
+def test_a_process_that_ends_while_it_is_looked_at_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "open", lambda *_: io.BytesIO(b"1 (x) "), raising=False)
+    assert limits.used_memory([1]) == {}
