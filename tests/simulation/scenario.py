@@ -52,6 +52,7 @@ class Scenario:
     dawdling: float
     deaf: float
     stutter: float
+    forgets: float
     ack_timeout: float
     renew_secs: float
     part_bytes: int
@@ -86,7 +87,11 @@ def draw(seed: int) -> Scenario:
     if lossy:
         busy = rng.choice((0.15, 0.4, 1.5))
     renew = rng.choice((480.0, 480.0, 2.0 if busy < 2.0 else 30.0))
-    patience = 60.0 if renew == 2.0 else rng.choice((60.0, 600.0))
+    forgets = rng.choice((0.0, 0.005, 0.03)) if lossy else 0.0
+    renew = (
+        480.0 if forgets else renew
+    )  # a log that grows for ten minutes is not to be read every two seconds
+    patience = 600.0 if forgets else 60.0 if renew == 2.0 else rng.choice((60.0, 600.0))
     jobs = [_draw_job(rng, n, bad, client_dies, patience) for n in range(count)]
     short_ack = rng.random() < 0.04
     return Scenario(
@@ -109,6 +114,7 @@ def draw(seed: int) -> Scenario:
         dawdling=rng.choice((0.0, 0.0, 0.1)),
         deaf=rng.choice((0.0, 0.1, 1.0)),
         stutter=rng.choice((0.0, 0.0, 0.0, 0.1)),
+        forgets=forgets,
         ack_timeout=60.0 if short_ack else 1800.0,
         renew_secs=renew,
         part_bytes=rng.choice((8 << 20, 8 << 20, 40)),

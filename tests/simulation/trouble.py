@@ -9,13 +9,10 @@ from mapreduce import effects, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
 from tests.simulation.actor import Actor, Fuse
-from tests.simulation.node import Queue, Stream
+from tests.simulation.node import ONLY_ONCE, Queue, Stream
 
 if TYPE_CHECKING:
     from tests.simulation.play import Play
-
-#: what is said once, by a client that may have left when it turns out to be lost
-ONLY_ONCE = (ev.Submitted, ev.InputComplete, ev.CancelRequested, ev.EndOfInput)
 
 
 class Trouble:
@@ -27,6 +24,7 @@ class Trouble:
         self.rng = play.world.rng
         self.left = play.scenario.trouble
         scenario = play.scenario
+        play.node.forgets = scenario.forgets
         self._kinds: list[tuple[float, Callable[[], bool]]] = [
             (3.0, self.kill_worker),
             (3.0, self.kill_worker_at),
