@@ -391,6 +391,8 @@ class Resumed:
     """Client: the client before me is gone, I go on with the job. Of several the last one does."""
 
     client: int  #: random, 63 bits
+    #: False: not yet, I only want to know what stands in the log before this
+    claims: bool = True
 
 
 @message

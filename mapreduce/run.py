@@ -12,6 +12,7 @@ With one: only the client is here. The roles are the same, and so is the code be
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import secrets
@@ -41,8 +42,8 @@ from mapreduce.spec import JobSpec
 from mapreduce.submission import (
     Options,
     choose_format,
+    find_again,
     find_inputs,
-    find_rest,
     make_spec,
     new_job_id,
     refer,
@@ -68,8 +69,6 @@ class JobRun:
             raise OutputError(f"cannot make a temporary folder: {error.strerror or error}") from error
         self._kept = False
         self._embedded = False
-        #: what goes wrong now is no reason to end the job
-        self._harmless = False
         self._resumed_inputs: Sequence[str] = ()
         self._close_secs = CLOSE_SECS
         self.client: Client
@@ -180,7 +179,7 @@ class JobRun:
             self._close_secs = 0.0
             return
         started = self.client.phase not in (Phase.SUBMITTING, Phase.DONE)
-        if self._embedded or self._harmless or not started or isinstance(error, BrokerError):
+        if self._embedded or not started or isinstance(error, BrokerError):
             return
         reason = "its client was interrupted" if interrupted else f"its client failed: {error}"
         with contextlib.suppress(BrokerError):
@@ -233,14 +232,17 @@ class JobRun:
             self._report("info", f"job {self.client.job} is submitted")
 
     def _go_on(self, client: ResumingClient) -> None:
-        """Feed what the client before us has not fed."""
-        self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING)
+        """Feed what the client before us has not fed. If that cannot be read, nobody has noticed us."""
+        self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING or client.wants_input)
         spec = client.state.spec
-        if client.finished or not client.lacks_input or spec is None:
+        if not client.wants_input or spec is None:
             return
-        self._harmless = True
-        rest = find_rest(client.job, spec, self._resumed_inputs, client.fed, self._spool)
-        self._harmless = False
+        again = find_again(client.job, spec, self._resumed_inputs, self._spool)
+        self.host.perform(client, client.claim())
+        self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING)
+        if not client.lacks_input:  # all in by now
+            return
+        rest = itertools.islice(again, client.fed, None)
         fed = client.state.splits.values()
         shared = any(not each.pieces and any(part.path for part in each.split.segments) for each in fed)
         items = input_items(rest, spec.input, refer(shared, self._spool))

@@ -105,13 +105,16 @@ def find_inputs(names: Sequence[str], fmt: InputFormat, split_bytes: int, spool:
     """List and plan. What is wrong with the names, or the first file, shows now. Raises `MapReduceError`."""
     files = splits.list_inputs(names)
     planned = splits.cut(files, fmt, split_bytes, spool)
-    first = next(planned, None)
-    planned = iter(()) if first is None else itertools.chain([first], planned)
-    return Inputs(tuple(names), planned, splits.digest(files))
+    return Inputs(tuple(names), _begun(planned), splits.digest(files))
 
 
-def find_rest(job: str, spec: JobSpec, names: Sequence[str], fed: int, spool: str) -> Iterator[Split]:
-    """The splits of a job behind its first ``fed``. ``names``: of the inputs, if they are given again.
+def _begun(planned: Iterator[Split]) -> Iterator[Split]:
+    """The same, with the first one there already."""
+    return itertools.chain(list(itertools.islice(planned, 1)), planned)
+
+
+def find_again(job: str, spec: JobSpec, names: Sequence[str], spool: str) -> Iterator[Split]:
+    """The splits of a job once more, all of them. ``names``: of the inputs, if they are given again.
 
     Raises `InputError` for input that cannot be read again, or is not what it was.
     """
@@ -127,7 +130,7 @@ def find_rest(job: str, spec: JobSpec, names: Sequence[str], fed: int, spool: st
             f"job {job}: its input is not what it was: {before[0]} files of {before[1]} bytes then, {after[0]} of "
             f"{after[1]} now, or other names or times; put it back, or submit the job anew"
         )
-    return itertools.islice(splits.cut(files, spec.input, spec.split_bytes, spool), fed, None)
+    return _begun(splits.cut(files, spec.input, spec.split_bytes, spool))
 
 
 def choose_format(job: Job, options: Options) -> InputFormat:

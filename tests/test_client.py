@@ -532,8 +532,21 @@ class TestResume:
         play.log(*log)
         return play
 
+    def said(self, play: Play, claims: bool) -> list[ev.Resumed]:
+        return [event for event in play.events() if isinstance(event, ev.Resumed) and event.claims == claims]
+
+    def mark(self, play: Play) -> ResumingClient:
+        """Let it read its mark, and so know the log up to there."""
+        play.log(self.said(play, claims=False)[0])
+        assert isinstance(play.client, ResumingClient)
+        return play.client
+
     def own(self, play: Play) -> ev.Resumed:
-        return next(event for event in play.events() if isinstance(event, ev.Resumed))
+        """Its claim, once it has made it."""
+        client = self.mark(play)
+        if client.wants_input:
+            play.commands += client.claim()
+        return self.said(play, claims=True)[0]
 
     def inline(self, first: int, pieces: int) -> ev.SplitInput:
         return ev.SplitInput(SPLIT, first, pieces)
@@ -542,8 +555,8 @@ class TestResume:
         play = self.play(
             SUBMITTED, ev.Splits(0, (self.inline(0, 3), ev.SplitInput(SPLIT, 3, 0), self.inline(3, 2)))
         )
-        client = play.client
-        assert isinstance(client, ResumingClient) and client.attached and not client.lacks_input
+        client = self.mark(play)
+        assert client.wants_input and client.attached and not self.said(play, claims=True)
         play.log(self.own(play))
         assert client.lacks_input and client.fed == 3 and not client.attached
         assert [c for c in client.feed() if isinstance(c, effects.ReadInput)]
@@ -597,7 +610,7 @@ class TestResume:
 
     def test_a_job_that_never_was_submitted(self) -> None:
         play = self.play()
-        play.log(self.own(play))
+        self.mark(play)
         assert play.client.finished and "never submitted" in str(play.client.error)
 
     def test_of_two_the_later_one_goes_on(self) -> None:
@@ -609,6 +622,18 @@ class TestResume:
         assert play.client.finished and "another client" in str(play.client.error)
         assert not any(isinstance(event, ev.CancelRequested) for event in play.events())
 
+    def test_input_that_came_in_while_it_looked_needs_nothing(self) -> None:
+        play = self.play(SUBMITTED)
+        own = self.own(play)
+        play.log(ev.InputComplete(0), own)
+        assert isinstance(play.client, ResumingClient) and not play.client.lacks_input
+        assert play.client.phase is Phase.WAITING
+
+    def test_who_only_looks_drives_nobody_out(self) -> None:
+        play = Play()
+        play.log(ev.Resumed(1, claims=False))
+        assert not play.client.finished
+
     def test_the_first_client_leaves_too_if_it_lives_after_all(self) -> None:
         play = Play()
         play.log(ev.Resumed(1))
@@ -619,29 +644,35 @@ class TestResume:
         play.log(SUBMITTED, ev.Resumed(1))
         assert not play.client.finished
 
-    def test_a_claim_that_was_confirmed_and_lost_is_made_again(self) -> None:
+    def test_a_mark_or_claim_that_was_confirmed_and_lost_is_made_again(self) -> None:
         play = self.play(SUBMITTED, ev.InputComplete(0))
         play.confirm("event")
         play.wait(PRESENT_EVERY_SECS)
-        assert play.events().count(self.own(play)) == 2
-        play.log(self.own(play))
+        assert len(self.said(play, claims=False)) == 2
+        own = self.own(play)
+        play.confirm("event")
+        play.wait(PRESENT_EVERY_SECS)
+        assert play.events().count(own) == 2
+        play.offset = 0  # nothing has happened for so long that it reads the log again
+        play.log(SUBMITTED, ev.InputComplete(0), own)
         assert play.client.phase is Phase.WAITING
         play.wait(PRESENT_EVERY_SECS)
-        assert play.events().count(self.own(play)) == 2, "it has come back"
+        assert play.events().count(own) == 2, "it has come back"
 
     def test_one_that_was_lost_later_too(self) -> None:
         play = self.play(SUBMITTED, ev.InputComplete(0))
-        play.log(self.own(play))
+        own = self.own(play)
+        play.log(own)
         play.tell(base.Disconnected("the broker lost its data"))
         play.tell(effects.Connected())
         play.offset = 0
         play.log(SUBMITTED, ev.InputComplete(0))
-        before = play.events().count(self.own(play))
+        before = play.events().count(own)
         play.wait(PRESENT_EVERY_SECS)
-        assert play.events().count(self.own(play)) == before + 1
+        assert play.events().count(own) == before + 1
         play.log(ev.Resumed(2))
         assert not play.client.finished, "that one is to leave: our claim comes after it"
-        play.log(self.own(play), ev.Resumed(2))
+        play.log(own, ev.Resumed(2))
         assert not play.client.finished, "a repeat takes nothing away"
         play.log(ev.Resumed(3))
         assert play.client.finished

@@ -22,7 +22,7 @@ from mapreduce.errors import InputError
 from mapreduce.refs import Segment, Split
 from mapreduce.spec import InputFormat, JobSpec
 from mapreduce.state import JobState
-from mapreduce.submission import Options, find_inputs, find_rest, make_spec
+from mapreduce.submission import Options, find_again, find_inputs, make_spec
 from tests.chaos_log import read
 from tests.support import JOBS, Process, count_words, make_text, mr, mr_ok, workers
 
@@ -59,31 +59,30 @@ class TestTheInputOnceMore:
     ) -> None:
         spec, planned = self.submit(*names)
         monkeypatch.chdir("/")
-        assert list(find_rest("j", spec, (), 0, "spool")) == planned
-        assert list(find_rest("j", spec, (), 3, "spool")) == planned[3:]
+        assert list(find_again("j", spec, (), "spool")) == planned
 
     def test_named_once_more_they_have_to_be_the_same(self, folder: Path) -> None:
         spec, planned = self.submit("data/a", "data/b")
-        assert list(find_rest("j", spec, ("data/a", "data/b"), 0, "spool")) == planned
+        assert list(find_again("j", spec, ("data/a", "data/b"), "spool")) == planned
         with pytest.raises(InputError, match=r"is not what it was: 2 files of .* then, 1 of"):
-            find_rest("j", spec, ("data/a",), 0, "spool")
+            find_again("j", spec, ("data/a",), "spool")
 
     def test_a_file_that_has_changed(self, folder: Path) -> None:
         spec, _ = self.submit("data")
         make_text(folder / "data" / "b", 5000, 99)
         with pytest.raises(InputError, match="is not what it was"):
-            find_rest("j", spec, (), 0, "spool")
+            find_again("j", spec, (), "spool")
 
     def test_a_file_that_is_gone(self, folder: Path) -> None:
         spec, _ = self.submit("data/a", "data/b")
         (folder / "data" / "b").unlink()
         with pytest.raises(InputError, match="no such file"):
-            find_rest("j", spec, (), 0, "spool")
+            find_again("j", spec, (), "spool")
 
     def test_what_can_be_read_once_only(self, folder: Path) -> None:
         assert splits.digest(splits.list_inputs(["-", "data"])) == ""
         with pytest.raises(InputError, match="cannot be read again"):
-            find_rest("j", JobSpec("j", {}, {}, 1, inputs=("-",)), (), 0, "spool")
+            find_again("j", JobSpec("j", {}, {}, 1, inputs=("-",)), (), "spool")
 
 
 class Front:
@@ -141,6 +140,8 @@ def test_wherever_clients_die_the_input_arrives_once_and_whole(pieces: list[int]
             if not front.step():
                 break
             client = front.client
+            if isinstance(client, ResumingClient) and client.wants_input:
+                front.perform(client.claim())
             if isinstance(client, ResumingClient) and client.lacks_input:
                 behind = [n for n, item in enumerate(items) if isinstance(item, InputSplit)][: client.fed]
                 front.items = items[behind[-1] + 1 :] if behind else list(items)
@@ -238,21 +239,26 @@ def test_input_that_is_all_in_needs_no_files(rabbit_url: str, tmp_path: Path) ->
     assert over.returncode == 9 and over.stderr.count(b"\n") == 1, over.stderr
 
 
-def test_standard_input_that_was_not_all_in(rabbit_url: str) -> None:
-    options = ("--broker", rabbit_url, "--pool", "stdin", "--split-size", "100K")
+def test_who_cannot_go_on_does_no_harm_to_a_client_that_lives(rabbit_url: str, tmp_path: Path) -> None:
+    options = ("--broker", rabbit_url, "--pool", "stdin", "--split-size", "100K", "-o", tmp_path / "out")
     client = Process("run", WORDCOUNT, "-", *options, stdin=subprocess.PIPE)
     try:
         assert client.popen.stdin is not None
-        client.popen.stdin.write(b"some words\n" * 50_000)  # and no end
+        client.popen.stdin.write(b"some words\n" * 50_000)  # and no end yet
         job = submitted(client)
+        result = mr("run", "--resume", job, "--broker", rabbit_url)
+        assert result.returncode == 4 and result.stderr.count(b"\n") == 1, result.stderr
+        assert b"cannot be read again" in result.stderr
+        client.popen.stdin.close()
+        with workers(rabbit_url, pool="stdin"):
+            assert client.popen.wait(60) == 0, client.errors
     finally:
-        client.kill()
         client.stop()
-    result = mr("run", "--resume", job, "--broker", rabbit_url)
-    assert result.returncode == 4 and result.stderr.count(b"\n") == 1, result.stderr
-    assert b"cannot be read again" in result.stderr
-    with workers(rabbit_url, pool="stdin"):
-        mr_ok("cancel", job, "--broker", rabbit_url)  # it is still there to be cancelled
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    assert sorted(b"".join(part.read_bytes() for part in parts).splitlines()) == [
+        b"some\t50000",
+        b"words\t50000",
+    ]
 
 
 @pytest.mark.parametrize(

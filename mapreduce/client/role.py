@@ -378,7 +378,7 @@ class Client:
 
     def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:
         """Of several clients that go on with the job, the last one does; where a claim is repeated means nothing."""
-        if entry.client in self._claims:
+        if not entry.claims or entry.client in self._claims:
             return []
         self._claims.add(entry.client)
         if entry.client == self._claim:
