@@ -19,6 +19,9 @@ from mapreduce.spec import MIB, JobSpec
 #: a block with more bytes travels in parts of so many: more than any block of several records has, few enough for
 #: `Attempt.PREFETCH` of them, and for a broker that takes less as one message than RabbitMQ does by default
 PART_BYTES = 2 * MIB
+#: see `Attempt.patience_secs`; more than two of `Sealer`'s pauses, and less than a dispatch is held
+PIECES_SECS = 60.0
+SEAL_SECS = 270.0
 
 
 class Phase(IntEnum):
@@ -47,6 +50,7 @@ class Attempt:
         self.job = dispatch.job
         self.receipt: Optional[base.Receipt] = receipt  #: None once acked
         self.folder = folder
+        self.heard_at = now  #: when the input last brought something; it was begun to be read
         self.since = now  #: of the delivery; later of the last `Long` or `Alive`
         self.phase = Phase.INPUT
         self.spec: Optional[JobSpec] = None
@@ -62,6 +66,7 @@ class Attempt:
         self._spool = Spool(os.path.join(folder, "input"), f"worker/spool:{number}")
         self._next_piece = 0
         self._gap = False
+        self._from_start = False  #: the pieces were looked for in all of the stream
         self._collector: Optional[Collector] = None
         self.input_complete = False
 
@@ -86,6 +91,17 @@ class Attempt:
         self._next_piece = source.first_piece
         return ev.input_stream(self.job), source.first_piece
 
+    def look_again(self) -> Optional[tuple[str, Any]]:
+        """Where to look once more for pieces that were not at their numbers: those that follow a lost one lie lower.
+
+        None: the stream was read from its start already.
+        """
+        source = self.dispatch.input
+        if self._collector is not None or source is None or self._from_start or not source.first_piece:
+            return None
+        self._from_start, self._gap, self.input_complete = True, False, False
+        return ev.input_stream(self.job), "first"
+
     def take_input(self, msg: Any, body: memoryview) -> list[Command]:
         """Take the next message of the input; sets `input_complete` with the last one."""
         if isinstance(msg, ev.Piece):
@@ -109,6 +125,14 @@ class Attempt:
         self._next_piece += 1
         self.input_complete = self._next_piece == source.first_piece + source.pieces
         return [self._spool.append(body)[1]]
+
+    @property
+    def patience_secs(self) -> float:
+        """How long the input may bring nothing before what it still lacks is taken for lost.
+
+        Pieces are there before they are dispatched; a seal may be on its way a second time, or a third.
+        """
+        return PIECES_SECS if self._collector is None else SEAL_SECS
 
     @property
     def stale(self) -> bool:

@@ -88,6 +88,7 @@ class Worker:
         self._losses: dict[str, base.Receipt] = {}
         self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
         self._hold_secs = LONG_SECS  #: how long a dispatch is held unacked
+        self._blocked = False  #: the broker takes no messages
         self._disk_pause_secs = DISK_PAUSE_SECS
         self._leave_at: Optional[float] = None  #: told to stop: when what still runs is handed back
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
@@ -126,6 +127,7 @@ class Worker:
 
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
         commands: list[Command] = []
+        self._blocked = False
         self._interrupted.update(attempt.job for attempt in self._attempts.values())
         for attempt in list(self._attempts.values()):
             commands += self._forget(attempt)
@@ -143,10 +145,12 @@ class Worker:
         return [Report("info", f"{text} from now on")]
 
     def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
+        self._blocked = True
         text = f"the broker takes no messages for now ({event.reason}); what is at work here waits"
         return [Report("warning", text)]
 
     def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
+        self._blocked = False
         return [Report("info", "the broker takes messages again")]
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
@@ -177,11 +181,11 @@ class Worker:
         if kind == "control":
             return self._on_control(event)
         if kind == "job":
-            return self._on_job(event, rest)
+            return self._on_job(event, rest, now)
         attempt = self._attempts.get(int(rest))
         if kind != "input" or attempt is None or attempt.phase != Phase.INPUT:
             return [base.Ack(event.receipt)]  # it was on its way when we stopped listening
-        return [base.Ack(event.receipt), *self._on_input(attempt, event)]
+        return [base.Ack(event.receipt), *self._on_input(attempt, event, now)]
 
     def _on_dispatch(self, event: base.Delivered, now: float) -> list[Command]:
         dispatch, commands = read_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
@@ -196,7 +200,7 @@ class Worker:
         if known is not None:
             self._jobs[dispatch.job] = known  # the newest stands last
             if known.spec is not None:
-                return self._fetch_input(attempt, known.spec)
+                return self._fetch_input(attempt, known.spec, now)
         attempt.phase = Phase.JOB
         if known is not None:
             known.waiting.append(attempt)
@@ -224,7 +228,7 @@ class Worker:
             return self._hand_back(attempt) if attempt is not None else []
         return []
 
-    def _on_job(self, event: base.Delivered, job: str) -> list[Command]:
+    def _on_job(self, event: base.Delivered, job: str, now: float) -> list[Command]:
         commands: list[Command] = [base.Ack(event.receipt)]
         known = self._jobs.get(job)
         if known is None or known.spec is not None:
@@ -239,20 +243,21 @@ class Worker:
         waiting, known.waiting = known.waiting, []
         commands.append(base.Cancel(event.tag))
         for attempt in waiting:
-            commands += self._fetch_input(attempt, submitted.spec)
+            commands += self._fetch_input(attempt, submitted.spec, now)
         return commands
 
     # ------------------------------------------------------------ input
 
-    def _fetch_input(self, attempt: Attempt, spec: JobSpec) -> list[Command]:
-        attempt.spec = spec
+    def _fetch_input(self, attempt: Attempt, spec: JobSpec, now: float) -> list[Command]:
+        attempt.spec, attempt.heard_at = spec, now
         place = attempt.expect_input()
         if place is None:
             return self._now_ready(attempt)
         name, offset = place
         return [base.Consume(attempt.input_tag, name, attempt.PREFETCH, offset)]
 
-    def _on_input(self, attempt: Attempt, event: base.Delivered) -> list[Command]:
+    def _on_input(self, attempt: Attempt, event: base.Delivered, now: float) -> list[Command]:
+        attempt.heard_at = now
         try:
             msg, body = wire.decode(event.body)
         except wire.BadMessage as error:
@@ -266,8 +271,25 @@ class Worker:
             return commands + self._fail(attempt, Failure("lost", text))
         missing = attempt.missing()
         if missing is not None:
-            return commands + self._report_missing(attempt, missing)
+            return commands + (self._look_again(attempt, now) or self._report_missing(attempt, missing))
         return commands + self._now_ready(attempt)
+
+    def _look_again(self, attempt: Attempt, now: float) -> list[Command]:
+        place = attempt.look_again()
+        if place is None:
+            return []
+        attempt.heard_at = now
+        return [base.Consume(attempt.input_tag, place[0], attempt.PREFETCH, place[1])]
+
+    def _nothing_comes(self, attempt: Attempt, now: float) -> list[Command]:
+        """The last messages of its input are lost, so that no later one gives it away."""
+        again = self._look_again(attempt, now)
+        if again:
+            return [base.Cancel(attempt.input_tag), *again]
+        if attempt.dispatch.stage == 0:
+            return self._report_missing(attempt, ())
+        text = f"the seal of its partition did not come in {attempt.patience_secs:.0f} seconds"
+        return self._fail(attempt, Failure("lost", text))
 
     def _report_missing(self, attempt: Attempt, missing: tuple[int, ...]) -> list[Command]:
         d = attempt.dispatch
@@ -340,7 +362,7 @@ class Worker:
         attempt = self._attempts.get(int(event.key.partition(":")[2]))
         if attempt is None or attempt.phase == Phase.CLOSING:
             return []
-        return self._fail_here(attempt, Failure("disk", event.reason), now)
+        return self._fail_here(attempt, Failure(event.kind, event.reason), now)
 
     def _fail_here(self, attempt: Attempt, failure: Failure, now: float) -> list[Command]:
         """A try has failed on this machine. With its disk full, others had better do the work for a while.
@@ -512,6 +534,11 @@ class Worker:
         if self._leave_at is not None:
             commands += self._hand_back_all(self._begun(now))
         for attempt in list(self._attempts.values()):
+            if self._blocked or attempt.phase != Phase.INPUT:
+                attempt.heard_at = now  # nobody can write to it, or it is not waited for
+            elif now - attempt.heard_at > attempt.patience_secs:
+                commands += self._nothing_comes(attempt, now)
+                continue
             if attempt.receipt is not None and now - attempt.since > self._hold_secs:
                 commands += self._too_long(attempt, now)
             elif attempt.receipt is None and now - attempt.since > ALIVE_EVERY_SECS:

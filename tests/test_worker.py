@@ -9,8 +9,9 @@ import pytest
 
 from mapreduce import events as ev
 from mapreduce import wire
-from mapreduce.attempt import Phase
+from mapreduce.attempt import PIECES_SECS, SEAL_SECS, Phase
 from mapreduce.brokers import base
+from mapreduce.coordination.sealer import AGAIN_SECS as LAST_PAUSE_SECS
 from mapreduce.effects import (
     AppendFailed,
     Connected,
@@ -26,7 +27,7 @@ from mapreduce.effects import (
     Tick,
 )
 from mapreduce.refs import Block, Failure, Segment, Split
-from mapreduce.spec import JobSpec
+from mapreduce.spec import LONG_SECS, JobSpec
 from mapreduce.worker import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
 
 SPEC = JobSpec("j", {}, {}, 2, 2)
@@ -254,6 +255,14 @@ def reading(bench: Bench) -> None:
     assert bench.attempt.phase == Phase.INPUT
 
 
+def read_on(bench: Bench, until: float) -> None:
+    """Time goes by, and the input goes on to come."""
+    bench.now = until
+    for attempt in bench.worker._attempts.values():
+        if attempt.phase == Phase.INPUT:
+            bench.deliver(attempt.input_tag, ev.BlockHead(0, 9, 0, 1, 0, ""), offset=0)
+
+
 def test_an_ack_that_was_overdue_is_given_earlier_from_now_on() -> None:
     bench = Bench()
     told = bench.tell(base.Disconnected("timed out", ack_timeout_secs=6.0))
@@ -271,12 +280,12 @@ def test_an_ack_that_was_overdue_is_given_earlier_from_now_on() -> None:
 def test_who_reads_for_long_goes_on_as_started() -> None:
     bench = Bench()
     reading(bench)
-    bench.now = 301.0
+    read_on(bench, 301.0)
     commands = bench.tell(Tick())
     assert logged(commands) == ["Started", "Long"]
     assert bench.tell(base.Confirmed(published(commands)[0].token)) == []
     assert kinds(bench.tell(base.Confirmed(published(commands)[1].token))) == [base.Ack]
-    commands = bench.deliver(bench.attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=0)
+    commands = bench.deliver(bench.attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=1)
     assert logged(commands) == ["Started"], "again, with its slot"
     assert kinds(bench.tell(base.Confirmed(published(commands)[0].token))) == [Execute]
 
@@ -289,7 +298,7 @@ def test_who_reads_for_long_while_no_slot_will_be_free_is_handed_back() -> None:
     bench.tell(base.Confirmed(published(commands)[0].token))
     assert attempt.receipt is None
     bench.deliver("worker/tasks0", ev.Dispatch("job", 8, 1, 0, 0, None))
-    bench.now = 602.0
+    read_on(bench, 602.0)
     assert logged(bench.tell(Tick())) == ["Alive", "Returned"]
 
 
@@ -299,7 +308,7 @@ def test_slots_are_promised_no_more_often_than_they_are_free() -> None:
     bench.now = 200.0
     for number in (8, 9):
         bench.deliver("worker/tasks0", ev.Dispatch("job", number, 1, 0, 0, None))
-    bench.now = 501.0
+    read_on(bench, 501.0)
     commands = bench.tell(Tick())
     assert logged(commands) == ["Long", "Started", "Long", "Returned"]
 
@@ -308,7 +317,7 @@ def test_who_was_promised_a_slot_that_another_has_taken_is_handed_back() -> None
     bench = Bench()
     reading(bench)
     attempt = bench.attempt
-    bench.now = 301.0
+    read_on(bench, 301.0)
     long = published(bench.tell(Tick()))[1]
     assert kinds(bench.tell(base.Confirmed(long.token))) == [base.Ack]
     assert logged(bench.dispatch(8)) == ["Started"]
@@ -316,6 +325,77 @@ def test_who_was_promised_a_slot_that_another_has_taken_is_handed_back() -> None
     assert logged(commands) == ["Returned"]
     bench.tell(base.Confirmed(published(commands)[0].token))
     assert attempt.number not in bench.worker._attempts and bench.worker._ready == []
+
+
+# ---------------------------------------------------------------- input that does not come
+
+
+def pieces(bench: Bench, first: int = 1) -> str:
+    """A dispatch whose two pieces are on their way; the tag that they come on."""
+    bench.deliver("worker/tasks0", ev.Dispatch("job", 7, 0, 0, 0, ev.SplitInput(SPLIT.split, first, 2)))
+    [consume] = [c for c in bench.submitted() if isinstance(c, base.Consume)]
+    assert consume.offset == first
+    return consume.tag
+
+
+def tick_until(bench: Bench, now: float) -> list[Any]:
+    commands = []
+    while bench.now < now:
+        bench.now += 1.0
+        commands += bench.tell(Tick())
+    return commands
+
+
+def test_pieces_whose_stream_ends_before_them_are_looked_for_once_and_then_lost() -> None:
+    bench = Bench()
+    tag = pieces(bench)
+    assert tick_until(bench, PIECES_SECS) == []
+    bench.deliver(tag, ev.Piece(1), offset=1)
+    assert tick_until(bench, 2 * PIECES_SECS) == [], "something came"
+    commands = tick_until(bench, 2 * PIECES_SECS + 2)
+    assert commands == [base.Cancel(tag), base.Consume(tag, ev.input_stream("job"), 8, "first")]
+    commands = tick_until(bench, 3 * PIECES_SECS + 4)
+    assert logged(commands) == ["AttemptFailed"]
+    assert wire.decode(published(commands)[0].head)[0].failure.kind == "lost"
+
+
+@pytest.mark.parametrize("end", [ev.Piece(3), ev.EndOfInput(4)])
+def test_pieces_that_lie_below_their_numbers_are_found(end: Any) -> None:
+    bench = Bench()
+    tag = pieces(bench)
+    commands = bench.deliver(tag, end, offset=2)
+    assert [type(c) for c in commands[1:]] == [base.Cancel, base.Consume] and commands[-1].offset == "first"
+    for offset, number in enumerate((1, 2)):
+        commands = bench.deliver(tag, ev.Piece(number), offset=offset)
+    assert logged(commands) == ["Started"]
+
+
+def test_a_piece_that_is_nowhere_is_lost() -> None:
+    bench = Bench()
+    tag = pieces(bench)
+    bench.deliver(tag, ev.Piece(2), offset=1)
+    assert logged(bench.deliver(tag, ev.Piece(2), offset=0)) == ["AttemptFailed"]
+
+
+def test_a_seal_that_never_comes_is_lost_before_the_dispatch_is_let_go_of() -> None:
+    assert 2 * LAST_PAUSE_SECS < SEAL_SECS < LONG_SECS
+    bench = Bench()
+    reading(bench)
+    assert tick_until(bench, SEAL_SECS) == []
+    commands = tick_until(bench, SEAL_SECS + 2)
+    assert logged(commands) == ["AttemptFailed"]
+    assert wire.decode(published(commands)[0].head)[0].failure.kind == "lost"
+
+
+def test_nothing_comes_while_the_broker_takes_nothing() -> None:
+    bench = Bench()
+    tag = pieces(bench)
+    bench.tell(base.Blocked("memory"))
+    assert tick_until(bench, 2 * PIECES_SECS) == []
+    bench.tell(base.Unblocked())
+    assert tick_until(bench, 3 * PIECES_SECS) == []
+    assert kinds(tick_until(bench, 3 * PIECES_SECS + 2)) == [base.Cancel, base.Consume]
+    assert tag == bench.attempt.input_tag
 
 
 # ---------------------------------------------------------------- a full disk
@@ -385,6 +465,15 @@ def test_a_worker_with_a_full_disk_stays_away_over_a_lost_connection() -> None:
     assert bench.tell(base.Declared("tasks")) == []
     bench.now = DISK_PAUSE_SECS
     assert kinds(bench.tell(Tick())) == [base.Consume]
+
+
+def test_a_worker_without_descriptors_has_no_full_disk() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    commands = bench.tell(AppendFailed(f"worker/spool:{attempt.number}", "too many open files", "files"))
+    assert logged(commands) == ["AttemptFailed"] and base.Cancel not in kinds(commands)
+    assert wire.decode(published(commands)[0].head)[0].failure == Failure("files", "too many open files")
+    assert logged(bench.dispatch(8)) == ["Started"]
 
 
 def test_who_shares_its_process_with_the_client_tries_again_at_once() -> None:
