@@ -142,17 +142,56 @@ def loop(line: str) -> Any:
         (lambda line: [(int(line), 1)], "ValueError: invalid literal for int() with base 10: 'a b'"),
         (lambda line: sys.exit(3), "SystemExit: 3"),
         (die, "exited with status 7"),
-        (loop, "longer than"),
+        (loop, "ran for more than 2 s"),
     ],
 )
 def test_whatever_the_map_does_while_it_is_sampled_is_told(text: Path, made: Any, says: str) -> None:
     limit = 2 if made is loop else None  # a loaded machine may take its time for the others
     job = Job(made, reduce=lambda key, values: [(key, 1)], partition=sampled_ranges(), task_timeout=limit)
     with pytest.raises(JobFailed) as caught:
-        run_job(job, str(text), executors=1)
+        run_job(job, str(text), executors=1, tries=1)
     message = str(caught.value)
     assert says in message and "\n" not in message
     assert f"while sampling {text}" in message and message.endswith("for sampled_ranges()")
+
+
+def ranges(function: Any) -> Job:
+    return Job(function, fold=sum, partition=sampled_ranges())
+
+
+@pytest.mark.parametrize("ends", ["raises", "dies"])
+def test_what_may_be_left_out_of_the_job_may_be_left_out_of_its_sample(tmp_path: Path, ends: str) -> None:
+    (tmp_path / "text").write_text("1\nx\n2\n")
+
+    def parse(line: str) -> Any:
+        if ends == "dies" and line == "x":
+            os._exit(7)
+        yield int(line), 1
+
+    with run_job(ranges(parse), str(tmp_path / "text"), executors=1, skip_bad=1, tries=1) as result:
+        assert list(result) == [(1, 1), (2, 1)]
+        assert [record.offset for record in result.skipped] == [2]
+    with pytest.raises(JobFailed, match=f"while sampling {tmp_path / 'text'}, byte 2"):
+        run_job(ranges(parse), str(tmp_path / "text"), executors=1, tries=2)
+
+
+def test_a_sample_is_tried_as_often_as_a_task(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("1\n2\n")
+    tried = str(tmp_path / "tried")
+
+    def third_time(line: str) -> Any:
+        with open(tried, "a+") as file:
+            file.seek(0)
+            if len(file.read()) < 2:
+                file.write(".")
+                raise OSError("not yet")
+        yield line, 1
+
+    with run_job(ranges(third_time), str(tmp_path / "text"), executors=1, tries=3) as result:
+        assert len(list(result)) == 2
+    os.unlink(tried)
+    with pytest.raises(JobFailed, match="not yet"):
+        run_job(ranges(third_time), str(tmp_path / "text"), executors=1, tries=2)
 
 
 def test_what_cannot_be_encoded_is_one_clear_line(text: Path) -> None:
