@@ -21,7 +21,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.coordination.clock import AwakeClock, LogClock
 from mapreduce.coordination.dispatcher import Dispatcher
-from mapreduce.coordination.ending import Ending
+from mapreduce.coordination.ending import Ending, shortened
 from mapreduce.coordination.journal import Journal
 from mapreduce.coordination.losers import losers
 from mapreduce.coordination.sealer import Sealer
@@ -30,6 +30,7 @@ from mapreduce.coordination.succession import is_provisional, renewed, why_parke
 from mapreduce.coordination.verdict import Judge
 from mapreduce.coordination.watch import Watch
 from mapreduce.effects import Command, Report, Tick
+from mapreduce.refs import Failure
 from mapreduce.state import JobState
 
 #: nothing is held unacked for ten minutes
@@ -232,19 +233,35 @@ class Coordinator:
     def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
         kind, _, rest = event.token[len(self.prefix) :].partition(":")
         if kind == "dispatch":
+            if event.reason:
+                return self._conclude_unless_over(self._dispatcher.refused(int(rest), event.reason))
             return self._dispatcher.returned(int(rest), self._clock.read(now))
         if kind == "renewed":
             self._renewing = False
             self._renew_from = now + RENEW_AGAIN_SECS
             return [base.Declare(ev.JOBS, base.Kind.QUEUE)]
         if kind == "seal":
-            ended = self._concluded or self.state.terminal is not None
-            return [] if ended else self._conclude(self._sealer.returned(event.token))
-        self._journal.returned(event.token)
+            return self._conclude_unless_over(self._sealer.returned(event.token, event.reason))
+        entry = self._journal.returned(event.token)
+        if event.reason:
+            return self._on_refused(entry, event.reason)
         if kind == ev.Took.__name__ and not self._ending.log_is_gone and not is_provisional(self.lease):
             self._look_again_at = now + LOOK_AGAIN_SECS  # the client may still be declaring
         # A log that is gone shows as `Gone`.
         return []
+
+    def _on_refused(self, entry: Any, reason: str) -> list[Command]:
+        """The broker does not take such an entry of the log, now or ever."""
+        if isinstance(entry, (ev.Failed, ev.Cancelled, ev.Abandoned)):
+            short = shortened(entry)
+            if short != entry:
+                return [self._journal.write(short)]
+            self.state.apply(entry)  # nothing can be said; what can still be done is to leave nothing behind
+            return []
+        if entry is None:
+            return []
+        failure = Failure("value", f"the coordinator's {type(entry).__name__} cannot be logged: {reason}")
+        return self._conclude_unless_over(ev.Failed(failure, 0, 0, 0))
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         if event.tag != self._log_tag or self._ending.log_is_gone:
@@ -339,6 +356,9 @@ class Coordinator:
             commands += self._sealer.step(at, self._judge.idle(at) < CLIENT_WAITS_SECS)
             commands += self._dispatcher.fill(at)
         return commands + self._renew(now)
+
+    def _conclude_unless_over(self, event: Any) -> list[Command]:
+        return [] if self._concluded or self.state.terminal is not None else self._conclude(event)
 
     def _conclude(self, event: Any) -> list[Command]:
         self._concluded = True

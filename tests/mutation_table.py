@@ -246,10 +246,10 @@ MUTATIONS = [
     Mutation(
         "seals are not repeated", "3 seals", SEALER,
 """\
-                if self._is_time(number, at) and waited_for:
+                if due > self._repeated.get(number, 0) and waited_for:
 """,
 """\
-                if False and self._is_time(number, at) and waited_for:
+                if False and waited_for:
 """,
     ),
     Mutation(

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mapreduce import coordinator as rules
 from mapreduce import events as ev
@@ -91,7 +93,7 @@ def sealed() -> tuple[Any, ...]:
 
 
 def test_seals_that_somebody_may_wait_for_are_written_again_now_and_then() -> None:
-    bench = Bench((*sealed(), ev.Passed(sealer.AGAIN_SECS - 10), done(8, 1, stage=1)))
+    bench = Bench((*sealed(), ev.Passed(sealer.FIRST_PAUSE_SECS - 10), done(8, 1, stage=1)))
     assert not of_type(bench.wait(9), ev.Seal)
     seals = [c for c in bench.wait(3) if isinstance(c, base.Publish) and "seal" in c.token]
     assert [c.to for c in seals] == [ev.partition_stream("job", 1, p) for p in (0, 1)]
@@ -102,11 +104,56 @@ def test_seals_that_somebody_may_wait_for_are_written_again_now_and_then() -> No
 def test_the_seal_of_the_output_is_repeated_only_while_a_client_may_wait() -> None:
     ready = (*sealed(), done(8, 0, stage=1), done(9, 1, stage=1), ev.StageSealed(2, 0))
     out = ev.output_stream("job")
-    assert published(Bench(ready).wait(sealer.AGAIN_SECS + 1), out)
+    assert published(Bench(ready).wait(sealer.LAST_PAUSE_SECS + 1), out)
     alone = JobSpec("j", {}, {}, 2, 2, detached=True)
-    assert published(Bench(ready, spec=alone).wait(sealer.AGAIN_SECS + 1), out)
+    assert published(Bench(ready, spec=alone).wait(sealer.LAST_PAUSE_SECS + 1), out)
     long_ago = (*ready, ev.Passed(rules.CLIENT_WAITS_SECS))
-    assert not published(Bench(long_ago, spec=alone).wait(sealer.AGAIN_SECS + 1), out)
+    assert not published(Bench(long_ago, spec=alone).wait(sealer.LAST_PAUSE_SECS + 1), out)
+
+
+def test_seals_are_repeated_soon_at_first_whoever_coordinates() -> None:
+    times = [15, 45, 105, 225, 345, 465]
+    one = Bench(sealed(), spec=replace(SPEC, partitions=1))
+    found = [second for second in range(1, 471) if of_type(one.wait(1), ev.Seal)]
+    assert [second - second % 5 for second in found] == times
+    for late in range(0, 470, 10):
+        other = Bench((*sealed(), ev.Passed(float(late))))
+        wait = next(second for second in range(1, 200) if of_type(other.wait(1), ev.Seal))
+        assert late + wait == pytest.approx(next(at for at in (*times, 585) if at > late), abs=1)
+
+
+@given(st.lists(st.integers(0, 2**63), max_size=300), st.integers(20, 2000))
+def test_a_long_seal_is_cut_by_its_bytes_and_loses_nothing(attempts: list[int], most: int) -> None:
+    entries = [ev.SealEntry(task, attempt, 1) for task, attempt in enumerate(attempts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealer, "SEAL_BYTES", most)
+        parts = list(sealer._cut(entries))
+    assert [entry for part in parts for entry in part] == entries
+    assert all(len(part) == 1 or len(wire.encode(part)) <= most + 50 for part in parts if part)
+    assert parts
+
+
+def test_what_the_broker_refuses_for_good_ends_the_job_with_its_reason() -> None:
+    for kind in (ev.Dispatch, ev.Dispatched, ev.Seal):
+        bench = Bench(splits(1))
+        if kind is ev.Seal:
+            bench.log(done(7))
+        elif kind is ev.Dispatched:
+            bench.tell(base.Confirmed(publications(bench.said, ev.Dispatch)[0].token))
+        refused = publications(bench.said, kind)[0]
+        [end] = of_type(bench.tell(base.Unroutable(refused.token, "too large")), ev.Failed)
+        assert end.failure.kind == "value" and "too large" in end.failure.message
+        assert not of_type(bench.wait(sealer.LAST_PAUSE_SECS), kind)
+
+
+def test_an_end_that_is_refused_is_said_shorter_and_comes_all_the_same() -> None:
+    bench = Bench((*splits(1), started(7)))
+    long = Failure("input", "m" * 10_000, traceback="t" * 10_000, record="r" * 10_000)
+    [end] = publications(bench.log(ev.AttemptFailed(7, 0, 0, 0, 7, "w", long)), ev.Failed)
+    [short] = publications(bench.tell(base.Unroutable(end.token, "too large")), ev.Failed)
+    assert len(short.head) < 500 and of_type([short], ev.Failed)[0].failure.message == "m" * 200
+    bench.tell(base.Unroutable(short.token, "too large"))
+    assert base.Delete(ev.output_stream("job")) in bench.wait(3)
 
 
 def test_a_returned_seal_ends_the_job_and_names_the_stream() -> None:

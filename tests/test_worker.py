@@ -11,7 +11,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.attempt import PIECES_SECS, SEAL_SECS, Phase
 from mapreduce.brokers import base
-from mapreduce.coordination.sealer import AGAIN_SECS as LAST_PAUSE_SECS
+from mapreduce.coordination.sealer import LAST_PAUSE_SECS
 from mapreduce.effects import (
     AppendFailed,
     Connected,

@@ -17,6 +17,7 @@ from mapreduce.brokers import base
 from mapreduce.coordination import tries
 from mapreduce.coordination.journal import Journal
 from mapreduce.effects import Command
+from mapreduce.refs import Failure
 from mapreduce.state import JobState
 
 MIN_WINDOW = 4
@@ -70,6 +71,11 @@ class Dispatcher:
         """The queue has it."""
         if dispatch in self._in_flight:
             self._confirmed.append(ev.DispatchRef(dispatch, *self._in_flight[dispatch]))
+
+    def refused(self, dispatch: int, reason: str) -> ev.Failed:
+        """The broker does not take such a message, now or ever."""
+        failure = Failure("value", f"its dispatch cannot be sent: {reason}")
+        return ev.Failed(failure, *self._in_flight.pop(dispatch), 0)
 
     def returned(self, dispatch: int, at: float) -> list[Command]:
         """There is no such queue (any more)."""

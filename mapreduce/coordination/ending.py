@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.effects import Command
+from mapreduce.refs import Failure
+from mapreduce.state import Terminal
 
 #: how long workers have to stop before the streams that they publish to are deleted; a publication that meets a
 #: deletion ends the connection
 STOP_SECS = 1.0
+
+
+#: characters of a text that still fits into a message when the broker has refused a longer one
+SHORT_CHARS = 200
+
+
+def shortened(end: Terminal) -> Terminal:
+    """The same end in fewer words."""
+    if isinstance(end, ev.Failed):
+        failure = end.failure
+        short = Failure(failure.kind, failure.message[:SHORT_CHARS], position=failure.position)
+        return replace(end, failure=short)
+    return end if isinstance(end, ev.Delivered) else replace(end, reason=end.reason[:SHORT_CHARS])
 
 
 class Ending:

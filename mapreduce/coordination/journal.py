@@ -46,8 +46,11 @@ class Journal:
         if event in self._awaited:
             self._awaited[event] = now
 
-    def returned(self, token: str) -> None:
-        self._awaited.pop(self._tokens.pop(token, None), None)
+    def returned(self, token: str) -> Any:
+        """The entry did not get there, and is not waited for any more; it, unless it was only mentioned."""
+        event = self._tokens.pop(token, None)
+        self._awaited.pop(event, None)
+        return event
 
     def read(self, entry: Any) -> None:
         """An entry has come from the log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from mapreduce import events as ev
@@ -10,12 +11,16 @@ from mapreduce.brokers import base
 from mapreduce.coordination.journal import Journal
 from mapreduce.effects import Command
 from mapreduce.refs import Failure
+from mapreduce.spec import MIB
 from mapreduce.state import JobState
 
-#: entries in one message
-SEAL_ENTRIES = 50_000
-#: a seal that somebody may still wait for is written again as often: a confirmed one that is lost would stop the job
-AGAIN_SECS = 120.0
+#: bytes of entries in one message, about
+SEAL_BYTES = MIB
+#: a seal that somebody may still wait for is written again after so long: a confirmed one that is lost would stop the
+#: job. Then twice as long after that, and so on
+FIRST_PAUSE_SECS = 15.0
+#: the most between two of them
+LAST_PAUSE_SECS = 120.0
 
 
 class Sealer:
@@ -27,17 +32,18 @@ class Sealer:
         self._journal = journal
         self._prefix = f"{prefix}seal:"
         self._open: dict[int, tuple[int, set[str]]] = {}  #: stage -> generation, seals not yet confirmed
-        self._again_at: dict[int, float] = {}  #: stage -> when its seals are repeated
+        self._sealed_at: dict[int, float] = {}  #: stage -> when that was logged
+        self._repeated: dict[int, int] = {}  #: stage -> how many of its repeats were due so far
 
     def note(self, entry: Any, at: float) -> None:
         """An entry of the log. Counted from here, repeats come at the same times whoever coordinates then."""
         if isinstance(entry, ev.StageSealed):
-            self._again_at[entry.stage] = at + AGAIN_SECS
+            self._sealed_at[entry.stage], self._repeated[entry.stage] = at, 0
 
     def skip(self, at: float) -> None:
         """Take over at this time: what should have been repeated before it was somebody else's to repeat."""
-        for stage in self._again_at:
-            self._is_time(stage, at)
+        for stage in self._sealed_at:
+            self._repeated[stage] = self._due(stage, at)
 
     def step(self, at: float, client_waits: bool) -> list[Command]:
         """Seal every stage whose input has become complete; repeat the seals that somebody may wait for."""
@@ -46,8 +52,10 @@ class Sealer:
             stage, before = self._state.stages[number], self._state.stages[number - 1]
             if stage.sealed:
                 waited_for = client_waits if stage is self._state.out else not stage.complete
-                if self._is_time(number, at) and waited_for:
+                due = self._due(number, at)
+                if due > self._repeated.get(number, 0) and waited_for:
                     commands += self._write(number, stage.generation)
+                self._repeated[number] = due
             elif before.complete and before.sealed and self._generation(number) != stage.generation:
                 commands += self._write(number, stage.generation)
         return commands
@@ -56,13 +64,13 @@ class Sealer:
         """Of the seals that are written; -1: none yet."""
         return self._open.get(stage, (-1, set()))[0]
 
-    def _is_time(self, stage: int, at: float) -> bool:
-        due = self._again_at.get(stage, at)
-        late = at - due
-        if late < 0:
-            return False
-        self._again_at[stage] = due + AGAIN_SECS * (late // AGAIN_SECS + 1)
-        return True
+    def _due(self, stage: int, at: float) -> int:
+        """How many repeats of the stage's seals there should have been by now."""
+        waited, count = at - self._sealed_at.get(stage, at), 0
+        pause = FIRST_PAUSE_SECS
+        while pause < LAST_PAUSE_SECS and waited >= pause:
+            waited, count, pause = waited - pause, count + 1, 2 * pause
+        return count + (int(waited // LAST_PAUSE_SECS) if pause >= LAST_PAUSE_SECS else 0)
 
     def _write(self, stage: int, generation: int) -> list[Command]:
         entries = self._state.seal_entries(stage)
@@ -73,10 +81,9 @@ class Sealer:
         tokens = set()
         for partition in sorted(entries):
             target = ev.reads_from(self._job, stage, partition, stages)
-            whole = entries[partition]
-            cuts = range(0, max(len(whole), 1), SEAL_ENTRIES)
-            for part, cut in enumerate(cuts):
-                seal = ev.Seal(generation, part, len(cuts), tuple(whole[cut : cut + SEAL_ENTRIES]))
+            parts = list(_cut(entries[partition]))
+            for part, some in enumerate(parts):
+                seal = ev.Seal(generation, part, len(parts), some)
                 token = f"{self._prefix}{stage}:{generation}:{partition}:{part}"
                 tokens.add(token)
                 commands.append(base.Publish(target, wire.encode(seal), token))
@@ -96,11 +103,30 @@ class Sealer:
             return []
         return [self._journal.write(ev.StageSealed(stage, generation))]
 
-    def returned(self, token: str) -> ev.Failed:
-        """Streams are deleted after the end alone, or by somebody else: nothing brings the data back."""
+    def returned(self, token: str, reason: str) -> ev.Failed:
+        """Streams are deleted after the end alone, or by somebody else: nothing brings the data back.
+
+        Or there is a ``reason`` why the broker does not take the seal, now or ever.
+        """
         stage, _, partition, _ = _address(token)
         name = ev.reads_from(self._job, stage, partition, len(self._state.stages) - 1)
-        return ev.Failed(Failure("lost", f"the broker has no stream {name} any more"), stage, partition, 0)
+        failure = Failure("lost", f"the broker has no stream {name} any more")
+        if reason:
+            failure = Failure("value", f"the seal of {name} cannot be sent: {reason}")
+        return ev.Failed(failure, stage, partition, 0)
+
+
+def _cut(entries: list[ev.SealEntry]) -> Iterator[tuple[ev.SealEntry, ...]]:
+    """The entries in parts, one at least, each of about as many bytes as a message may have."""
+    part: list[ev.SealEntry] = []
+    size = 0
+    for entry in entries:
+        size += len(wire.encode(entry))
+        if part and size > SEAL_BYTES:
+            yield tuple(part)
+            part, size = [], len(wire.encode(entry))
+        part.append(entry)
+    yield tuple(part)
 
 
 def _address(token: str) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ records may be left out. A job that allows one try only gets that one plain; if 
 careful attempt names it. Where records may be left out the only try is careful at once.
 
 Trouble that is not the task's own costs no try. After eight times the task is given up all the same; after forty
-only, if the trouble is the worker's disk and there are workers that have had none of it with this task.
+only, if the trouble is one of workers (`state.LOCAL`) and there are some that have had none of it with this task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 
 from mapreduce.spec import JobSpec
-from mapreduce.state import KILLED, JobState, Task
+from mapreduce.state import KILLED, LOCAL, JobState, Task
 
 BACKOFF_SECS = 0.1
 MAX_BACKOFF_SECS = 60.0
@@ -24,7 +24,7 @@ FINAL_KINDS = ("input", "counters")
 MAX_LOSSES = 4
 MAX_TROUBLES = 8
 #: the same, while other workers are fine
-MAX_DISK_TROUBLES = 40
+MAX_LOCAL_TROUBLES = 40
 
 
 def tries_of(spec: JobSpec, stage: int) -> int:
@@ -57,7 +57,7 @@ def is_given_up(state: JobState, stage: int, task: Task) -> bool:
 def _troubles_allowed(state: JobState, task: Task) -> int:
     assert task.failure is not None
     fine = (state.able | set(state.busy)).difference(task.troubles)
-    return MAX_DISK_TROUBLES if fine and task.failure.kind == "disk" else MAX_TROUBLES
+    return MAX_LOCAL_TROUBLES if fine and task.failure.kind in LOCAL else MAX_TROUBLES
 
 
 def backoff(task: Task, rng: random.Random) -> float:
