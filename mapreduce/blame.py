@@ -21,7 +21,7 @@ from mapreduce import parameters
 from mapreduce.codec import UnsupportedValue
 from mapreduce.errors import InputError
 from mapreduce.job import Fold, Stage, TooManyCounters
-from mapreduce.refs import Failure
+from mapreduce.refs import Failure, trouble_of
 from mapreduce.sort import NotAPair
 from mapreduce.splits import BadRecord
 from mapreduce.units import shown_size
@@ -88,6 +88,9 @@ class Blame:
             text = "a file of the engine's was closed: user code must leave open file descriptors alone"
             return Failure("raised", text)
         text = f"{error.filename or self._directory}: {error.strerror or error}"
+        if trouble_of(error) == "files":
+            hint = "does user code close the files and sockets that it opens? `ulimit -n` says how many may be open"
+            return Failure("files", f"{text}; {hint}")
         hint = "for the worker's own files; make room, or choose another folder for them with TMPDIR"
         return Failure("disk", f"{text}, {hint}")
 

@@ -32,6 +32,8 @@ from mapreduce.runs import BlockWriter
 from mapreduce.spec import JobSpec
 from mapreduce.task import Emit, Pairs, Source, Task, TaskFailed
 
+#: failures that are no record's
+TROUBLE = ("disk", "files")
 #: failures that are a record's own; such a record can be left out
 OF_RECORDS = ("raised", "value")
 #: what is said of records that `TaskSpec.skip` names
@@ -173,7 +175,7 @@ class _Pass(_Selective):
             except BaseException as error:  # see `Task.run`
                 held.remove()
                 failure = self._blame.failure(error)
-                if failure.kind != "disk":
+                if failure.kind not in TROUBLE:
                     failure = _placed(failure, place)
                 if before is None or failure.kind not in OF_RECORDS:
                     raise TaskFailed(failure) from error

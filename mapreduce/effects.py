@@ -90,6 +90,7 @@ class Connected:
 class AppendFailed:
     key: str
     reason: str
+    kind: str = "disk"  #: as in `Failure`
 
 
 @dataclass(frozen=True)

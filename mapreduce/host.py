@@ -27,7 +27,7 @@ from mapreduce.connecting import Connecting
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 from mapreduce.feeder import Feeder
 from mapreduce.pool import ExecutorPool
-from mapreduce.refs import Failure
+from mapreduce.refs import Failure, trouble_of
 
 TICK_SECS = 0.25
 RECONNECT_FIRST_SECS = 0.1
@@ -223,7 +223,7 @@ class Host:
                 os.close(fd)
         except OSError as error:
             reason = f"cannot write {command.path}: {error.strerror or error}"
-            self._tell(role, effects.AppendFailed(command.key, reason))
+            self._tell(role, effects.AppendFailed(command.key, reason, trouble_of(error)))
 
     def _remove_tree(self, role: effects.Role, command: effects.RemoveTree) -> None:
         shutil.rmtree(command.path, ignore_errors=True)
@@ -234,7 +234,7 @@ class Host:
             os.makedirs(command.task.directory, exist_ok=True)
         except OSError as error:
             text = f"cannot make the folder {command.task.directory}: {error.strerror or error}"
-            failure = Failure("disk", text)
+            failure = Failure(trouble_of(error), text)
             self._tell(role, effects.ExecutorFailed(command.slot, command.task.attempt, failure))
             return
         self._pool.submit(command.slot, command.job, command.spec, command.task)

@@ -28,7 +28,7 @@ from typing import Any, Optional, Union
 from mapreduce import config, limits, mark, pipe, units
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
-from mapreduce.refs import Failure, TaskSpec
+from mapreduce.refs import Failure, TaskSpec, trouble_of
 from mapreduce.spec import JobSpec
 
 SlotEvent = Union[ExecutorBlock, ExecutorDone, ExecutorFailed]
@@ -85,14 +85,14 @@ class ExecutorPool:
         try:
             marked = mark.prepare(task.directory) if task.careful else -1
         except OSError as error:
-            self._cannot_run(slot, task, f"cannot write to {task.directory}: {error.strerror or error}")
+            self._cannot_run(slot, task, error, f"write to {task.directory}")
             return
         try:
             child = self._take(job)
         except OSError as error:
             if marked >= 0:
                 os.close(marked)
-            self._cannot_run(slot, task, f"cannot start an executor: {error.strerror or error}")
+            self._cannot_run(slot, task, error, "start an executor")
             return
         if child.job is None:
             child.job = job
@@ -102,8 +102,9 @@ class ExecutorPool:
         self._running[slot] = child
         self._flush(child)
 
-    def _cannot_run(self, slot: int, task: TaskSpec, text: str) -> None:
-        self._events.append(ExecutorFailed(slot, task.attempt, Failure("disk", text)))
+    def _cannot_run(self, slot: int, task: TaskSpec, error: OSError, what: str) -> None:
+        failure = Failure(trouble_of(error), f"cannot {what}: {error.strerror or error}")
+        self._events.append(ExecutorFailed(slot, task.attempt, failure))
 
     def kill(self, slot: int) -> None:
         """End whatever runs in the slot, and all processes that it started. No event will tell of it."""

@@ -6,6 +6,7 @@ through the broker, the worker's parent writes it to a file first and refers to 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
@@ -90,7 +91,8 @@ class Failure:
 
     #: "raised" (user code), "input" (bytes that the format forbids), "value" (cannot be encoded),
     #: "died" (the process), "timeout" and "memory" (the task's limits), "counters" (too many),
-    #: "code" (the job does not load on the worker), "disk" (worker's own trouble), "lost" (the broker lost data)
+    #: "code" (the job does not load on the worker), "disk" (worker's own trouble), "files" (it has no descriptors
+    #: left), "lost" (the broker lost data)
     kind: str
     message: str  #: one line: "ValueError: invalid literal …"
     function: str = ""  #: "map words", "reduce total", … with the stage where there are several
@@ -100,6 +102,11 @@ class Failure:
     traceback: str = ""  #: the user's own frames only, as Python prints them
     #: of the record among those of its task, see `Skipped`; -1: unknown. A careful attempt always knows it
     position: int = -1
+
+
+def trouble_of(error: OSError) -> str:
+    """The kind of a failure of the engine's own, with its files or processes."""
+    return "files" if error.errno in (errno.EMFILE, errno.ENFILE) else "disk"
 
 
 class Skipped(NamedTuple):

@@ -193,7 +193,7 @@ def test_a_failure_beside_a_dispatch_that_nobody_started_costs_a_try() -> None:
     assert state.stages[0].tasks[0].failures == 1
 
 
-@pytest.mark.parametrize("kind", ["disk", "lost"])
+@pytest.mark.parametrize("kind", ["disk", "files", "code", "lost"])
 def test_what_the_task_is_not_to_blame_for_costs_no_try(kind: str) -> None:
     state = job()
     for dispatch in (1, 2):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import traceback
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, Optional
 import pytest
 
 from mapreduce import Job, count, sampled_ranges, source, whole
-from mapreduce.blame import shorten
+from mapreduce.blame import Blame, shorten
 from mapreduce.refs import Block, Failure, Segment, Split, TaskSpec
 from mapreduce.sort import read_blocks
 from mapreduce.spec import InputFormat, JobSpec
@@ -394,6 +396,21 @@ def test_our_own_trouble_with_files_is_not_the_users(runner: Runner) -> None:
     with pytest.raises(TaskFailed) as caught:
         runner.task(job, 1, 0, None, blocks)
     assert caught.value.failure.kind == "disk"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "says"),
+    [
+        (errno.EMFILE, "files", "/folder: Too many open files; does user code close"),
+        (errno.ENFILE, "files", "/folder: Too many open files in system; does user code close"),
+        (errno.ENOSPC, "disk", "/folder: No space left on device, for the worker's own files; make room"),
+        (errno.EBADF, "raised", "a file of the engine's was closed"),
+    ],
+)
+def test_what_is_wrong_with_our_own_files_is_told_apart(number: int, kind: str, says: str) -> None:
+    blame = Blame(Job(words).stages[0], 0, 1, "/folder", 0)
+    failure = blame.failure(OSError(number, os.strerror(number)))
+    assert failure.kind == kind and failure.message.startswith(says)
 
 
 def test_the_users_own_oserror_is_the_users(runner: Runner) -> None:

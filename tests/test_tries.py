@@ -96,18 +96,19 @@ def test_what_another_try_cannot_mend_is_not_tried_again(kind: str, skip_bad: in
 
 
 def test_trouble_that_is_not_the_tasks_own_is_bounded() -> None:
-    for kind in ("disk", "lost"):
+    for kind in ("disk", "files", "code", "lost"):
         _, end = play(replace(SPEC, tries=2), *[(kind, -1)] * (tries.MAX_TROUBLES - 1))
         assert end is None
         _, end = play(replace(SPEC, tries=2), *[(kind, -1)] * tries.MAX_TROUBLES)
         assert end is not None and (end.failure.kind, end.tries) == (kind, tries.MAX_TROUBLES)
 
 
-def test_one_workers_full_disk_does_not_end_a_job_whose_other_workers_are_fine() -> None:
+@pytest.mark.parametrize("kind", ["disk", "files", "code"])
+def test_one_workers_trouble_does_not_end_a_job_whose_other_workers_are_fine(kind: str) -> None:
     bench = Bench((*splits(2), started(9, 1, "good")))
-    for dispatch in range(100, 100 + tries.MAX_DISK_TROUBLES):
+    for dispatch in range(100, 100 + tries.MAX_LOCAL_TROUBLES):
         assert ended(bench) is None
-        bench.log(started(dispatch, 0, "full"), failed(dispatch, 0, "disk", worker="full"))
+        bench.log(started(dispatch, 0, "bad"), failed(dispatch, 0, kind, worker="bad"))
     assert ended(bench) is not None
 
 
