@@ -19,15 +19,13 @@ class LeftOut(NamedTuple):
     """A record that is not in the result, because the job's functions fail on it and `skip_bad` allows that."""
 
     stage: int
-    source: str  #: name of the input file, or "key 'the'" after a shuffle
-    offset: int  #: of the record's first byte in that file; -1: none
-    record: str  #: repr, cut to about 200 characters
-    reason: str  #: one line
+    record: Skipped
 
     def __str__(self) -> str:
-        at = f" at byte {self.offset}" if self.offset >= 0 else ""
-        where = f"{self.source}{at}" if self.source else f"stage {self.stage}"
-        return f"{where}: {self.reason}" + (f": {self.record}" if self.record else "")
+        record = self.record
+        at = f" at byte {record.offset}" if record.offset >= 0 else ""
+        where = f"{record.source}{at}" if record.source else f"stage {self.stage}"
+        return f"{where}: {record.reason}" + (f": {record.record}" if record.record else "")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Output:
     @classmethod
     def of(cls, collected: Collected) -> Output:
         """What a client has collected."""
-        skipped = [_left_out(stage, record) for stage, record in collected.skipped]
+        skipped = [LeftOut(stage, record) for stage, record in collected.skipped]
         return cls(collected.parts, collected.counters, collected.stats, collected.tasks, skipped)
 
     @classmethod
@@ -94,7 +92,3 @@ def describe_left_out(skipped: Sequence[LeftOut]) -> Iterator[str]:
         yield from (f"  {record}" for record in skipped[:SHOWN])
     if len(skipped) > SHOWN:
         yield f"  … and {len(skipped) - SHOWN} more"
-
-
-def _left_out(stage: int, record: Skipped) -> LeftOut:
-    return LeftOut(stage, record.source, record.offset, record.record, record.reason)

@@ -34,9 +34,8 @@ class Options:
     split_bytes: int = DEFAULT_SPLIT_BYTES
     #: how often a task is tried; a dict: of single stages, with None for all others
     tries: Union[None, int, Mapping[Optional[int], int]] = None
-    skip_bad: Optional[int] = (
-        None  #: how many records may be left out because the job's functions fail on them
-    )
+    #: how many records may be left out because the job's functions fail on them
+    skip_bad: Optional[int] = None
     task_timeout: Union[None, float, str] = None  #: how long one try may take: seconds, or "90s", "5m"
     max_memory: Union[None, int, str] = None  #: of one child process: bytes, or "300M", "2G"
     copies: bool = True  #: run slow tasks near the end of a stage a second time elsewhere

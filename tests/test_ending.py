@@ -14,6 +14,7 @@ import pytest
 
 from mapreduce import events as ev
 from mapreduce.brokers import base, open_broker
+from mapreduce.commands.options import NonNegative
 from mapreduce.node import PrivateNode
 from tests.support import JOBS, ROOT, Process, make_text, mr, mr_ok, workers
 
@@ -191,11 +192,21 @@ def test_threads_that_a_job_file_leaves_behind_do_not_keep_it_alive(nap: Path) -
         (("run", "j", "i", "--task-timeout", "soon"), "not a time such as"),
         (("run", "j", "i", "--max-memory", "lots"), "not a size such as"),
         (("run", "j", "i", "--skip-bad", "-1"), "skip-bad"),
+        (("run", "j", "i", "--tries", "9" * 5000), "neither N nor STAGE=N"),
+        (("run", "j", "i", "--tries", "0=0"), "neither N nor STAGE=N"),
+        (("run", "j", "i", "--retain", "-1"), "not a time such as"),
+        (("worker", "--grace", "nan"), "not a time such as"),
+        (("worker", "--grace", "inf"), "not a time such as"),
         (("results",), "Missing argument"),
     ],
 )
 def test_wrong_usage_is_one_line(args: tuple[str, ...], says: str) -> None:
     assert says in one_line(mr(*args), 2)
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0.0", " 0m "])
+def test_no_time_at_all(text: str) -> None:
+    assert NonNegative().convert(text, None, None) == 0.0
 
 
 def test_what_was_left_out_is_told(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_what_may_be_left_out_of_the_job_may_be_left_out_of_its_sample(tmp_path:
 
     with run_job(ranges(parse), str(tmp_path / "text"), executors=1, skip_bad=1, tries=1) as result:
         assert list(result) == [(1, 1), (2, 1)]
-        assert [record.offset for record in result.skipped] == [2]
+        assert [each.record.offset for each in result.skipped] == [2]
     with pytest.raises(JobFailed, match=f"while sampling {tmp_path / 'text'}, byte 2"):
         run_job(ranges(parse), str(tmp_path / "text"), executors=1, tries=2)
 

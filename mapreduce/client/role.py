@@ -215,9 +215,8 @@ class Client:
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
         self._present_at = self.heard_at = self._news_at = now
         self._gone_at = None
-        self._log_end = (
-            0  # a broker that was down may have lost the end of the log: its places are taken anew
-        )
+        # a broker that was down may have lost the end of the log: its places are taken anew
+        self._log_end = 0
         if self.phase is Phase.SUBMITTING and self._spec is not None:
             return self._submit(self._spec)
         again: list[Command] = [*self._sent.again()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Optional, TypeVar
 
 import click
@@ -11,6 +12,10 @@ from mapreduce.errors import UsageError
 from mapreduce.run import Output, describe_left_out
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NOTHING = re.compile(r"0+(?:\.0+)?[SMHD]?", re.ASCII | re.IGNORECASE)
+#: no more digits than anybody needs: Python converts no text of thousands of them
+_TRIES = re.compile(r"(?:(\d{1,9})=)?(\d{1,9})", re.ASCII)
 
 broker: Callable[[F], F] = click.option(
     "--broker", metavar="URL", default=None, help="amqp://user:password@host:port/vhost; also from MR_BROKER."
@@ -72,10 +77,11 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]
 
 
 class NonNegative(Seconds):
-    """The same, or 0."""
+    """The same, or 0: 0, 0s."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        return 0.0 if value in (0, "0") else super().convert(value, param, ctx)
+        nothing = value == 0 or (isinstance(value, str) and _NOTHING.fullmatch(value.strip()))
+        return 0.0 if nothing else super().convert(value, param, ctx)
 
 
 class Tries(click.ParamType):  # type: ignore[type-arg]
@@ -84,10 +90,10 @@ class Tries(click.ParamType):  # type: ignore[type-arg]
     name = "tries"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Optional[int], int]:
-        stage, equals, number = value.rpartition("=")
-        if not number.isdecimal() or int(number) < 1 or (equals and not stage.isdecimal()):
-            self.fail(f"{value!r} is neither N nor STAGE=N, as in 3 or 1=3; at least 1")
-        return int(stage) if equals else None, int(number)
+        match = _TRIES.fullmatch(value)
+        if match is None or int(match[2]) < 1:
+            self.fail(f"{value[:70]!r} is neither N nor STAGE=N, as in 3 or 1=3; at least 1")
+        return int(match[1]) if match[1] else None, int(match[2])
 
 
 def tell_left_out(output: Output) -> None:

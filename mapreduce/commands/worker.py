@@ -37,10 +37,10 @@ CLOSE_SECS = 5.0
 @click.option("--pool", default="default", show_default=True, help="Which jobs to work on.")
 @click.option(
     "--grace",
-    type=click.FloatRange(0),
+    type=options.NonNegative(),
     default=GRACE_SECS,
-    metavar="SECS",
-    help="To finish tasks when told to stop.  [default: 30]",
+    metavar="TIME",
+    help="To finish tasks when told to stop: 30, 30s, 5m.  [default: 30]",
 )
 def command(broker: Optional[str], executors: Optional[int], pool: str, grace: float) -> None:
     """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
