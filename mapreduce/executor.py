@@ -83,8 +83,12 @@ class _Executor:
             self._broken = Failure(
                 "code", f"{type(error).__name__}: {error}", traceback=user_traceback(error)
             )
-        self._surroundings.loaded()
         name = self._surroundings.replaced_builtin()
+        try:
+            self._surroundings.loaded()
+        except BaseException as error:  # noqa: BLE001  # as in `_run`
+            text = f"the job's modules leave their process so that it cannot be put in order: {type(error).__name__}"
+            self._broken = self._broken or Failure("code", text, traceback=user_traceback(error))
         if name is not None and self._broken is None:
             self._broken = Failure(
                 "code", f"the job's modules replace the builtin {name}, on which the engine relies"
@@ -97,7 +101,10 @@ class _Executor:
         except BaseException as error:  # noqa: BLE001  # it has made a mess in which not even errors can be told
             answer, fit = _failed(task, f"{type(error).__name__} in the engine's own code"), False
         name = self._surroundings.restore_builtins()
-        fit = self._surroundings.restore() and fit
+        try:
+            fit = self._surroundings.restore() and fit
+        except BaseException:  # noqa: BLE001  # what user code has left in the way of it: the task is done all the same
+            fit = False
         if name is not None:
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
         self._send(answer._replace(fit=fit))

@@ -1,8 +1,8 @@
 """What user code can change in its process, noted before a task and put back after it.
 
 So what one task does is nothing to the next, whichever executor gets that. What the job's modules do while they are
-imported stays, but for the folder, the environment and the standard streams. What cannot be put back, threads and
-processes above all, makes the process unfit for another task.
+imported stays, but for the folder and the standard streams. What cannot be put back, threads and processes above all,
+makes the process unfit for another task.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _STARTS_PROCESS = {
     "pty.spawn",
 }
 _STREAMS = (0, 1, 2)
+#: files and sockets that a task may leave open, for the next one: user code keeps connections. More of them are a leak
+SPARED_FILES = 32
+_DESCRIPTORS = next((folder for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), "")
 _CPYTHON = sys.implementation.name == "cpython"
 
 
@@ -47,7 +50,6 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._home = os.getcwd()
-        self._environ = dict(os.environ)
         self._namespace = vars(builtins)
         self._builtins = {n: v for n, v in self._namespace.items() if n not in _FREE_BUILTINS}
         self._spares = _spare_streams()
@@ -60,6 +62,9 @@ class Surroundings:
     def note(self) -> None:
         """Take what there is now as what is right: after the job was loaded."""
         self._threads = _thread._count()
+        self._open_files = _count_open_files()
+        self._has_children = _any_child()
+        self._environ = dict(os.environ)
         self._limits = {kind: resource.getrlimit(kind) for kind in _RESOURCES}
         self._handlers = _handlers()
         self._path, self._arguments = list(sys.path), list(sys.argv)
@@ -95,6 +100,7 @@ class Surroundings:
         """Put things back; False if not all of them can be."""
         fit = self._restore_streams()
         self._restore_folder()
+        self._restore_environment()
         sys.path[:], sys.argv[:] = self._path, self._arguments
         for (get, put), value in zip(_SETTINGS, self._settings):
             if get() != value:
@@ -103,11 +109,14 @@ class Surroundings:
         decimal.setcontext(self._decimal.copy())
         fit = self._restore_signals() and fit
         fit = self._restore_limits() and fit
+        fit = fit and _count_open_files() <= self._open_files + SPARED_FILES
         return fit and not self._left_behind()
 
     def _restore_folder(self) -> None:
         with contextlib.suppress(OSError):
             os.chdir(self._home)
+
+    def _restore_environment(self) -> None:
         if os.environ != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
@@ -168,10 +177,28 @@ class Surroundings:
         """Whether a thread or process of user code's is still there."""
         if _thread._count() > self._threads:
             return True
-        if self._started:
+        if self._started or (not self._has_children and _any_child()):
             self._started = False
             return others_in_group() or _has_child()
         return False
+
+
+def _count_open_files() -> int:
+    """Descriptors of this process, the one that it takes to count them included; 0 where the system does not tell."""
+    return len(os.listdir(_DESCRIPTORS)) if _DESCRIPTORS else 0
+
+
+def _any_child() -> bool:
+    """Whether there is any child process, a dead one included, which is left to whoever waits for it. Not all ways to
+    start one raise an audit event: `multiprocessing` has its own.
+    """
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _has_child() -> bool:

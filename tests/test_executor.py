@@ -255,6 +255,19 @@ def test_mr_hears_of_its_children_also_when_its_parent_ignored_its_own(tmp_path:
     assert run.returncode == 1 and "exited with status 3" in run.stderr, run.stderr
 
 
+def test_what_the_environment_is_given_at_import_is_there_for_every_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SET_AT_IMPORT", "before")
+    file = tmp_path / "job.py"
+    file.write_text(
+        "import os\nfrom mapreduce import Job\nos.environ['SET_AT_IMPORT'] = 'yes'\n"
+        "def mapper(line):\n    yield line, os.environ.pop('SET_AT_IMPORT')\njob = Job(mapper)\n"
+    )
+    with Bench(tmp_path, jobs=file).pool_closed() as bench:
+        assert bench.output("job", "a\n") == bench.output("job", "a\n") == [("a", "yes")]
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("deep_exit", "SystemExit: 7"), ("interrupt", "KeyboardInterrupt")]
 )

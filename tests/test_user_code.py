@@ -185,7 +185,8 @@ def test_an_error_is_told_and_the_record_can_be_left_out(
     [
         "signals", "alarm", "limits", "hard_limits", "settings", "close_streams", "close_files", "replace_streams",
         "close_then_print", "leave_thread", "leave_raw_thread", "leave_child", "leave_daemon", "leave_shell",
-        "come_back", "no_collector", "at_exit", "faults", "shout", "trace", "patch_print",
+        "come_back", "no_collector", "at_exit", "faults", "shout", "trace", "patch_print", "leave_tracker",
+        "leak_files", "keep_connections", "delete_streams", "odd_stream", "replace_environ",
     ],
 )  # fmt: skip
 def test_the_task_is_right_and_so_is_the_next(tmp_path: Path, capfd: Any, name: str) -> None:
@@ -208,12 +209,19 @@ def test_threads_that_are_left_behind_end_with_the_executor(bench: Bench, name: 
     assert pids(bench) != [before] and eventually(lambda: gone(before))
 
 
-@pytest.mark.parametrize("name", ["leave_child", "leave_daemon", "leave_shell"])
+@pytest.mark.parametrize("name", ["leave_child", "leave_daemon", "leave_shell", "leave_tracker"])
 def test_processes_that_are_left_behind_are_ended(bench: Bench, name: str) -> None:
     (group,) = pids(bench)
     assert bench.output(f"job_{name}", TEXT) == RIGHT
     assert pids(bench) != [group]
     assert eventually(lambda: not _group(group))
+
+
+@pytest.mark.parametrize(("name", "stays"), [("leak_files", False), ("keep_connections", True)])
+def test_a_leak_of_files_ends_with_the_executor(bench: Bench, name: str, stays: bool) -> None:
+    before = pids(bench)
+    assert bench.output(f"job_{name}", TEXT) == RIGHT
+    assert (pids(bench) == before) == stays
 
 
 def _group(number: int) -> list[int]:

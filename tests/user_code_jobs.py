@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from multiprocessing import resource_tracker
 from typing import Any, Callable
 
 from mapreduce import Job, count, whole
@@ -285,6 +286,38 @@ def leave_daemon(line: str) -> None:
 
 def leave_shell(line: str) -> None:
     os.system("sleep 600 &")
+
+
+def leave_tracker(line: str) -> None:
+    """As `multiprocessing` does with its locks and shared memory; Python tells nobody that a process starts."""
+    resource_tracker.ensure_running()
+
+
+def leak_files(line: str) -> None:
+    for _ in range(200):
+        _kept.append(os.open(os.devnull, os.O_RDONLY))
+
+
+def keep_connections(line: str) -> None:
+    """For the tasks to come: no leak."""
+    _kept.extend(socket.socket() for _ in range(5))
+
+
+def delete_streams(line: str) -> None:
+    del sys.stdout, sys.stderr
+
+
+class _Odd:
+    def flush(self) -> None:
+        raise ZeroDivisionError
+
+
+def odd_stream(line: str) -> None:
+    sys.stdout = _Odd()
+
+
+def replace_environ(line: str) -> None:
+    os.environ = None  # type: ignore[assignment]  # noqa: B003
 
 
 def come_back(line: str) -> None:
