@@ -70,6 +70,7 @@ class JobRun:
         self._kept = False
         self._embedded = False
         self._resumed_inputs: Sequence[str] = ()
+        self._wants_output = False
         self._close_secs = CLOSE_SECS
         self.client: Client
         self.host: Host
@@ -87,11 +88,19 @@ class JobRun:
 
     @classmethod
     def resume(
-        cls, job_id: str, inputs: Sequence[str], broker: str, report: Optional[Reporter] = None
+        cls,
+        job_id: str,
+        inputs: Sequence[str],
+        broker: str,
+        wants_output: bool = False,
+        report: Optional[Reporter] = None,
     ) -> JobRun:
-        """A job whose client died: `collect` goes on in its place. ``inputs``: none, or those of the job once more."""
+        """A job whose client died: `collect` goes on in its place. ``inputs``: none, or those of the job once more.
+
+        ``wants_output``: `collect` is to raise `UsageError` if the job is a detached one, which brings none.
+        """
         run = cls(report)
-        run._resumed_inputs = inputs
+        run._resumed_inputs, run._wants_output = inputs, wants_output
         client = ResumingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng)
         return run._attach(client, broker)
 
@@ -233,11 +242,17 @@ class JobRun:
 
     def _go_on(self, client: ResumingClient) -> None:
         """Feed what the client before us has not fed. If that cannot be read, nobody has noticed us."""
-        self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING or client.wants_input)
+        self.host.run(lambda: client.finished or client.looked)
         spec = client.state.spec
-        if not client.wants_input or spec is None:
+        if client.finished or spec is None:
             return
-        again = find_again(client.job, spec, self._resumed_inputs, self._spool)
+        if spec.detached and self._wants_output:
+            raise UsageError(
+                f"job {client.job} was submitted with --detach, and -o does not go with it; fetch the output later: "
+                f"mr results {client.job} -o DIR"
+            )
+        all_in = client.state.stages[0].total is not None
+        again = iter(()) if all_in else find_again(client.job, spec, self._resumed_inputs, self._spool)
         self.host.perform(client, client.claim())
         self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING)
         if not client.lacks_input:  # all in by now

@@ -544,7 +544,7 @@ class TestResume:
     def own(self, play: Play) -> ev.Resumed:
         """Its claim, once it has made it."""
         client = self.mark(play)
-        if client.wants_input:
+        if client.looked:
             play.commands += client.claim()
         return self.said(play, claims=True)[0]
 
@@ -556,7 +556,7 @@ class TestResume:
             SUBMITTED, ev.Splits(0, (self.inline(0, 3), ev.SplitInput(SPLIT, 3, 0), self.inline(3, 2)))
         )
         client = self.mark(play)
-        assert client.wants_input and client.attached and not self.said(play, claims=True)
+        assert client.looked and client.attached and not self.said(play, claims=True)
         play.log(self.own(play))
         assert client.lacks_input and client.fed == 3 and not client.attached
         assert [c for c in client.feed() if isinstance(c, effects.ReadInput)]

@@ -140,7 +140,7 @@ def test_wherever_clients_die_the_input_arrives_once_and_whole(pieces: list[int]
             if not front.step():
                 break
             client = front.client
-            if isinstance(client, ResumingClient) and client.wants_input:
+            if isinstance(client, ResumingClient) and client.looked:
                 front.perform(client.claim())
             if isinstance(client, ResumingClient) and client.lacks_input:
                 behind = [n for n, item in enumerate(items) if isinstance(item, InputSplit)][: client.fed]
@@ -259,6 +259,22 @@ def test_who_cannot_go_on_does_no_harm_to_a_client_that_lives(rabbit_url: str, t
         b"some\t50000",
         b"words\t50000",
     ]
+
+
+def test_a_detached_job_brings_no_output(rabbit_url: str, tmp_path: Path) -> None:
+    text = make_text(tmp_path / "text", 1000)
+    job = (
+        mr_ok("run", WORDCOUNT, text, "--detach", "--broker", rabbit_url, "--pool", "no-output")
+        .decode()
+        .strip()
+    )
+    out = tmp_path / "out"
+    result = mr("run", "--resume", job, "-o", out, "--broker", rabbit_url)
+    assert result.returncode == 2 and result.stderr.count(b"\n") == 1 and not out.exists()
+    assert f"mr results {job} -o DIR".encode() in result.stderr
+    assert not any(isinstance(entry, ev.Resumed) and entry.claims for entry in read(rabbit_url, job, 0.5))
+    with workers(rabbit_url, pool="no-output"):
+        assert mr_ok("results", job, "--broker", rabbit_url) == count_words(text)
 
 
 @pytest.mark.parametrize(

@@ -75,15 +75,17 @@ class Feeding:
     def end(self) -> list[Command]:
         self._reads -= 1
         self._ended = True
-        end, complete = self._last_words(self.logged + len(self._splits), "input")
-        return [end, *self.log_splits(), complete]
+        splits = (
+            self.log_splits()
+        )  # first, for they are sent again in this order: no split may follow their number
+        return [*splits, *self._last_words("input")]
 
     def end_again(self) -> list[Command]:
         """That it is all in, once more: the broker may have lost either word of it, and readers wait for both."""
-        return [*self._last_words(self.logged, "event")]
+        return [*self._last_words("event")]
 
-    def _last_words(self, splits: int, kind: str) -> tuple[Command, Command]:
-        complete = wire.encode(ev.InputComplete(splits))
+    def _last_words(self, kind: str) -> tuple[Command, Command]:
+        complete = wire.encode(ev.InputComplete(self.logged))
         return (
             self._to_input(wire.encode(ev.EndOfInput(self._piece))),
             self._sent.publish(ev.log_stream(self._job), complete, kind),

@@ -1,7 +1,7 @@
 """Going on with a job whose client died.
 
     log a mark, a `Resumed` that claims nothing, read the log ─▶ mark seen: all before it is known
-        ─▶ the input is not all in: `wants_input`; the host makes sure that it can be read again and calls `claim`
+        ─▶ `looked`; the host calls `claim` if it can go on: the input is all in, or can be read again
     log the claim ─▶ claim seen: the job is ours
         ─▶ input all in: waiting, like any client
         ─▶ it is not: `lacks_input`; the host plans the same splits and calls `feed` ─▶ feeding, behind what is logged
@@ -28,8 +28,8 @@ class ResumingClient(Client):
     def __init__(self, job: str, directory: str, version: str, rng: random.Random) -> None:
         super().__init__(job, None, directory, version, rng)
         self.phase = Phase.RESUMING
-        #: the input is not all in: the host is to call `claim` if it can be read again
-        self.wants_input = False
+        #: what was done before us is known: the host is to call `claim` if it can go on
+        self.looked = False
         #: the job is ours, and its input still not all in: the host is to call `feed`
         self.lacks_input = False
         self._number = rng.getrandbits(63)
@@ -37,7 +37,7 @@ class ResumingClient(Client):
 
     def claim(self) -> list[Command]:
         """We can go on with the job."""
-        self.wants_input = False
+        self.looked = False
         self._claim = self._number
         return [self._resumed()]
 
@@ -78,9 +78,7 @@ class ResumingClient(Client):
             self._end()
             return []
         total = self.state.stages[0].total
-        if self._claim is None:
-            self.wants_input = total is None
-            return [] if self.wants_input else self.claim()
+        self.looked = self._claim is None
         if not self._claimed:
             return []
         self._spec = spec

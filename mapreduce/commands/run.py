@@ -136,7 +136,7 @@ def command(
     if local and broker:
         raise UsageError("--local and --broker do not go together")
     if resume is not None:
-        prepare = _resume(context, resume, (() if job_file is None else (job_file, *inputs)), broker)
+        prepare = _resume(context, resume, (() if job_file is None else (job_file, *inputs)), broker, output)
     else:
         url = None if local else options.broker_url(broker)
         if detach and not url:
@@ -158,14 +158,16 @@ def command(
         click.echo(f"{name}\t{result.counters[name]}", err=True)
 
 
-def _resume(context: click.Context, job: str, inputs: tuple[str, ...], broker: Optional[str]) -> JobRun:
+def _resume(
+    context: click.Context, job: str, inputs: tuple[str, ...], broker: Optional[str], output: Optional[str]
+) -> JobRun:
     given = click.core.ParameterSource.COMMANDLINE
     for param in context.command.params:
         name = param.name or ""
         if name not in _WITH_RESUME and context.get_parameter_source(name) is given:
             text = f"--resume goes on with a job as it was submitted: {param.opts[-1]} does not go with it"
             raise UsageError(text)
-    return JobRun.resume(job, inputs, options.required_broker_url(broker))
+    return JobRun.resume(job, inputs, options.required_broker_url(broker), wants_output=output is not None)
 
 
 def _submit(
