@@ -39,6 +39,8 @@ RENEW_SECS = 480.0
 UNREAD_SECS = 530.0
 #: a coordinator that lives so long with the whole log read is not killed by it
 PROOF_SECS = 10.0
+#: the same while no task is out or waits: then there is nothing else that a coordinator could die of
+IDLE_PROOF_SECS = 1.0
 PARKED_LOG_SECS = 120.0
 #: a client's first lease is there in case it dies while it declares the job's streams; touching a stream that is
 #: being declared ends the connection (RabbitMQ 3.10), and a lease that outranks this one is on its way
@@ -400,7 +402,9 @@ class Coordinator:
     def _harmless(self, now: float) -> bool:
         """It is not the log that kills coordinators."""
         grown = self.caught_up and self.state.progress > self._progress_before
-        return grown or now - self._caught_up_at > min(PROOF_SECS, self._held_at_most / 2)
+        idle = not (self.state.running or self.state.unstarted or any(s.pending for s in self.state.stages))
+        proof = IDLE_PROOF_SECS if idle else PROOF_SECS
+        return grown or now - self._caught_up_at > min(proof, self._held_at_most / 2)
 
     def _publish_renewal(self, now: float) -> list[Command]:
         """The next coordinator goes on from the time that has passed with us."""

@@ -14,7 +14,7 @@ from mapreduce import coordinator as rules
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
-from mapreduce.coordination import dispatcher, journal, sealer, watch
+from mapreduce.coordination import dispatcher, journal, sealer, verdict, watch
 from mapreduce.coordination.succession import MAX_TAKEOVERS, MAX_UNREAD, why_parked
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Shutdown, Tick
@@ -448,3 +448,29 @@ def test_a_lease_is_renewed_while_its_log_is_still_being_read_and_not_for_ever()
     assert lives == MAX_UNREAD + 1 and lease.takeovers == 0
     [parked] = of_type(Coordinator(lease, receipt, "me", random.Random(1), "l/1/").park(0.0), ev.Abandoned)
     assert "could not read its log before" in parked.reason
+
+
+def test_a_job_that_only_waits_for_its_client_is_not_parked_because_workers_come_and_go() -> None:
+    fed = Bench((*splits(1), done(7)), takeovers=5, spec=replace(SPEC, stages=1))
+    waits, works = Bench(takeovers=5), Bench((ev.Splits(0, (SPLIT,)),), takeovers=5)
+    for bench in (fed, waits):
+        [lease] = of_type(bench.wait(rules.IDLE_PROOF_SECS + 1), ev.Lease)
+        assert lease.takeovers == 0
+    assert not of_type(works.wait(rules.IDLE_PROOF_SECS + 1), ev.Lease)
+
+
+# ---------------------------------------------------------------- counters
+
+
+def test_the_counters_of_a_job_are_bounded_whoever_counts_them() -> None:
+    def counts(index: int, names: range) -> ev.Done:
+        return replace(done(7 + index, index), counters={f"c{name}": 1 for name in names})
+
+    entries = (*splits(3), counts(0, range(600)), counts(1, range(300, verdict.MAX_JOB_COUNTERS)))
+    bench = Bench(entries)
+    assert not of_type(bench.wait(1), ev.Failed)
+    last = counts(2, range(verdict.MAX_JOB_COUNTERS, verdict.MAX_JOB_COUNTERS + 1))
+    [end] = of_type(bench.log(last), ev.Failed)
+    assert end.failure.kind == "counters" and repr("c1000") in end.failure.message and end.index == 2
+    taken_over = Bench((*entries, last))
+    assert of_type(taken_over.said, ev.Failed) == [end], "whoever coordinates says the same"

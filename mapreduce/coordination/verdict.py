@@ -13,6 +13,8 @@ from mapreduce.state import JobState, Task, Terminal
 GRACE_SECS = 15.0
 #: how often a task may run again because the broker does not hold what it wrote
 MAX_VOIDS = 8
+#: different counters that a job may have in all: everybody who reads the log holds them
+MAX_JOB_COUNTERS = 1000
 #: how long after its log's beginning a job is submitted: thousands of streams may be declared in between
 SUBMISSION_SECS = 300.0
 
@@ -57,7 +59,7 @@ class Judge:
             return ev.Cancelled(state.cancel_reason)
         return (
             self._lost_splits() or self._worn_out() or self._too_many_left_out() or self._tasks(at)
-            or self._forsaken(at)
+            or self._too_many_counters() or self._forsaken(at)
         )  # fmt: skip
 
     def _lost_splits(self) -> Optional[ev.Failed]:
@@ -98,6 +100,24 @@ class Judge:
             "raised", text, "", record.source, record.offset, record.record, position=record.position
         )
         return ev.Failed(failure, stage, index, 0)
+
+    def _too_many_counters(self) -> Optional[ev.Failed]:
+        """Names that grow with the input, as those made of its keys, would fill everybody's memory."""
+        count = len(self._state.counters)
+        if count <= MAX_JOB_COUNTERS:
+            return None
+        last = next(reversed(self._state.counters))
+        text = f"{count} different counters in one job, and at most {MAX_JOB_COUNTERS} may be; one of them is {last!r}"
+        return ev.Failed(Failure("counters", text), *self._counts(last), 1)
+
+    def _counts(self, counter: str) -> tuple[int, int]:
+        """Stage and index of a task that has counted this."""
+        return next(
+            (number, index)
+            for number, stage in enumerate(self._state.stages)
+            for index, task in stage.tasks.items()
+            if task.winner is not None and counter in task.winner.counters
+        )
 
     def _tasks(self, at: float) -> Optional[ev.Failed]:
         for (stage, index), since in list(self._suspects.items()):
