@@ -153,6 +153,10 @@ def test_the_broker_takes_no_messages_for_a_while_then_refuses_the_login(
     (tmp_path / "tmp").mkdir()
     client = Process(
         *("run", WORDCOUNT, text, "--broker", own_node.url, "--split-size", "10K"),
+        *(
+            "--client-timeout",
+            "4",
+        ),  # it speaks each second: the broker tells of an alarm only whoever publishes
         env={"TMPDIR": str(tmp_path / "tmp")},
     )
     try:
