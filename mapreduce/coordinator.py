@@ -247,8 +247,8 @@ class Coordinator:
         entry = self._journal.returned(event.token)
         if event.reason:
             return self._on_refused(entry, event.reason)
-        if kind == ev.Took.__name__ and not self._ending.log_is_gone and not is_provisional(self.lease):
-            self._look_again_at = now + LOOK_AGAIN_SECS  # the client may still be declaring
+        if kind == ev.Took.__name__ and not self._ending.log_is_gone:  # the client may still be declaring
+            self._look_again_at = now + (PROVISIONAL_SECS if is_provisional(self.lease) else LOOK_AGAIN_SECS)
         # A log that is gone shows as `Gone`.
         return []
 
@@ -302,7 +302,7 @@ class Coordinator:
         commands: list[Command] = []
         if self._look_again_at is not None and now >= self._look_again_at:
             self._look_again_at = None
-            commands += self._open_log(now)
+            commands += [] if self._ending.log_is_gone else self._open_log(now)
         if not self._ending.log_is_gone and self.state.terminal is None:
             commands += self._journal.overdue(now)
         if self.caught_up and not self._ending.log_is_gone:

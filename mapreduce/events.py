@@ -237,6 +237,8 @@ class Took:
 
 
 class DispatchRef(NamedTuple):
+    """It names no generation: a dispatch of an older one counts as live until its reader meets the later seal."""
+
     dispatch: int
     stage: int
     task: int  #: index in its stage

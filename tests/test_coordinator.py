@@ -474,3 +474,13 @@ def test_the_counters_of_a_job_are_bounded_whoever_counts_them() -> None:
     assert end.failure.kind == "counters" and repr("c1000") in end.failure.message and end.index == 2
     taken_over = Bench((*entries, last))
     assert of_type(taken_over.said, ev.Failed) == [end], "whoever coordinates says the same"
+
+
+def test_a_log_that_appears_behind_a_provisional_look_is_found() -> None:
+    lease = ev.Lease("job", ev.Rank(0, 9), 0, 1, 1)
+    it = Coordinator(lease, base.Receipt("leases/jobs", 1), "me", random.Random(1), "l/1/")
+    it.start(0.0)
+    [took] = publications([c for second in range(11) for c in it.handle(Tick(), float(second))], ev.Took)
+    it.handle(base.Unroutable(took.token), 10.5)  # not there yet; and then the consumer met it
+    said = [c for second in range(11, 22) for c in it.handle(Tick(), float(second))]
+    assert of_type(said, ev.Took) == [ev.Took(lease.rank, "me")]

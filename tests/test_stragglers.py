@@ -142,7 +142,7 @@ def test_a_lost_dispatch_near_the_end_is_repeated_within_seconds_and_so_is_its_c
 
 def test_a_purged_queue_is_noticed_before_anything_is_done() -> None:
     bench = Bench((*splits(2), dispatched(0, 1)), spec=PATIENT)
-    assert base.Inspect(QUEUE) not in bench.wait(BUSY_SECS + stragglers.UNSTARTED_SECS)
+    assert base.Inspect(QUEUE) not in bench.wait(BUSY_SECS + stragglers.COPY_UNSTARTED_SECS)
     assert base.Inspect(QUEUE) in bench.wait(1)
     assert not bench.tell(base.Depth(QUEUE, 3, 1))
     assert copies(bench.tell(base.Depth(QUEUE, 0, 1))) == [0, 1]
@@ -153,7 +153,7 @@ def test_a_purge_in_the_middle_of_a_stage_does_not_stall_it() -> None:
     bench = Bench(splits(50), spec=PATIENT)
     window = of_type(bench.said, ev.Dispatch)
     bench.echo(bench.said)
-    bench.wait(stragglers.UNSTARTED_SECS + 1)
+    bench.wait(stragglers.COPY_UNSTARTED_SECS + 1)
     assert copies(bench.tell(base.Depth(QUEUE, 0, 1))) == [each.index for each in window]
 
 
@@ -161,3 +161,11 @@ def test_the_first_task_that_runs_is_never_copied() -> None:
     bench = Bench((*splits(1), dispatched(0), started(0)), spec=PATIENT)
     commands = bench.wait(300)
     assert not copies(commands) and base.Inspect(QUEUE) not in commands
+
+
+def test_what_reads_input_that_is_void_is_stopped() -> None:
+    entries = (*splits(1), done(7), ev.StageSealed(1, 0))
+    bench = Bench((*entries, *(ev.Started(8 + n, 1, n, 0, 8 + n, "w", n) for n in range(2))))
+    assert stopped(bench.log(ev.Missing(8, 1, 0, 0, (99,)))) == [], "nobody's win"
+    assert stopped(bench.log(ev.Missing(8, 1, 0, 0, (7,)))) == [ev.StopAttempt(9)]
+    assert stopped(bench.log(ev.Missing(9, 1, 1, 0, (7,)))) == [], "of a seal that is void already"

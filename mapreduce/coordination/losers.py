@@ -12,6 +12,8 @@ def losers(state: JobState, entry: Any) -> list[int]:
     """What can stop now; ``entry`` comes next in the log, and is not folded yet."""
     if isinstance(entry, ev.Started):
         return [entry.attempt] if _is_late(state, entry) else []
+    if isinstance(entry, ev.Missing):
+        return _of_void_stages(state, entry)
     task = state.task(entry.stage, entry.index) if isinstance(entry, ev.Done) else None
     if task is None or task.winner is not None:
         return []
@@ -25,3 +27,22 @@ def _is_late(state: JobState, entry: ev.Started) -> bool:
     if task is None or state.stages[entry.stage].generation != entry.generation:
         return True
     return task.winner is not None and task.winner.attempt != entry.attempt
+
+
+def _of_void_stages(state: JobState, missing: ev.Missing) -> list[int]:
+    """What read a seal that is about to be void, or what came of it; but the reader who says so has ended."""
+    if (
+        not 0 < missing.stage < len(state.stages)
+        or state.stages[missing.stage].generation != missing.generation
+    ):
+        return []
+    before, named = state.stages[missing.stage - 1], set(missing.attempts)
+    if not any(task.winner is not None and task.winner.attempt in named for task in before.tasks.values()):
+        return []
+    return [
+        running.attempt
+        for stage in state.stages[missing.stage :]
+        for task in stage.tasks.values()
+        for dispatch, running in task.live.items()
+        if running is not None and dispatch != missing.dispatch
+    ]

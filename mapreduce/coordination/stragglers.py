@@ -21,8 +21,9 @@ from mapreduce.state import JobState, Task
 SLOW = 2.0
 #: nothing is slow that has been out for less
 FLOOR_SECS = 1.0
-#: a dispatch that nobody has started for so long is lost, if the queue is empty and nothing of the job runs
-UNSTARTED_SECS = 10.0
+#: a dispatch that nobody has started for so long is worth a copy if the queue is empty; while tasks of the job run, not
+#: before one of its stage would have been slow, for then a worker may hold it in advance
+COPY_UNSTARTED_SECS = 10.0
 #: live dispatches of a task that nobody has started: each is waited for twice as long as the one before
 MAX_LIVE = 4
 #: copies that are out at a time: so many, or a tenth of what is out
@@ -73,7 +74,9 @@ class Stragglers:
         """Tasks, by stage and index, that nobody has started for so long that an empty queue must have lost them."""
         for stage, index, task in self._candidates():
             limit = self._limit(stage) if self._state.busy else None
-            if not any(task.live.values()) and self._waited(task, at) > max(UNSTARTED_SECS, limit or 0.0):
+            if not any(task.live.values()) and self._waited(task, at) > max(
+                COPY_UNSTARTED_SECS, limit or 0.0
+            ):
                 yield stage, index
 
     def any_unstarted(self, at: float) -> bool:
