@@ -17,11 +17,10 @@ from mapreduce.brokers import base
 from mapreduce.coordination.succession import after_death, why_parked
 from mapreduce.coordinator import RENEW_SECS, Coordinator
 from mapreduce.effects import Command, Connected, Shutdown
+from mapreduce.spec import ACK_TIMEOUT_SHARE
 
 #: jobs that one worker coordinates at a time, those that only wait to be collected included
 PREFETCH = 500
-#: where the broker's ack timeout is short, a lease is renewed after this part of it
-ACK_SHARE = 3.0
 
 
 class LeaseKeeper:
@@ -94,7 +93,7 @@ class LeaseKeeper:
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
         """Every lease goes back to the queue by itself; whoever gets it starts from the log."""
         if event.ack_timeout_secs > 0:
-            self._hold_secs = min(self._hold_secs, event.ack_timeout_secs / ACK_SHARE)
+            self._hold_secs = min(self._hold_secs, event.ack_timeout_secs * ACK_TIMEOUT_SHARE)
         self._consuming = self._blocked = False
         self.coordinators.clear()
         self._reissued.clear()

@@ -16,6 +16,8 @@ DEFAULT_TRIES = 4
 MAX_PARTITIONS = 10_000
 #: an attempt that runs longer says so (`Long`) and lets go of its dispatch: nothing is held unacked for ten minutes
 LONG_SECS = 300.0
+#: where the broker ends sessions over late acks, nothing is held for longer than this part of its patience
+ACK_TIMEOUT_SHARE = 1 / 3
 #: how often a client says that it is there, at most; more often where the job's patience with it is short
 PRESENT_EVERY_SECS = 60.0
 

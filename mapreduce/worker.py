@@ -40,11 +40,9 @@ from mapreduce.effects import (
 )
 from mapreduce.intake import Intake
 from mapreduce.refs import Failure
-from mapreduce.spec import LONG_SECS, JobSpec
+from mapreduce.spec import ACK_TIMEOUT_SHARE, LONG_SECS, JobSpec
 
 ALIVE_EVERY_SECS = 60.0
-#: what part of the broker's ack timeout a dispatch is held for
-ACK_TIMEOUT_SHARE = 1 / 3
 #: how long a worker whose disk is full leaves the tasks to others; twice as long each time, until a task succeeds
 DISK_PAUSE_SECS = 10.0
 MAX_DISK_PAUSE_SECS = 300.0
