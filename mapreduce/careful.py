@@ -10,11 +10,13 @@ the input in stage 0, later a key with all its values.
 Where an error cannot be laid to a record at once, in a whole function or a combiner, the record is looked for: with
 ever fewer of the records the work is done again, into a folder that is thrown away.
 
-The bytes are those of a plain attempt; with records left out, those of one over the input without them.
+The bytes are those of a plain attempt; with records left out, those of one over the input without them. For that, user
+code must not change what it has yielded; where it does, within a record, the record fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -55,6 +57,14 @@ def run_careful(
     return _Careful(spec, job, job_spec, emit).run()
 
 
+class ChangedPair(sort.NotAPair):
+    """User code changed a pair after it had yielded it: what is written would hang on the moment of writing."""
+
+    def __init__(self, pair: Any) -> None:
+        Exception.__init__(self, f"{shorten(pair)} and changed it afterwards: it must yield a copy")
+        self.value = pair
+
+
 class _Careful:
     def __init__(self, spec: TaskSpec, job: Job, job_spec: JobSpec, emit: Emit) -> None:
         self._spec, self._job, self._job_spec, self._emit = spec, job, job_spec, emit
@@ -84,7 +94,7 @@ class _Careful:
             raise error
         self._mark.clear()
         place = _Search(self._spec, self._job, self._job_spec, self._reasons, taken).find()
-        if place is None:
+        if place is None or place.position in self._reasons:  # what fails now and then is not found
             raise error
         failure = _placed(error.failure, place)
         if not _may_skip(self._spec, self._reasons):
@@ -128,7 +138,8 @@ class _Selective(Task):
     def remove_files(self) -> None:
         """What it has written before it failed."""
         for path in {block.path for _, _, block in self.wrote}:
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):  # user code may have found it
+                os.unlink(path)
 
 
 class _Pass(_Selective):
@@ -190,11 +201,14 @@ class _Pass(_Selective):
     def _fill(self, held: _Held, item: Any) -> None:
         """All pairs of a record. Raises what user code does, and what the writer would raise for its pairs."""
         one = (each for each in (item,))
-        for keys, values, weight in sort.slices(self._made_of(one, one)):
+        prints: list[int] = []
+        for keys, values, weight in sort.slices(_printed(self._made_of(one, one), prints)):
             codec.encode_chunk(keys, values)
             if not self._is_last():
                 self._check_keys(keys)
-            held.add(keys, values, weight)
+            held.add(keys, values, prints[:], weight)
+            prints.clear()
+        held.check()
 
     def _check_keys(self, keys: list[Any]) -> None:
         if not order.kind(keys):
@@ -246,21 +260,29 @@ class _Held:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._slices: list[tuple[list[Any], list[Any]]] = []
+        self._slices: list[tuple[list[Any], list[Any], list[int]]] = []
         self._weight = 0
         self._blocks: list[Block] = []
         self._writer: Optional[BlockWriter] = None
 
-    def add(self, keys: list[Any], values: list[Any], weight: int) -> None:
-        self._slices.append((keys, values))
+    def add(self, keys: list[Any], values: list[Any], prints: list[int], weight: int) -> None:
+        self._slices.append((keys, values, prints))
         self._weight += weight + codec.weigh(keys)
         if self._weight > HELD_BYTES:
             self._spill()
 
+    def check(self) -> None:
+        """Raise `ChangedPair` if user code has changed a pair after it had yielded it."""
+        for keys, values, prints in self._slices:
+            for key, value, before in zip(keys, values, prints):
+                if _print((key, value)) != before:
+                    raise ChangedPair((key, value))
+
     def _spill(self) -> None:
+        self.check()
         if self._writer is None:
             self._writer = BlockWriter(self._directory, lambda _, block: self._blocks.append(block))
-        for keys, values in self._slices:
+        for keys, values, _ in self._slices:
             self._writer.write(0, 0, "", keys, values)
         self._slices, self._weight = [], 0
 
@@ -273,7 +295,7 @@ class _Held:
                 yield from zip(keys, values)
         finally:
             self.remove()
-        for keys, values in self._slices:
+        for keys, values, _ in self._slices:
             yield from zip(keys, values)
 
     def remove(self) -> None:
@@ -281,6 +303,20 @@ class _Held:
         if self._writer is not None:
             self._writer.discard()
             self._writer = None
+
+
+def _printed(pairs: Pairs, prints: list[int]) -> Pairs:
+    """The pairs; for each, at the moment at which it is yielded, a number that stands for its bytes."""
+    for pair in pairs:
+        prints.append(_print(pair))
+        yield pair
+
+
+def _print(pair: Any) -> int:
+    if type(pair) is tuple and len(pair) == 2:
+        with contextlib.suppress(codec.UnsupportedValue):
+            return hash(codec.encode_chunk(pair[:1], pair[1:]))
+    return 0  # whoever writes it will say what is wrong with it
 
 
 # ---------------------------------------------------------------- whose fault it is

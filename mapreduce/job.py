@@ -199,8 +199,10 @@ class Job:
 
     ``map(record)`` returns or yields (key, value) tuples. ``reduce(key, values)`` does so too, for each key
     once, in order of keys. ``combine`` has the shape of reduce and may run any number of times on parts of
-    the values. ``fold(values)``: one associative function that is both. ``partition(key, n)`` names the
-    partition, 0 to n-1, that a key goes to; or `sampled_ranges()`.
+    the values; what it does may not depend on `random`. ``fold(values)``: one associative function that is both.
+    ``partition(key, n)`` names the partition, 0 to n-1, that a key goes to, a function of the key alone; or
+    `sampled_ranges()`. No function may change a value after it has yielded it: pairs are written later, and when
+    is not told.
 
     ``name``: of the job, for people. ``input``: "lines" (the default), "jsonl", "csv", "files", "fixed:BYTES"
     or an `InputFormat`. ``partitions``: how many the pairs are spread over. ``tries``: how often a task is tried,

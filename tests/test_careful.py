@@ -202,7 +202,54 @@ def test_the_reason_names_function_and_error(bench: Bench) -> None:
     assert attempt.counters == {"lines": 1}
 
 
+def in_place(line: str) -> Pairs:
+    seen: list[str] = []
+    for word in line.split():
+        seen.append(word)
+        yield len(seen), seen
+
+
+@pytest.mark.parametrize("held_bytes", [careful.HELD_BYTES, 0])
+def test_a_value_that_is_changed_after_it_was_yielded_is_an_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, held_bytes: int
+) -> None:
+    monkeypatch.setattr(careful, "HELD_BYTES", held_bytes)
+    with pytest.raises(TaskFailed) as caught:
+        bench.run(Job(in_place), bench.split(["one", "a b"]), careful=True)
+    failure = caught.value.failure
+    assert (failure.kind, failure.position) == ("raised", 1)
+    text = "map in_place yielded (1, ['a', 'b']) and changed it afterwards: it must yield a copy"
+    assert failure.message == text
+    assert len(bench.run(Job(in_place), bench.split(["one", "a b"]), careful=True, skip_limit=1).skipped) == 1
+
+
+def test_a_search_that_finds_what_is_left_out_already_gives_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(careful._Search, "find", lambda self: Place(0, "input", 0, "x"))
+    with pytest.raises(TaskFailed, match="ZeroDivisionError"):
+        bench.run(Job(always_at_the_end), bench.split(["a", "b"]), careful=True, skip_limit=9)
+
+
+def test_files_that_user_code_has_removed_hide_no_failure(bench: Bench) -> None:
+    def mapper(line: str) -> Pairs:
+        if line == "last":
+            for path in bench.folder.rglob("*.blocks"):
+                path.unlink()
+            raise ValueError("the true cause")
+        yield line, "x" * 3_000_000
+
+    with pytest.raises(TaskFailed, match="the true cause"):
+        bench.run(Job(mapper), bench.split(["a", "b", "last"]), careful=True)
+
+
 # ---------------------------------------------------------------- errors that show only later
+
+
+@whole
+def always_at_the_end(lines: Iterator[str]) -> Pairs:
+    yield from ((line, 1) for line in lines)
+    raise ZeroDivisionError
 
 
 def picky(key: str, n: int) -> int:
