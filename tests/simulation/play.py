@@ -181,7 +181,7 @@ class Job:
         self.outcome = "failed"
         self.play.world.tally("jobs that failed with a named cause")
         self.play.world.note("job", f"{self.plan.name} failed: {text}")
-        silent = counts.get("freezes") or counts.get("alarms")  # perhaps for longer than its job waits for it
+        silent = counts.get("freezes")  # perhaps for longer than its job waits for it
         deaths = sum(counts.get(what, 0) for what in _DEATHS)
         hows = set(self.plan.bad.values())
         allowed = (
