@@ -524,6 +524,24 @@ def test_a_message_that_the_broker_refuses_ends_the_job_with_its_reason() -> Non
     assert any(isinstance(event, ev.CancelRequested) for event in play.events())
 
 
+def test_a_split_that_is_too_large_to_be_named_ends_the_job_and_says_so() -> None:
+    play = Play()
+    segment = Segment("n", "p", 0, 1, 0, True, header=("column" * 10_000,))
+    play.tell(effects.InputSplit(Split((segment,) * 256), inline=False))
+    (splits,) = play.published("splits")
+    assert len(splits.head) > SPLIT_BYTES_PER_EVENT, "one split goes alone, however large"
+    play.tell(base.Unroutable(splits.token, "a message of 15.0 MiB is more than the broker takes"))
+    assert isinstance(play.client.error, JobLost)
+    text = str(play.client.error)
+    assert "15.0 MiB" in text and "make --split-size smaller" in text
+    assert ev.CancelRequested(text) in play.events()
+    play.tell(base.Disconnected("gone"))
+    again = play.tell(effects.Connected())
+    assert not any(isinstance(c, base.Publish) and c.token == splits.token for c in again), (
+        "it is not sent again"
+    )
+
+
 class TestResume:
     """A client that goes on with a job whose first client died."""
 

@@ -320,6 +320,10 @@ class Client:
         elif self.state.terminal is None and self.phase is not Phase.COLLECTED:
             if event.reason:
                 text = f"the broker refuses what job {self.job} sends to {publication.to}: {event.reason}"
+                if kind == "splits":
+                    text += (
+                        "; it names the files of a split, with the header of each: make --split-size smaller"
+                    )
                 self.error = self.error or JobLost(text)
                 return self.cancel(text, now)
             if publication.to == ev.JOBS:  # somebody has deleted the queue; not at once, lest we spin
