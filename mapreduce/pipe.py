@@ -16,7 +16,7 @@ Tuples and dataclasses become lists of plain fields here and nowhere else.
 from __future__ import annotations
 
 import struct
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple, Optional
 
 from mapreduce import codec, wire
 from mapreduce.refs import Block, Counters, Failure, Skipped, Stats, TaskSpec
@@ -25,6 +25,8 @@ from mapreduce.spec import JobSpec
 LENGTH = struct.Struct(">I")
 #: what an executor exits with that finds its end of the pipe closed
 PIPE_CLOSED = 97
+#: the longest frame of an executor's: `Done` with its counters and the records that were left out
+MAX_ANSWER_BYTES = 64 << 20
 
 
 class Hello(NamedTuple):
@@ -79,16 +81,19 @@ def decode(body: bytes) -> Any:
 
 
 class Frames:
-    """Cuts a stream of bytes into messages."""
+    """Cuts a stream of bytes into messages, of at most ``most`` bytes each where that is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: Optional[int] = None) -> None:
         self._buffer = bytearray()
+        self._most = most
 
     def feed(self, data: bytes) -> Iterator[Any]:
-        """The messages that are complete with ``data``."""
+        """The messages that are complete with ``data``. Raises `wire.BadMessage`."""
         self._buffer += data
         while len(self._buffer) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._buffer)
+            if self._most is not None and length > self._most:
+                raise wire.BadMessage(f"a frame of {length} bytes")
             end = LENGTH.size + length
             if len(self._buffer) < end:
                 return

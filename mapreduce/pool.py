@@ -339,7 +339,7 @@ class _Child:
         self.attempt = 0
         self.timeout_secs, self.deadline, self.max_memory = 0.0, math.inf, 0
         self._marked = -1  #: of the attempt's mark, see `mark`
-        self.frames = pipe.Frames()
+        self.frames = pipe.Frames(pipe.MAX_ANSWER_BYTES)
         self.outgoing = bytearray()
         self.nonsense = False
         self.hung_up = False

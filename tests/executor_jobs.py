@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -127,6 +128,14 @@ def write_pipe(line: str) -> Any:
             continue
 
 
+def flood_pipe(line: str) -> Any:
+    """The beginning of a frame of a gigabyte."""
+    for fd in range(3, 32):
+        with contextlib.suppress(OSError):
+            os.write(fd, (1 << 30).to_bytes(4, "big") + bytes(1000))
+    time.sleep(600)
+
+
 def where(line: str) -> Any:
     return os.getpid()
 
@@ -150,6 +159,7 @@ jobs = {
         fork_and_write,
         close_pipe,
         write_pipe,
+        flood_pipe,
         where,
     )
 }

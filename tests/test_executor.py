@@ -205,6 +205,7 @@ def test_a_bundle_larger_than_the_pipe_arrives(bench: Bench) -> None:
         ),
         ("job_close_pipe", "user code closed the executor's pipe"),
         ("job_write_pipe", "user code wrote into the executor's pipe"),
+        ("job_flood_pipe", "user code wrote into the executor's pipe"),
     ],
 )
 def test_a_death_is_a_failed_attempt(bench: Bench, name: str, says: str) -> None:
