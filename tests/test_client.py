@@ -13,13 +13,9 @@ from mapreduce.brokers import base
 from mapreduce.client import CancelClient, Client, Collected, Phase, ResumingClient
 from mapreduce.client.cancel import CONFIRM_CANCEL_SECS
 from mapreduce.client.feeding import SPLIT_BYTES_PER_EVENT
-from mapreduce.client.role import (
-    ASK_SECS,
-    NEWS_SECS,
-    OUT_TAG,
-    SILENT_SECS,
-    STANDSTILL_SECS,
-)
+from mapreduce.client.reading import STANDSTILL_SECS
+from mapreduce.client.role import NEWS_SECS, OUT_TAG
+from mapreduce.client.silence import ASK_SECS, SILENT_SECS
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputError
 from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split

@@ -1,6 +1,8 @@
 """The client of one job: submits it, feeds its input, follows its log, collects its output.
 
 role        `Client`: sessions, phases, the log, time; what all clients do
+reading     the log: from its start, again after a lost connection and when nothing happens
+silence     whether anybody coordinates the job
 feeding     the input: pieces, splits, and how far to read ahead
 output      the blocks of `out`, and their seals
 sent        what was published and is not confirmed

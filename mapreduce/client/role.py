@@ -28,7 +28,9 @@ from mapreduce.brokers import base
 from mapreduce.client.feeding import Feeding
 from mapreduce.client.outcome import error_of
 from mapreduce.client.output import Collected, OutputReader
+from mapreduce.client.reading import LogReading
 from mapreduce.client.sent import Sent
+from mapreduce.client.silence import Silence
 from mapreduce.effects import (
     AppendFailed,
     Command,
@@ -48,31 +50,9 @@ from mapreduce.state import JobState
 CANCEL_SECS = 5.0
 #: the data of a job that ended goes before its log: how long the log has to say so
 NEWS_SECS = 30.0
-#: a coordinator says at least each minute how time passes; after so long without a word there may be none, and no lease
-SILENT_SECS = 180.0
-#: how often, then, the queue of leases is asked whether anybody is there to take one
-ASK_SECS = 30.0
-#: at first, and at most, between two readings of a log in which nothing happens
-STANDSTILL_SECS = 60.0
-MAX_STANDSTILL_SECS = 600.0
-LOG_PREFETCH = 500
 OUT_PREFETCH = 8
 
 OUT_TAG = "client/out"
-
-#: of the coordinator: it is there
-_SIGNS = (ev.Took, ev.Passed, ev.Dispatched, ev.StageSealed)
-#: entries that come although nothing happens
-_NO_NEWS = (
-    ev.Passed,
-    ev.Present,
-    ev.Alive,
-    ev.Took,
-    ev.Resumed,
-    ev.InputComplete,
-    ev.CancelRequested,
-    ev.Missing,
-)
 
 
 class Phase(Enum):
@@ -122,12 +102,8 @@ class Client:
         self._input_confirmed = False
         self._output = OutputReader(directory)
         self.collected: Optional[Collected] = None  #: from `COLLECTED` on
-        #: the reading of the log that is under way; deliveries of an earlier one mean nothing
-        self._reading = 0
-        self._log_offset = 0
-        self._log_end = 0  #: of all readings; what lies behind it is new
-        self._news_at = 0.0
-        self._patience = STANDSTILL_SECS
+        self._log = LogReading(job, self.prefix)
+        self._silence = Silence()
         #: whoever goes on with the job after us says so in the log
         self._claim: Optional[int] = None
         self._claimed = spec is not None  #: we are the client of this job, as far as the log was read
@@ -139,12 +115,6 @@ class Client:
         #: a stream of data is gone, and which: the job has ended, or is lost
         self._gone_at: Optional[float] = None
         self._gone = ""
-        #: when the coordinator was last heard of
-        self.heard_at = 0.0
-        self._renewals = 1  #: of the highest lease that was taken
-        self._asked_at = 0.0
-        self._lease_at = 0.0  #: when one was last sent because of the silence
-        self._lease_pause = SILENT_SECS
         self._returned_lease: Optional[base.Publish] = None
         self._blocked = False
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
@@ -182,6 +152,11 @@ class Client:
         return commands
 
     @property
+    def heard_at(self) -> float:
+        """When a coordinator was last heard of."""
+        return self._silence.heard_at
+
+    @property
     def attached(self) -> bool:
         """The job is somebody else's."""
         return self._spec is None
@@ -213,10 +188,9 @@ class Client:
     # ------------------------------------------------------------ sessions
 
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
-        self._present_at = self.heard_at = self._news_at = now
+        self._present_at = self._silence.heard_at = now
         self._gone_at = None
-        # a broker that was down may have lost the end of the log: its places are taken anew
-        self._log_end = 0
+        self._log.new_session(now)
         if self.phase is Phase.SUBMITTING and self._spec is not None:
             return self._submit(self._spec)
         again: list[Command] = [*self._sent.again()]
@@ -224,7 +198,7 @@ class Client:
             again.insert(0, base.Declare(ev.JOBS, base.Kind.QUEUE))
         if self.phase not in _BUSY:
             return again
-        if self._log_offset:
+        if self._log.begun:
             again += self._signs_of_life()
         return [*again, *self._read_log(), *self._read_output()]
 
@@ -251,20 +225,12 @@ class Client:
 
     # ------------------------------------------------------------ reading
 
-    @property
-    def _log_tag(self) -> str:
-        return f"{self.prefix}log:{self._reading}"
-
     def _read_log(self) -> list[Command]:
         """From its start, into a new fold."""
-        old = self._log_tag
-        self._reading += 1
-        self._log_offset = 0
         self.state = JobState()
         self._claimed = self._claim is None and not self.attached
         self._claims.clear()
-        consume = base.Consume(self._log_tag, ev.log_stream(self.job), LOG_PREFETCH, "first")
-        return [base.Cancel(old), consume] if self._reading > 1 else [consume]
+        return self._log.begin()
 
     def _read_output(self) -> list[Command]:
         """From its start, each time: what is here already is dropped when it comes."""
@@ -272,10 +238,8 @@ class Client:
             return []  # not known whether we shall want it; somebody else comes for it
         return [base.Consume(OUT_TAG, ev.output_stream(self.job), OUT_PREFETCH, "first")]
 
-    def _look_again(self, now: float) -> list[Command]:
+    def _look_again(self) -> list[Command]:
         """Nothing has happened for long: is there what we have not seen, or have we seen what is no more?"""
-        self._news_at = now
-        self._patience = min(2 * self._patience, MAX_STANDSTILL_SECS)
         ready = self.state.ready
         return [*self._read_log(), *(self._read_output() if ready else [])]
 
@@ -339,13 +303,11 @@ class Client:
     def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
         assert event.offset is not None
         ack: list[Command] = [base.Ack(event.receipt)]
-        of_log = event.tag == self._log_tag
+        of_log = event.tag == self._log.tag
         if not (of_log or event.tag == OUT_TAG):
             return ack
-        if of_log:
-            if event.offset < self._log_offset:
-                return ack
-            self._log_offset = event.offset + 1
+        if of_log and not self._log.moves_on(event.offset):
+            return ack
         try:
             msg, body = wire.decode(event.body)
         except wire.BadMessage as error:
@@ -354,7 +316,8 @@ class Client:
 
     def _on_log(self, entry: Any, now: float) -> list[Command]:
         self.state.apply(entry)
-        self._note(entry, now)
+        if self._log.is_new(entry, now):
+            self._silence.note(entry, now)
         if isinstance(entry, ev.Resumed) and self.phase in _BUSY:
             return self._on_resumed(entry, now)
         if self.state.terminal is not None and self._hears_the_end:
@@ -366,18 +329,6 @@ class Client:
         """Whether it matters to us how the job ends: not once its output is here, unless we want it to end."""
         cancels = self.phase is Phase.COLLECTED and self._cancel_reason is not None
         return self.phase in _BUSY or cancels
-
-    def _note(self, entry: Any, now: float) -> None:
-        """What is new, and whom it comes from."""
-        if self._log_offset <= self._log_end:
-            return
-        self._log_end = self._log_offset
-        if isinstance(entry, _SIGNS):
-            self.heard_at, self._lease_pause = now, SILENT_SECS
-        if isinstance(entry, ev.Took):
-            self._renewals = max(self._renewals, entry.rank.renewals)
-        if not isinstance(entry, _NO_NEWS):
-            self._news_at, self._patience = now, STANDSTILL_SECS
 
     def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:
         """Of several clients that go on with the job, the last one does; where a claim is repeated means nothing."""
@@ -427,7 +378,7 @@ class Client:
         """Only the log's end is proof: the data of a job that ended goes first, and the log may be read later."""
         if self.state.terminal is not None or self.phase in (Phase.COLLECTED, Phase.CLOSING):
             return []
-        if event.tag == self._log_tag:
+        if event.tag == self._log.tag:
             self._lose(ev.log_stream(self.job))
         elif event.tag == OUT_TAG:
             self._miss(ev.output_stream(self.job), now)
@@ -487,9 +438,9 @@ class Client:
                 self._signs_of_life()
             )  # as long as we know what we know: a new reading begins with nothing
         if self._waits():
-            if now - self._news_at > self._patience:
-                commands += self._look_again(now)
-            commands += self._look_for_a_coordinator(now)
+            if self._log.stands_still(now):
+                commands += self._look_again()
+            commands += self._silence.ask(now)
         return commands
 
     def _waits(self) -> bool:
@@ -522,24 +473,13 @@ class Client:
             return []
         return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._sent.put_back(lease)]
 
-    def _look_for_a_coordinator(self, now: float) -> list[Command]:
-        """None was heard of for long. Whoever holds the lease may hang, or it is lost. But are there workers at all?"""
-        silent = now - max(self.heard_at, self._lease_at) > self._lease_pause
-        if not silent or now - self._asked_at < ASK_SECS:
-            return []
-        self._asked_at = now
-        return [base.Inspect(ev.JOBS)]
-
     def _on_depth(self, event: base.Depth, now: float) -> list[Command]:
-        """A lease that nobody could take would only lie beside the first one."""
         spec = self._spec or self.state.spec
-        silent = now - max(self.heard_at, self._lease_at) > self._lease_pause
-        if event.name != ev.JOBS or not event.consumers or not silent or spec is None or not self._waits():
+        renewals = self._silence.next_renewal(event, now) if spec is not None and self._waits() else None
+        if spec is None or renewals is None:
             return []
-        self._lease_at = now
-        self._lease_pause = min(2 * self._lease_pause, 10 * SILENT_SECS)
         return [
-            self._publish_lease(spec, self._renewals + 1),
+            self._publish_lease(spec, renewals),
             Report("warning", f"nobody has coordinated job {self.job} for long; its lease is sent again"),
         ]
 
