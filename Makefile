@@ -20,7 +20,7 @@ CHAOS ?= --kills 500 --seed 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help run test check format chaos bench clean distclean
+.PHONY: help run test check format chaos simulate mutations bench clean distclean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

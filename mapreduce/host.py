@@ -178,16 +178,11 @@ class Host:
     def _disconnected(self, event: base.Disconnected) -> None:
         """Try again at once, unless the session died as soon as it had begun."""
         self._tell_all(event)
-        if event.denied:
-            raise BrokerRefused(event.reason)
-        if event.unsuitable:
-            raise BrokerUnsuitable(
-                f"{event.reason}; delete what has that name, or use a virtual host of its own"
-            )
+        error = _passing(_error_of(event))
         self._report("warning", f"lost the connection to the broker ({event.reason}); trying again")
         now = self._clock()
         if now - self._began < STEADY_SECS:
-            self._put_off(BrokerError(event.reason))
+            self._put_off(error)
         else:
             self._retry_at, self._pause = now, RECONNECT_FIRST_SECS
             self._give_up_at = now + self._reconnect_secs
@@ -202,9 +197,7 @@ class Host:
     def _connected_or_not(self, error: Optional[BaseException]) -> None:
         self._connecting = None
         if error is not None:
-            if not isinstance(error, BrokerError) or isinstance(error, (BrokerRefused, BrokerUnsuitable)):
-                raise error
-            self._put_off(error)
+            self._put_off(_passing(error))
             return
         self._retry_at, self._began = None, self._clock()
         self._report("info", "connected again")
@@ -253,6 +246,24 @@ class Host:
 
     def _say(self, role: effects.Role, command: effects.Report) -> None:
         self._report(command.level, command.text)
+
+
+def _error_of(event: base.Disconnected) -> BrokerError:
+    """Why the session has ended."""
+    if event.denied:
+        return BrokerRefused(event.reason)
+    if event.unsuitable:
+        return BrokerUnsuitable(
+            f"{event.reason}; delete what has that name, or use a virtual host of its own"
+        )
+    return BrokerError(event.reason)
+
+
+def _passing(error: BaseException) -> BrokerError:
+    """The error, if trying again may help; else it is raised."""
+    if not isinstance(error, BrokerError) or isinstance(error, (BrokerRefused, BrokerUnsuitable)):
+        raise error
+    return error
 
 
 def _open_to_append(path: str) -> int:
