@@ -311,7 +311,9 @@ def test_a_run_ends_with_the_reason_and_leaves_nothing(
     source, folder = tmp_path / "input.txt", tmp_path / "tmp"
     source.write_text(TEXT)
     folder.mkdir()
-    run = mr("run", f"{JOBS}:{name}", source, "--tries", "1", *options, env={"TMPDIR": str(folder)})
+    run = mr(
+        "run", f"{JOBS}:{name}", source, "--tries", "1", "-c", "1", *options, env={"TMPDIR": str(folder)}
+    )
     said = run.stderr.decode()
     assert run.returncode == 1 and says in said, said
     assert "task.py" not in said and not run.stdout
@@ -322,7 +324,7 @@ def test_a_run_on_a_full_disk_says_so_and_gives_the_room_back(tmp_path: Path) ->
     source = tmp_path / "input.txt"
     source.write_text("word " * 20_000 + "\n")
     with small_disk(tmp_path / "small", 2 * MIB) as folder:
-        run = mr("run", f"{JOBS}:job_pad", source, "--tries", "1", env={"TMPDIR": str(folder)})
+        run = mr("run", f"{JOBS}:job_pad", source, "--tries", "1", "-c", "1", env={"TMPDIR": str(folder)})
         said = run.stderr.decode()
         assert run.returncode and "No space left on device" in said and str(folder) in said, said
         assert "Traceback" not in said and not list(folder.iterdir())
@@ -332,7 +334,7 @@ def test_a_run_on_a_full_disk_says_so_and_gives_the_room_back(tmp_path: Path) ->
 def test_a_run_is_right_whatever_user_code_leaves_behind(tmp_path: Path, name: str) -> None:
     source = tmp_path / "input.txt"
     source.write_text(TEXT)
-    lines = mr_ok("run", f"{JOBS}:{name}", source).decode().splitlines()
+    lines = mr_ok("run", f"{JOBS}:{name}", source, "-c", "1").decode().splitlines()
     found = "62914560" if name == "job_fork_and_share" else "done"
     assert lines == [f"{line}\t{found if line == 'poison' else n}" for line, n in RIGHT]
 
