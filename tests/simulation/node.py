@@ -23,7 +23,7 @@ from tests.simulation.monitor import Monitor
 from tests.simulation.world import World
 
 #: what is said once, by a client that may have left when it turns out to be lost
-ONLY_ONCE = (ev.Submitted, ev.InputComplete, ev.CancelRequested, ev.EndOfInput)
+ONLY_ONCE = (ev.Submitted, ev.InputComplete, ev.CancelRequested)
 #: RabbitMQ ends a session that leaves a delivery unacked for so long
 ACK_TIMEOUT_SECS = 1800.0
 #: rule 9: nobody holds a delivery for longer
