@@ -78,7 +78,7 @@ def play_all(seeds: range, processes: int, secs: float, stop: int) -> int:
     played, virtual, counts, failed = 0, 0.0, Counter[str](), list[tuple[int, str]]()
     said = began
     with ProcessPoolExecutor(processes) as pool:
-        running = {pool.submit(play_chunk, chunk) for chunk, _ in zip(chunks, range(processes * 2))}
+        running = {pool.submit(play_chunk, chunk) for _, chunk in zip(range(processes * 2), chunks)}
         while running:
             done = next((f for f in running if f.done()), None)
             if done is None:
