@@ -92,7 +92,8 @@ class Coordinator:
         self._stragglers = Stragglers(self.state)
         self._ending = Ending(lease, self._log_tag)
         self._taken_at = 0.0
-        self._took_at: Optional[float] = None  #: when the broker had our `Took`
+        #: when the broker had our `Took`, the last one: what is read before a repeated one cannot be dated
+        self._took_at: Optional[float] = None
         self._caught_up_at = float("inf")
         self._look_again_at: Optional[float] = None
         self._next_offset = 0
@@ -224,7 +225,7 @@ class Coordinator:
         elif kind == "seal":
             return self._sealer.confirmed(event.token)
         elif kind != "renewed":
-            if kind == ev.Took.__name__ and self._took_at is None:
+            if kind == ev.Took.__name__:
                 self._took_at = now
             self._journal.confirmed(event.token, now)
         elif self._receipt is not None:
@@ -303,7 +304,7 @@ class Coordinator:
         if self._look_again_at is not None and now >= self._look_again_at:
             self._look_again_at = None
             commands += [] if self._ending.log_is_gone else self._open_log(now)
-        if not self._ending.log_is_gone and self.state.terminal is None:
+        if not self._ending.log_is_gone and (self.state.terminal is None or not self.caught_up):
             commands += self._journal.overdue(now)
         if self.caught_up and not self._ending.log_is_gone:
             commands += self._tell_time(now)

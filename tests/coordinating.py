@@ -30,7 +30,9 @@ class Bench:
         spec: JobSpec = SPEC,
         hold_secs: float = rules.RENEW_SECS,
         submitted: bool = True,
+        took: bool = True,
     ) -> None:
+        """``took``: the log brings its `Took` back."""
         self.now = 0.0
         self.offset = 0
         self.entries: list[Any] = []  #: the log so far
@@ -41,7 +43,7 @@ class Bench:
         self.take(self.it.start(0.0))
         if submitted:
             self.log(ev.Submitted("job", spec, "0", 0.0))
-        self.log(*entries, ev.Took(RANK, "me"))
+        self.log(*entries, *([ev.Took(RANK, "me")] if took else []))
 
     def take(self, commands: list[Command]) -> list[Command]:
         self.said += commands

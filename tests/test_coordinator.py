@@ -336,6 +336,28 @@ def test_an_end_that_the_broker_loses_is_logged_again() -> None:
     assert of_type(bench.wait(1), ev.Cancelled) == [ev.Cancelled("enough")]
 
 
+@pytest.mark.parametrize("over", [(), (ev.Cancelled("enough"),)])
+def test_a_took_that_the_broker_loses_is_logged_again_even_if_the_job_has_ended(
+    over: tuple[Any, ...],
+) -> None:
+    bench = Bench(over, took=False)
+    [took] = publications(bench.said, ev.Took)
+    bench.tell(base.Confirmed(took.token))
+    assert not of_type(bench.wait(journal.AGAIN_SECS), ev.Took)
+    assert of_type(bench.wait(1), ev.Took) == [ev.Took(RANK, "me")]
+
+
+def test_what_is_read_before_a_took_that_had_to_be_repeated_is_not_dated_back_to_the_first_one() -> None:
+    bench = Bench(splits(1), spec=replace(SPEC, client_timeout_secs=60.0), took=False)
+    bench.tell(base.Confirmed(publications(bench.said, ev.Took)[0].token))
+    [again] = publications(bench.wait(journal.AGAIN_SECS + 1), ev.Took)
+    bench.log(ev.Present())
+    bench.tell(base.Confirmed(again.token))
+    bench.log(ev.Took(RANK, "me"))
+    assert not of_type(bench.wait(58), ev.Abandoned)
+    assert of_type(bench.wait(5), ev.Abandoned)
+
+
 def test_a_dispatch_whose_news_is_lost_is_announced_again() -> None:
     bench = Bench(splits(1))
     [dispatch] = [c for c in bench.said if of_type([c], ev.Dispatch)]
