@@ -42,6 +42,9 @@ _STREAMS = (0, 1, 2)
 #: files and sockets that a task may leave open, for the next one: user code keeps connections. More of them are a leak
 SPARED_FILES = 32
 _DESCRIPTORS = next((folder for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), "")
+_TASKS = "/proc/self/task"
+#: how long a thread that the system has started may take until it runs
+NEW_THREAD_SECS = 0.05
 _CPYTHON = sys.implementation.name == "cpython"
 
 
@@ -62,6 +65,7 @@ class Surroundings:
     def note(self) -> None:
         """Take what there is now as what is right: after the job was loaded."""
         self._threads = _thread._count()
+        self._system_threads = _count_system_threads()
         self._open_files = _count_open_files()
         self._has_children = _any_child()
         self._environ = dict(os.environ)
@@ -175,12 +179,30 @@ class Surroundings:
 
     def _left_behind(self) -> bool:
         """Whether a thread or process of user code's is still there."""
-        if _thread._count() > self._threads:
+        if self._threads_left():
             return True
         if self._started or (not self._has_children and _any_child()):
             self._started = False
             return others_in_group() or _has_child()
         return False
+
+    def _threads_left(self) -> bool:
+        """A thread is counted by Python once it runs, and may not have come to that yet: the system knows it before.
+
+        Libraries start threads that never are Python's; these are waited for in vain once, and then known.
+        """
+        before, self._system_threads = self._system_threads, _count_system_threads()
+        deadline = time.monotonic() + NEW_THREAD_SECS
+        while _thread._count() <= self._threads:
+            if self._system_threads <= before or time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        return True
+
+
+def _count_system_threads() -> int:
+    """All threads of this process; 0 where the system does not tell."""
+    return len(os.listdir(_TASKS)) if os.path.isdir(_TASKS) else 0
 
 
 def _count_open_files() -> int:
