@@ -295,6 +295,8 @@ class AttemptFailed:
     attempt: int
     worker: str
     failure: Failure
+    #: it was not careful: it does not use up the last try, if that has to be
+    plain: bool = False
 
 
 @message

@@ -67,7 +67,8 @@ class Task:
     """One split or partition."""
 
     __slots__ = (
-        "careful", "failure", "failures", "live", "losses", "skips", "spared", "troubles", "unaware", "winner"
+        "careful", "failure", "failures", "live", "losses", "plain_failures", "skips", "spared", "troubles",
+        "unaware", "winner",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class Task:
         self.live: dict[int, Optional[Running]] = {}
         #: tries used up
         self.failures = 0
+        self.plain_failures = 0  #: those among them that no careful attempt used up
         self.failure: Optional[Failure] = None  #: the last one
         #: workers that failed it for reasons of their own or of the broker's, one entry for each time
         self.troubles: list[str] = []
@@ -328,6 +330,7 @@ class JobState:
         elif event.dispatch not in task.unaware:
             # else it was sent out before the last failure: a copy, no new try
             task.failures += 1
+            task.plain_failures += event.plain
             task.unaware = frozenset(task.live)
 
     def _leave_out(self, task: Task, failure: Failure) -> bool:

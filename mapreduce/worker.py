@@ -383,7 +383,7 @@ class Worker:
         d = attempt.dispatch
         attempt.failure_logged = True
         event = ev.AttemptFailed(
-            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure
+            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure, not d.careful
         )
         return self._end(attempt, event)
 

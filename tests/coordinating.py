@@ -112,9 +112,16 @@ def done(dispatch: int, index: int = 0, stage: int = 0, seconds: Optional[float]
     return ev.Done(dispatch, stage, index, 0, dispatch, "w", {0: 1, 1: 1}, {}, stats)
 
 
-def failed(dispatch: int, index: int = 0, kind: str = "raised", position: int = -1, worker: str = "w") -> Any:
+def failed(
+    dispatch: int,
+    index: int = 0,
+    kind: str = "raised",
+    position: int = -1,
+    worker: str = "w",
+    plain: bool = False,
+) -> Any:
     failure = Failure(kind, "no", position=position)
-    return ev.AttemptFailed(dispatch, 0, index, 0, dispatch, worker, failure)
+    return ev.AttemptFailed(dispatch, 0, index, 0, dispatch, worker, failure, plain)
 
 
 def dispatched(*dispatches: int) -> ev.Dispatched:

@@ -43,6 +43,29 @@ def test_the_last_try_is_careful() -> None:
     assert end is not None and end.tries == 3 and end.failure.position == 7
 
 
+def test_a_plain_attempt_that_fails_late_does_not_use_up_the_careful_last_try() -> None:
+    """A takeover has delayed the news of its dispatch beyond the failure of the one before it."""
+    bench = Bench(splits(1), spec=replace(SPEC, tries=2, skip_bad=1))
+    [first] = of_type(bench.said, ev.Dispatch)
+    bench.echo(bench.said[:])
+    bench.log(started(first.dispatch), failed(first.dispatch, plain=True))
+    bench.log(ev.Dispatched((ev.DispatchRef(2, 0, 0),)), started(2), failed(2, plain=True))
+    bench.wait(5)
+    assert ended(bench) is None
+    [careful] = of_type(bench.said, ev.Dispatch)[1:]
+    assert careful.careful
+    bench.echo(bench.said[:])
+    bench.log(started(careful.dispatch), failed(careful.dispatch, position=3))
+    end = ended(bench)
+    assert end is not None and end.failure.position == 3
+
+
+def test_with_one_plain_try_a_second_failure_that_is_plain_ends_the_job_all_the_same() -> None:
+    bench = Bench(splits(1), spec=replace(SPEC, tries=1))
+    bench.log(started(1), failed(1, plain=True))
+    assert ended(bench) is not None
+
+
 @pytest.mark.parametrize("kind", ["died", "timeout", "memory"])
 def test_whatever_ends_the_process_makes_all_further_tries_careful(kind: str) -> None:
     dispatches, end = play(SPEC, (kind, -1), ("raised", 3))

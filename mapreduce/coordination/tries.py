@@ -3,7 +3,8 @@
 A careful attempt takes records one at a time and knows which one ended it. So the last try is careful, and so are all
 after one that died, ran into its time limit or out of its memory, or wrote a value that cannot be encoded when such
 records may be left out. A job that allows one try only gets that one plain; if it ends without a known record, one more
-careful attempt names it. Where records may be left out the only try is careful at once.
+careful attempt names it. Where records may be left out the only try is careful at once. A plain attempt that fails when
+a careful one is due, because a takeover has delayed its news, does not stand in for that.
 
 Trouble that is not the task's own costs no try. After eight times the task is given up all the same; after forty
 only, if the trouble is one of workers (`state.LOCAL`) and there are some that have had none of it with this task.
@@ -35,7 +36,7 @@ def tries_of(spec: JobSpec, stage: int) -> int:
 def is_careful(spec: JobSpec, stage: int, task: Task) -> bool:
     """Whether the task's next attempt is careful."""
     tries = tries_of(spec, stage)
-    last = task.failures >= tries - 1 and (tries > 1 or spec.skip_bad > 0)
+    last = task.failures >= _plain_tries(spec, tries)
     wrote_badly = task.failure is not None and task.failure.kind == "value"
     return task.careful or last or wrote_badly
 
@@ -51,7 +52,13 @@ def is_given_up(state: JobState, stage: int, task: Task) -> bool:
     nameless = failure.kind in KILLED and failure.position < 0
     if tries == 1 and spec.skip_bad == 0 and nameless:
         tries = 2
-    return task.failures >= tries or len(task.troubles) >= _troubles_allowed(state, task)
+    too_many = max(0, task.plain_failures - _plain_tries(spec, tries))
+    return task.failures - too_many >= tries or len(task.troubles) >= _troubles_allowed(state, task)
+
+
+def _plain_tries(spec: JobSpec, tries: int) -> int:
+    """How many of the tries may be plain."""
+    return tries - 1 if tries > 1 or spec.skip_bad > 0 else tries
 
 
 def _troubles_allowed(state: JobState, task: Task) -> int:
