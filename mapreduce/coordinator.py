@@ -3,6 +3,7 @@
     lease taken ─▶ log `Took`, read the log from its start ─▶ own `Took` seen: caught up
         ─▶ coordinating: dispatch, seal, fail, …    ─▶ terminal event seen: winding up ─▶ lease acked: finished
     a higher `Took` seen, at any time: superseded ─▶ lease acked: finished
+        ─▶ but if its own lease is reissued: a lease above all is published, and confirmed ─▶ lease acked: finished
 
 It has no state of its own that matters: everything is in the log, so that any worker can take over at any moment,
 which happens every few minutes on purpose. All it says may be said twice, or by two coordinators at once. What is
@@ -102,6 +103,7 @@ class Coordinator:
         self._parked = False
         self._concluded = False
         self._renewing = False
+        self._outranked = False  #: and silent; still here only until our renewal is confirmed
         self._renew_from = 0.0
         self._leaving = False
         self._depth_asked_at = float("-inf")
@@ -158,6 +160,8 @@ class Coordinator:
         if handler is None or self.finished:
             return []
         now = self._awake.read(now)
+        if self._outranked and isinstance(event, (base.Delivered, base.Gone, Tick)):
+            return self._renew(now)
         return handler(event, now) + self._act(now)
 
     def _on_blocked(self, event: Union[base.Blocked, base.Unblocked], now: float) -> list[Command]:
@@ -201,11 +205,31 @@ class Coordinator:
         self._judge.note(entry, at)
 
     def _on_took(self, entry: ev.Took, now: float) -> list[Command]:
-        if entry.rank == self.lease.rank and entry.worker == self._worker:
-            return [] if self.caught_up else self._catch_up(now)
-        if entry.rank > self.lease.rank:
+        mine = entry.rank == self.lease.rank and entry.worker == self._worker
+        if self._highest > self.lease.rank:
+            return self._step_down(mine, now)
+        return self._catch_up(now) if mine and not self.caught_up else []
+
+    def _step_down(self, mine: bool, now: float) -> list[Command]:
+        """A higher lease was taken. Does it exist?
+
+        Whoever publishes a lease keeps its own until that is confirmed, so either the higher one exists, or the one
+        that it was made from comes back when the broker has restarted, redelivered, and is issued anew. Who holds such
+        a one does not rely on the higher one, but outranks all that the log knows when it has read it. That is not
+        a reissued lease, so it happens once for each death.
+        """
+        if self._receipt is None or not (self.lease.takeovers or self._renewing):
             return self._finish([base.Cancel(self._log_tag)])
-        return []
+        if not (mine or self.caught_up):
+            return []  # there may be a still higher one
+        self._outranked = True
+        self._reading = False
+        return [base.Cancel(self._log_tag)]
+
+    @property
+    def _highest(self) -> ev.Rank:
+        """Of all leases that were taken, as far as is known, and our own."""
+        return max(self.lease.rank, self.state.lease or self.lease.rank)
 
     def _catch_up(self, now: float) -> list[Command]:
         self.caught_up = True
@@ -228,6 +252,8 @@ class Coordinator:
             if kind == ev.Took.__name__:
                 self._took_at = now
             self._journal.confirmed(event.token, now)
+        elif self._outranked:
+            return self._finish([])
         elif self._receipt is not None:
             receipt, self._receipt = self._receipt, None
             return [base.Ack(receipt)]
@@ -343,6 +369,8 @@ class Coordinator:
         """The next steps that the state calls for; called after every event, so each step notes what it began."""
         if self.finished:
             return []
+        if self._outranked:
+            return self._renew(now)
         if not self.caught_up:
             return [] if self._ending.log_is_gone else self._renew(now)
         if self.state.terminal is not None:
@@ -393,6 +421,8 @@ class Coordinator:
         """Hand the lease on (perhaps to ourselves), so that nothing is held for long and takeover is routine."""
         if self._renewing or now < self._renew_from:
             return []
+        if self._outranked:
+            return self._publish_renewal(now)
         if not self.caught_up and is_provisional(self.lease) and not self._leaving:
             return []  # nobody would ever do more than wait
         survived = self.lease.takeovers > 0 and self._harmless(now)
@@ -410,12 +440,14 @@ class Coordinator:
     def _publish_renewal(self, now: float) -> list[Command]:
         """The next coordinator goes on from the time that has passed with us."""
         self._renewing = True
-        stuck = 0 if self._harmless(now) else self.lease.takeovers
+        stuck = 0 if self._outranked or self._harmless(now) else self.lease.takeovers
         # whoever reads on begins anew: that must not go on for ever
-        unread = 0 if self.caught_up else self.lease.unread + (not self._leaving)
-        lease = renewed(replace(self.lease, unread=unread), stuck, self._rng, proper=self.caught_up)
+        read = self.caught_up or self._outranked
+        unread = 0 if read else self.lease.unread + (not self._leaving)
+        last = replace(self.lease, rank=self._highest, unread=unread)
+        lease = renewed(last, stuck, self._rng, proper=read)
         commands: list[Command] = []
-        if self.caught_up and not self._ending.log_is_gone:
+        if self.caught_up and not self._outranked and not self._ending.log_is_gone:
             commands.append(self._journal.mention(self._clock.passed(now)))
         return [*commands, base.Publish(ev.JOBS, wire.encode(lease), f"{self.prefix}renewed:")]
 

@@ -392,11 +392,22 @@ self._generation(number) < 0:
     Mutation(
         "a lease is dropped on any other `Took`", "7 takeover", COORDINATOR,
 """\
-        if entry.rank > self.lease.rank:
-            return self._finish""",
+        if self._highest > self.lease.rank:
+            return self._step_down(mine, now)
+""",
+"""\
+        if not mine:
+            return self._finish([base.Cancel(self._log_tag)])
+""",
+    ),
+    Mutation(
+        "a reissued lease relies on a higher `Took`", "7 takeover", COORDINATOR,
+"""\
+        if self._receipt is None or not (self.lease.takeovers or self._renewing):
+""",
 """\
         if True:
-            return self._finish""",
+""",
     ),
     Mutation(
         "a lease is acked before its renewal is confirmed", "7 takeover", COORDINATOR,
@@ -462,7 +473,7 @@ self._generation(number) < 0:
     Mutation(
         "a renewed lease keeps its rank", "7 takeover", COORDINATOR,
 """\
-        lease = renewed(replace(self.lease, unread=unread), stuck, self._rng, proper=self.caught_up)
+        lease = renewed(last, stuck, self._rng, proper=read)
 """,
 """\
         lease = self.lease

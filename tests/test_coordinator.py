@@ -445,6 +445,53 @@ def test_a_provisional_lease_by_which_somebody_coordinates_becomes_a_proper_one(
     assert again.rank.renewals == 1
 
 
+LEASE_RECEIPT = base.Receipt("leases/jobs", 1)
+
+
+def test_who_has_a_lease_of_the_first_hand_leaves_to_the_holder_of_a_higher_one() -> None:
+    bench = Bench(splits(1))
+    assert base.Ack(LEASE_RECEIPT) in bench.log(ev.Took(ev.Rank(2, 5), "other"))
+    assert bench.it.finished and not of_type(bench.said, ev.Lease)
+
+
+def test_a_reissued_lease_outranks_all_that_were_taken_for_they_may_be_lost() -> None:
+    taken = (
+        ev.Took(ev.Rank(2, 5), "other"),
+        ev.Took(ev.Rank(3, 9), "other"),
+        ev.Took(ev.Rank(2, 8), "other"),
+    )
+    bench = Bench((*splits(1), *taken), takeovers=4)
+    [renewal] = publications(bench.said, ev.Lease)
+    [lease] = of_type([renewal], ev.Lease)
+    assert lease.rank > ev.Rank(3, 9) and lease.takeovers == 0
+    assert not of_type(bench.said, ev.Dispatch) and base.Ack(LEASE_RECEIPT) not in bench.said
+    assert not published(bench.wait(100))  # all that is left to do is to wait
+    assert bench.tell(base.Confirmed(renewal.token)) == [base.Ack(LEASE_RECEIPT)] and bench.it.finished
+
+
+def test_a_reissued_lease_that_is_superseded_later_outranks_that_one_too() -> None:
+    bench = Bench(splits(1), takeovers=1)
+    [lease] = of_type(bench.log(ev.Took(ev.Rank(2, 5), "other")), ev.Lease)
+    assert lease.rank > ev.Rank(2, 5)
+    assert not published(bench.log(ev.Took(ev.Rank(7, 5), "other")))
+
+
+def test_a_lease_that_outranks_is_published_until_it_is_there() -> None:
+    bench = Bench((*splits(1), ev.Took(ev.Rank(2, 5), "other")), takeovers=1)
+    [renewal] = publications(bench.said, ev.Lease)
+    bench.tell(base.Unroutable(renewal.token))
+    assert len(of_type(bench.wait(5), ev.Lease)) == 1 and not bench.it.finished
+
+
+def test_a_lease_is_kept_until_its_renewal_is_confirmed_though_somebody_has_taken_that() -> None:
+    bench = Bench(splits(1), hold_secs=33.0)
+    [renewal] = publications(bench.wait(34), ev.Lease)
+    [lease] = of_type([renewal], ev.Lease)
+    assert base.Ack(LEASE_RECEIPT) not in bench.log(ev.Took(lease.rank, "other"))
+    assert not published(bench.wait(100))
+    assert bench.tell(base.Confirmed(renewal.token)) == [base.Ack(LEASE_RECEIPT)] and bench.it.finished
+
+
 def test_a_lease_that_comes_after_the_worker_was_told_to_leave_is_handed_on_however_often_it_takes() -> None:
     keeper = LeaseKeeper("me", random.Random(1))
     keeper.handle(Shutdown(), 0.0)
