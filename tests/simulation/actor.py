@@ -96,7 +96,9 @@ class Actor:
         address = getattr(event, "tag", None) or getattr(event, "token", None)
         for role in self.roles:
             if address is None or address.startswith(role.prefix):
-                self.perform(role, role.handle(event, world.now))
+                commands = role.handle(event, world.now)
+                self.stage.node.monitor.conduct.heard(self.name, role, event)
+                self.perform(role, commands)
                 if self.dead:
                     return
         self._after_event()
@@ -159,6 +161,7 @@ class Actor:
                 world.note(self.name, "  ▶ " + trace.describe(command))
             kind = type(command)
             if kind is base.Publish:
+                self.stage.node.monitor.conduct.says(self.name, role, command)
                 if b"Started" in command.head[5:16]:
                     self.stage.node.monitor.starts(wire.decode(command.head)[0], self._redelivered)
                 if self.session is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.state import JobState
+from tests.simulation.conduct import Conduct
 from tests.simulation.world import World
 
 #: a log so young is perhaps still being declared
@@ -26,6 +27,7 @@ class Monitor:
         self._world = world
         #: rules that somebody broke, in words
         self.breaches: list[str] = []
+        self.conduct = Conduct(world, self._blame)
         self._blocks: set[tuple[str, int, int]] = set()  #: stream, attempt, seq
         self._parts: dict[tuple[str, int, int], set[int]] = {}
         self._seals: set[tuple[str, int]] = set()  #: stream, generation
@@ -82,6 +84,7 @@ class Monitor:
     def _event(self, job: str, event: Any) -> None:
         state = self._states.setdefault(job, JobState())
         state.apply(event)
+        self.conduct.comes(event)
         if isinstance(event, ev.Dispatched):
             if any(item.dispatch not in self._dispatches for item in event.items):
                 self._blame("`Dispatched` is logged before the queue has the dispatch")

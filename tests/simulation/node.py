@@ -146,6 +146,7 @@ class Node:
         self.stutter = 0.0
         #: how many entries of streams are confirmed and not kept
         self.forgets = 0.0
+        self.forgets_only = ""  #: places whose names end so
         #: how many broadcasts are lost
         self.deaf = 0.0
         self.serials = count(1)
@@ -359,7 +360,8 @@ class Session:
 
     def _is_forgotten(self, place: str, body: bytes) -> bool:
         """Whether the broker loses what it is about to confirm."""
-        forgotten = self._world.chance(self.node.forgets) and place.startswith("mr.1.job.")
+        fits = place.startswith("mr.1.job.") and place.endswith(self.node.forgets_only)
+        forgotten = self._world.chance(self.node.forgets) and fits
         if not forgotten or isinstance(wire.decode(body)[0], (*ONLY_ONCE, ev.Took)):
             return False
         self._world.tally("confirmed entries that are not there")

@@ -20,6 +20,7 @@ from mapreduce.leases import LeaseKeeper
 from mapreduce.worker import Worker
 from tests.simulation import model, trace
 from tests.simulation.actor import Actor
+from tests.simulation.families import focus
 from tests.simulation.model import Files
 from tests.simulation.node import Node, Queue
 from tests.simulation.scenario import DIES, KILLS_HOST, JobPlan, Scenario, draw
@@ -38,7 +39,7 @@ class Wrong(AssertionError):
 
 def run(seed: int) -> World:
     """Play the schedule of a seed. Raises `Wrong`, or whatever a role raised."""
-    play = Play(draw(seed))
+    play = Play(focus(draw(seed)))
     with settings(play.scenario):
         play.play()
     return play.world
@@ -46,7 +47,7 @@ def run(seed: int) -> World:
 
 def replay(seed: int) -> tuple[str, Optional[BaseException]]:
     """The trace of a seed's schedule, and what was wrong in the end."""
-    play = Play(draw(seed))
+    play = Play(focus(draw(seed)))
     play.world.trace = []
     for line in play.scenario.describe():
         play.world.note("scenario", line)
@@ -267,11 +268,20 @@ class Play:
         for job in self.jobs:
             if name.startswith(f"mr.1.job.{job.plan.name}."):
                 job.robbed = True
+                self.node.monitor.conduct.forget(job.plan.name)
 
     def _look(self) -> None:
         self._done = all(job.over for job in self.jobs) and not self.leftovers()
+        self._inspect_workers()
         quiet = self.world.now - self.world.busy_at > 2.0
         self.world.after(4.0 if quiet else 0.5, self._look)
+
+    def _inspect_workers(self) -> None:
+        for actor in self.workers:
+            if actor.session is not None and not actor.session.hampered and not actor.dead:
+                for role in actor.roles:
+                    if isinstance(role, Worker):
+                        self.node.monitor.conduct.inspect(role, self.node.places)
 
     # ------------------------------------------------------------ afterwards
 

@@ -57,6 +57,10 @@ class Scenario:
     renew_secs: float
     part_bytes: int
     block_records: int
+    #: readers that are gone have said that blocks are missing, and are heard now
+    late_words: bool = False
+    #: where `forgets` holds: places whose names end so
+    forgets_only: str = ""
 
     def describe(self) -> list[str]:
         """For the head of a trace."""

@@ -24,7 +24,7 @@ class Trouble:
         self.rng = play.world.rng
         self.left = play.scenario.trouble
         scenario = play.scenario
-        play.node.forgets = scenario.forgets
+        play.node.forgets, play.node.forgets_only = scenario.forgets, scenario.forgets_only
         self._kinds: list[tuple[float, Callable[[], bool]]] = [
             (3.0, self.kill_worker),
             (3.0, self.kill_worker_at),
@@ -41,6 +41,9 @@ class Trouble:
         ]
         if scenario.lossy:
             self._kinds = [(sum(w for w, _ in self._kinds) * 1.5, self.lose), *self._kinds]
+        if scenario.late_words:
+            weight = sum(w for w, _ in self._kinds) * 0.3
+            self._kinds += [(weight, self.say_late), (weight * 0.5, self.contradict_client)]
         if scenario.client_dies:
             self._kinds.append((8.0, self.kill_client))
         if scenario.destructive:
@@ -160,6 +163,56 @@ class Trouble:
         job = self.rng.choice(alive)
         self._say(f"kill the client of {job.plan.name}", "client crashes")
         job.client_died()
+        return True
+
+    # ------------------------------------------------------------ last words
+
+    def say_late(self) -> bool:
+        return self._miss(self.rng.choice(self.play.jobs).plan.name)
+
+    def _miss(self, job: str) -> bool:
+        """A reader that is dead by now said that blocks are missing: of the seal that counts, or of one before."""
+        log = self.play.node.places.get(ev.log_stream(job))
+        known = self.play.node.monitor.conduct.known(job)
+        if log is None or known is None or known.terminal is not None:
+            return False
+        sealed = [
+            stage for stage, sealed in enumerate(known.sealed) if sealed and 0 < stage < len(known.sealed) - 1
+        ]
+        if not sealed:
+            return False
+        stage = self.rng.choice(sealed)
+        readers = sorted(index for number, index in known.tasks if number == stage)
+        wins = sorted(done.attempt for (number, _), done in known.winners.items() if number == stage - 1)
+        if not readers or not wins:
+            return False
+        generation = known.generations[stage] - self.rng.choice((0, 0, 1))
+        attempts = tuple(self.rng.sample(wins, self.rng.randint(1, len(wins))))
+        missing = ev.Missing(self.rng.getrandbits(63), stage, self.rng.choice(readers), generation, attempts)
+        body = wire.encode(missing)
+        self.play.node.monitor.comes(log.name, body)
+        log.append(body)
+        return self._say(f"{job}: late words of a reader: {missing}", "late words of readers")
+
+    def contradict_client(self) -> bool:
+        """The same at the moment at which a client says that it has the output."""
+        jobs = [
+            job
+            for job in self.play.jobs
+            if job.front is not None and not job.front.dead and not job.front.fuse
+        ]
+        if not jobs:
+            return False
+        job = self.rng.choice(jobs)
+        assert job.front is not None
+
+        def contradict() -> None:
+            self._miss(job.plan.name)
+
+        def says_so(command: Any) -> bool:
+            return type(command) is base.Publish and b"Delivered" in command.head[5:24]
+
+        job.front.fuse = Fuse(0, says_so, contradict)
         return True
 
     # ------------------------------------------------------------ the broker

@@ -1,0 +1,169 @@
+"""Watches processes: what each knows, and what it does about it, where the broker alone would not show it.
+
+- A coordinator knows what `reference` says of the log that it has read, and does nothing before its own `Took`.
+- Its dispatches are of the current generation, and leave out the records that ended careful attempts.
+- A complete stage gets its seals, and its `StageSealed`, while one coordinator is there all along.
+- A reader that meets a seal of a later generation reads no further.
+- An attempt whose dispatch is acked says that it is alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Callable, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.attempt import Phase
+from mapreduce.brokers import base
+from mapreduce.leases import LeaseKeeper
+from mapreduce.worker import Worker
+from tests.simulation.reference import Facts, Reference, facts_of
+from tests.simulation.world import World
+
+#: by the log's clock; what is lost of it is repeated after 60 s, perhaps twice; another coordinator comes after 480 s
+UNSEALED_SECS = 250.0
+#: between two signs of life: each minute, a tick's time later, and up to 20 s on its way
+SILENT_SECS = 120.0
+#: what only a coordinator that has read the log may say
+_DECISIONS = (ev.Dispatch, ev.Seal, ev.Dispatched, ev.StageSealed, ev.Lost, ev.Cancelled)
+_NO_CHANGE = (ev.Passed, ev.Present, ev.Alive, ev.Long, ev.Back, ev.Took, ev.Resumed)
+
+
+class _Log:
+    """One log, as far as anybody has read it: what is lost before that is not in it for anyone."""
+
+    def __init__(self) -> None:
+        self.fold = Reference()
+        self.facts: list[Facts] = []  #: that there were, in turn
+        self.which: dict[int, int] = {}  #: offset → which of these
+        self.next_offset = 0
+        self.due: Optional[tuple[int, int]] = None  #: stage and generation to be sealed
+        self.waited = 0.0
+
+
+class Conduct:
+    """Of all processes of one play."""
+
+    def __init__(self, world: World, blame: Callable[[str], None]) -> None:
+        self._world = world
+        self._blame = blame
+        self._logs: dict[str, _Log] = {}
+        self._forgotten: set[str] = set()
+        self._took: dict[tuple[str, str], ev.Rank] = {}  #: process and coordinator that have said so
+        self._caught_up: set[tuple[str, str]] = set()
+        self._alive: dict[int, float] = {}  #: attempt → when the broker had its last sign of life
+
+    def forget(self, job: str) -> None:
+        """Somebody deletes what it has: what was read of its log is not all that there is to know."""
+        self._forgotten.add(job)
+        self._logs.pop(job, None)
+
+    def known(self, job: str) -> Optional[Reference]:
+        """What the log says, as far as anybody has read it."""
+        log = self._logs.get(job)
+        return log.fold if log is not None else None
+
+    # ------------------------------------------------------------ what comes to the broker
+
+    def comes(self, event: Any) -> None:
+        """An event of a log."""
+        if isinstance(event, (ev.Long, ev.Alive)):
+            self._alive[event.attempt] = self._world.now
+
+    def inspect(self, worker: Worker, places: Collection[str]) -> None:
+        """Now and then, a worker that nothing hampers; ``places``: the names of all that there are."""
+        for attempt in worker._attempts.values():
+            silent = self._world.now - self._alive.get(attempt.number, self._world.now)
+            has_log = ev.log_stream(attempt.job) in places
+            goes_on = attempt.receipt is None and attempt.phase < Phase.CLOSING and has_log
+            if goes_on and silent > SILENT_SECS:
+                self._blame("a long attempt does not say that it is alive")
+
+    # ------------------------------------------------------------ what a process hears
+
+    def heard(self, name: str, role: Any, event: Any) -> None:
+        """The role has taken it."""
+        if type(event) is not base.Delivered or event.offset is None:
+            return
+        if isinstance(role, Worker):
+            self._reads_input(role, event)
+        elif isinstance(role, LeaseKeeper) and event.tag.endswith("/log"):
+            self._reads_log(name, role, event, event.offset)
+
+    def _reads_input(self, worker: Worker, event: base.Delivered) -> None:
+        if b"Seal" not in event.body[5:16]:
+            return
+        attempt = worker._attempts.get(int(event.tag.rpartition(":")[2]))
+        if attempt is not None and attempt.phase is Phase.INPUT and attempt.dispatch.stage > 0:
+            seal = wire.decode(event.body)[0]
+            if seal.generation > attempt.dispatch.generation:
+                self._blame("an attempt reads on that was shown a seal of a later generation")
+
+    def _reads_log(self, name: str, keeper: LeaseKeeper, event: base.Delivered, offset: int) -> None:
+        prefix = event.tag[: -len("log")]
+        coordinator = keeper.coordinators.get(prefix)
+        if coordinator is None or coordinator._next_offset != offset + 1:
+            return  # it has left meanwhile
+        entry = wire.decode(event.body)[0]
+        if (
+            isinstance(entry, ev.Took)
+            and entry.rank == self._took.get((name, prefix))
+            and entry.worker == name
+        ):
+            self._caught_up.add((name, prefix))
+        if coordinator.lease.job in self._forgotten:
+            return
+        log = self._logs.setdefault(coordinator.lease.job, _Log())
+        if offset >= log.next_offset:
+            self._fold(log, offset, entry)
+        if not isinstance(entry, _NO_CHANGE) and offset in log.which:
+            right = log.facts[log.which[offset]]
+            here = facts_of(coordinator.state)
+            if here != right:
+                parted = [field for field in Facts._fields if getattr(here, field) != getattr(right, field)]
+                self._blame(f"after {type(entry).__name__} a coordinator is wrong about: {', '.join(parted)}")
+
+    def _fold(self, log: _Log, offset: int, entry: Any) -> None:
+        log.next_offset = offset + 1
+        log.fold.apply(entry)
+        if isinstance(entry, _NO_CHANGE):
+            self._wait(log, entry)
+            return
+        facts = log.fold.facts()
+        if not log.facts or facts != log.facts[-1]:
+            log.facts.append(facts)
+        log.which[offset] = len(log.facts) - 1
+        due = log.fold.to_be_sealed()
+        if due != log.due:
+            log.due, log.waited = due, 0.0
+
+    def _wait(self, log: _Log, entry: Any) -> None:
+        if isinstance(entry, ev.Took):
+            log.waited = 0.0
+        elif isinstance(entry, ev.Passed) and log.due is not None:
+            log.waited += entry.secs
+            if log.waited > UNSEALED_SECS:
+                self._blame("a complete stage is not sealed")
+
+    # ------------------------------------------------------------ what it does
+
+    def says(self, name: str, role: Any, command: base.Publish) -> None:
+        """It publishes something."""
+        if not isinstance(role, LeaseKeeper):
+            return
+        prefix = "/".join(command.token.split("/")[:2]) + "/"
+        message = wire.decode(command.head)[0]
+        if isinstance(message, ev.Took):
+            self._took[name, prefix] = message.rank
+        elif isinstance(message, _DECISIONS) and (name, prefix) not in self._caught_up:
+            self._blame(f"a coordinator decides ({type(message).__name__}) before it has read the log")
+        elif isinstance(message, ev.Dispatch):
+            coordinator = role.coordinators.get(prefix)
+            task = coordinator.state.task(message.stage, message.index) if coordinator is not None else None
+            if coordinator is None or task is None:
+                return
+            if message.generation != coordinator.state.stages[message.stage].generation:
+                self._blame("a dispatch is of a void generation")
+            if message.careful and set(message.skip) != set(task.skips):
+                self._blame("a careful dispatch does not leave out the records that ended careful attempts")

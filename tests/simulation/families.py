@@ -1,0 +1,88 @@
+"""Families of scenarios that are about one thing: seeds from a million on, one million for each family.
+
+What comes up once in a thousand of the ordinary schedules comes up in each of these.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from mapreduce.spec import JobSpec
+from tests.simulation.scenario import DIES, RAISES, JobPlan, Scenario
+
+SIZE = 1_000_000
+ORDINARY, LOSSES_AT_DEPTH, LONG_TASKS, KILLING_RECORDS, FORGETFUL_LOG = range(0, 5 * SIZE, SIZE)
+
+
+def focus(scenario: Scenario) -> Scenario:
+    """The scenario, bent towards what its seed's family is about."""
+    rng = random.Random(f"family {scenario.seed}")
+    family = scenario.seed // SIZE * SIZE
+    if family == LOSSES_AT_DEPTH:
+        return _losses_at_depth(scenario, rng)
+    if family == LONG_TASKS:
+        return _long_tasks(scenario, rng)
+    if family == KILLING_RECORDS:
+        return _killing_records(scenario, rng)
+    return _forgetful_log(scenario, rng) if family == FORGETFUL_LOG else scenario
+
+
+def _plain(scenario: Scenario) -> Scenario:
+    """Without what other families are about."""
+    return replace(
+        scenario, jobs=scenario.jobs[:1], slow=0.0, bad_luck=0.0, lossy=False, client_dies=False, destructive=False,
+        full_disk=0.0, forgets=0.0, ack_timeout=1800.0, renew_secs=480.0,
+    )  # fmt: skip
+
+
+def _job(
+    scenario: Scenario, spec: JobSpec, records: tuple[int, ...], bad: dict[tuple[int, int], str]
+) -> list[JobPlan]:
+    spec = replace(spec, client_timeout_secs=600.0, detached=False)
+    return [replace(scenario.jobs[0], spec=spec, records=records, bad=bad)]
+
+
+def _losses_at_depth(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Blocks and seals of early stages are lost when later ones run; a reader's last words come late."""
+    spec = replace(
+        scenario.jobs[0].spec,
+        stages=rng.choice((2, 3)),
+        partitions=rng.choice((2, 3)),
+        tries=1000,
+        skip_bad=0,
+    )
+    records = tuple(rng.choice((1, 2)) for _ in range(rng.choice((1, 2, 3))))
+    return replace(
+        _plain(scenario), jobs=_job(scenario, spec, records, {}), workers=rng.choice((2, 3)), lossy=True,
+        late_words=True, trouble=rng.choice((6, 10, 14)), trouble_every=rng.choice((0.1, 0.3, 1.0)),
+    )  # fmt: skip
+
+
+def _long_tasks(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Many attempts run for a thousand seconds."""
+    return replace(_plain(scenario), slow=0.5, trouble=rng.choice((0, 1, 3)), trouble_every=200.0)
+
+
+def _killing_records(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Records that end their process, and may be left out."""
+    records = tuple(rng.choice((1, 2, 3)) for _ in range(rng.choice((1, 2, 3))))
+    where = [(task, record) for task, count in enumerate(records) for record in range(count)]
+    bad = {
+        place: rng.choice((DIES, DIES, RAISES))
+        for place in rng.sample(where, min(len(where), rng.choice((1, 2, 3))))
+    }
+    spec = replace(
+        scenario.jobs[0].spec, tries=rng.choice((1, 2, 3)), skip_bad=len(bad) - rng.choice((0, 0, 0, 1))
+    )
+    return replace(_plain(scenario), jobs=_job(scenario, spec, records, bad), trouble=rng.choice((0, 1, 3)))
+
+
+def _forgetful_log(scenario: Scenario, rng: random.Random) -> Scenario:
+    """The broker confirms entries of the log, one of ten, and does not keep them."""
+    spec = replace(scenario.jobs[0].spec, tries=1000, skip_bad=0)
+    records = tuple(rng.choice((1, 2)) for _ in range(rng.choice((1, 2))))
+    return replace(
+        _plain(scenario), jobs=_job(scenario, spec, records, {}), lossy=True, forgets=0.1, forgets_only="log",
+        trouble=rng.choice((0, 1)),
+    )  # fmt: skip
