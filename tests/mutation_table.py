@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tests.simulation import seeds
+
 
 class Mutation(NamedTuple):
     """Replace ``old``, which stands once in ``file``, by ``new``."""
@@ -13,6 +15,8 @@ class Mutation(NamedTuple):
     file: str
     old: str
     new: str
+    #: of the seeds that are about it
+    first: int = seeds.ORDINARY
 
 
 WORKER = "mapreduce/worker.py"
@@ -109,6 +113,7 @@ MUTATIONS = [
         if task is None or task.winner is not None:
             self._end_dispatch(event.stage, event.index, event.dispatch)
 """,
+        seeds.LOSSES_AT_DEPTH,
     ),
     Mutation(
         "the counters of a voided winner stay", "2 winners", STATE,
@@ -172,6 +177,7 @@ MUTATIONS = [
 """\
             pass
         elif""",
+        seeds.LOSSES_AT_DEPTH,
     ),
     Mutation(
         "`Missing` is ignored", "3 seals", STATE,
@@ -210,6 +216,7 @@ MUTATIONS = [
             self._reopen(number + 1)
 """,
 "",
+        seeds.LOSSES_AT_DEPTH,
     ),
     Mutation(
         "a `Missing` of a void generation counts", "3 seals", STATE,
@@ -221,6 +228,7 @@ MUTATIONS = [
         if not 0 < event.stage < len(self.stages):
             return
 """,
+        seeds.LOSSES_AT_DEPTH,
     ),
     Mutation(
         "`StageSealed` is logged before the seals", "3 seals", SEALER,
@@ -242,6 +250,7 @@ MUTATIONS = [
 """\
         if self._state.stages[stage].sealed:
 """,
+        seeds.LOSSES_AT_DEPTH,
     ),
     Mutation(
         "seals are not repeated", "3 seals", SEALER,
@@ -260,6 +269,7 @@ self._generation(number) != stage.generation:
 """\
 self._generation(number) < 0:
 """,
+        seeds.LOSSES_AT_DEPTH,
     ),
     # ------------------------------------------------------------ 4 fold
     Mutation(
@@ -425,13 +435,11 @@ self._generation(number) < 0:
     Mutation(
         "a coordinator acts before it has read the log", "7 takeover", COORDINATOR,
 """\
-        if not self.caught_up:
-            return [] if self._ending.log_is_gone else self._renew(now)
-        if self.state.terminal""",
+        self.caught_up = False
+""",
 """\
-        if self.state.spec is None:
-            return []
-        if self.state.terminal""",
+        self.caught_up = True
+""",
     ),
     Mutation(
         "a redelivered lease is acked before it is published anew", "7 takeover", LEASES,
@@ -483,6 +491,7 @@ self._generation(number) < 0:
         "a coordinator's lost log entries are not repeated", "7 takeover", JOURNAL,
 "        return [self.write(event) for event in lost]",
 "        return []",
+        seeds.FORGETFUL_LOG,
     ),
     # ------------------------------------------------------------ 8 losses
     Mutation(
@@ -541,6 +550,7 @@ self._generation(number) < 0:
 """\
             elif False:
 """,
+        seeds.LONG_TASKS,
     ),
     Mutation(
         "a long attempt does not let go of its dispatch", "9 time", WORKER,
@@ -549,6 +559,7 @@ self._generation(number) < 0:
             return attempt.acknowledge()
 """,
 "",
+        seeds.LONG_TASKS,
     ),
     Mutation(
         "a long attempt does not say that it is alive", "9 time", WORKER,
@@ -558,6 +569,7 @@ self._generation(number) < 0:
 """\
                 pass
 """,
+        seeds.LONG_TASKS,
     ),
     # ------------------------------------------------------------ tries
     Mutation(
@@ -578,11 +590,13 @@ self._generation(number) < 0:
         if True:
             return None
 """,
+        seeds.KILLING_RECORDS,
     ),
     Mutation(
         "a record that kills is not left out of the next attempt", "tries", DISPATCHER,
 "skip=tuple(sorted(task.skips)), skip_limit=left)",
 "skip=(), skip_limit=left)",
+        seeds.KILLING_RECORDS,
     ),
     # ------------------------------------------------------------ 14 clean-up
     Mutation(
@@ -643,6 +657,7 @@ self._generation(number) < 0:
 """\
         elif self.stages:
 """,
+        seeds.LOSSES_AT_DEPTH,
     ),
     Mutation(
         "a job whose client is gone is never given up", "14 clean-up", VERDICT,

@@ -26,7 +26,7 @@ UNSEALED_SECS = 250.0
 #: between two signs of life: each minute, a tick's time later, and up to 20 s on its way
 SILENT_SECS = 120.0
 #: what only a coordinator that has read the log may say
-_DECISIONS = (ev.Dispatch, ev.Seal, ev.Dispatched, ev.StageSealed, ev.Lost, ev.Cancelled)
+_DECISIONS = (ev.Dispatch, ev.Seal, ev.Dispatched, ev.StageSealed, ev.Lost, ev.Failed, ev.Cancelled)
 _NO_CHANGE = (ev.Passed, ev.Present, ev.Alive, ev.Long, ev.Back, ev.Took, ev.Resumed)
 
 

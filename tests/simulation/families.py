@@ -1,4 +1,4 @@
-"""Families of scenarios that are about one thing: seeds from a million on, one million for each family.
+"""Families of scenarios that are about one thing: `seeds` says which seeds those are.
 
 What comes up once in a thousand of the ordinary schedules comes up in each of these.
 """
@@ -10,9 +10,7 @@ from dataclasses import replace
 
 from mapreduce.spec import JobSpec
 from tests.simulation.scenario import DIES, RAISES, JobPlan, Scenario
-
-SIZE = 1_000_000
-ORDINARY, LOSSES_AT_DEPTH, LONG_TASKS, KILLING_RECORDS, FORGETFUL_LOG = range(0, 5 * SIZE, SIZE)
+from tests.simulation.seeds import FORGETFUL_LOG, KILLING_RECORDS, LONG_TASKS, LOSSES_AT_DEPTH, SIZE
 
 
 def focus(scenario: Scenario) -> Scenario:

@@ -1,0 +1,8 @@
+"""Which seeds are about what: one million for each family of `families`, the first million for all sorts of things."""
+
+from __future__ import annotations
+
+SIZE = 1_000_000
+ORDINARY, LOSSES_AT_DEPTH, LONG_TASKS, KILLING_RECORDS, FORGETFUL_LOG = FAMILIES = tuple(
+    range(0, 5 * SIZE, SIZE)
+)
