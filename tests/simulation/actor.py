@@ -54,6 +54,7 @@ class Actor:
         self.on_event: Callable[[], None] = lambda: None
         self.restart: Callable[[], None] = lambda: None  #: what its host does once it is dead
         self._running: dict[int, object] = {}
+        self.frozen_secs = 0.0  #: in all
         self._frozen_until = 0.0
         self._backlog: deque[Callable[[], None]] = deque()
         self._redelivered: set[int] = set()
@@ -266,7 +267,9 @@ class Actor:
 
     def freeze(self, secs: float) -> None:
         """SIGSTOP: nothing happens in it for a while."""
-        self._frozen_until = max(self._frozen_until, self.world.now + secs)
+        until = max(self._frozen_until, self.world.now + secs)
+        self.frozen_secs += until - max(self._frozen_until, self.world.now)
+        self._frozen_until = until
         if self.session is not None:
             self.session.hampered = True
         self.world.at(self._frozen_until, self._wake)

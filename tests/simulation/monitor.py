@@ -40,9 +40,6 @@ class Monitor:
         self._leases: dict[str, list[ev.Rank]] = {}
         self._took: dict[tuple[str, ev.Rank], str] = {}
         self._declared: dict[str, float] = {}
-        self._careful: set[int] = set()
-        #: jobs whose last failed attempt was a plain one
-        self.failed_plainly: set[str] = set()
 
     def _blame(self, text: str) -> None:
         self.breaches.append(text)
@@ -67,6 +64,12 @@ class Monitor:
         elif place.endswith(".log"):
             self._event(place[len("mr.1.job.") : -len(".log")], message)
 
+    def goes(self, body: bytes) -> None:
+        """A message of a queue is lost."""
+        message = wire.decode(body)[0]
+        if isinstance(message, ev.Lease):
+            self._leases[message.job].remove(message.rank)
+
     def _block(self, place: str, head: ev.BlockHead) -> None:
         key = (place, head.attempt, head.seq)
         parts = self._parts.setdefault(key, set())
@@ -76,8 +79,6 @@ class Monitor:
 
     def _dispatch(self, message: ev.Dispatch) -> None:
         self._dispatches.add(message.dispatch)
-        if message.careful:
-            self._careful.add(message.dispatch)
         if message.stage > 0 and (message.job, message.stage, message.generation) not in self._sealed:
             self._blame(f"a task of stage {message.stage} is dispatched before that is sealed")
 
@@ -96,8 +97,6 @@ class Monitor:
             self._stage_sealed(job, event)
         elif isinstance(event, ev.Done):
             self._done(job, event)
-        elif isinstance(event, ev.AttemptFailed) and state.terminal is None:
-            (self.failed_plainly.discard if event.dispatch in self._careful else self.failed_plainly.add)(job)
         if isinstance(event, _OUTCOMES):
             self._outcomes.add(event.dispatch)
         if isinstance(event, (ev.Lost, ev.Returned, ev.AttemptFailed, ev.Done)):

@@ -179,18 +179,17 @@ class Job:
     def _judge(self, error: MapReduceError) -> None:
         """A failure must have a cause that the scenario has in it."""
         text, scenario, counts = str(error), self.play.scenario, self.play.world.counts
+        assert self.front is not None
         self.outcome = "failed"
         self.play.world.tally("jobs that failed with a named cause")
         self.play.world.note("job", f"{self.plan.name} failed: {text}")
-        silent = counts.get("freezes")  # perhaps for longer than its job waits for it
+        silent = self.front.frozen_secs >= self.plan.spec.client_timeout_secs / 2
         deaths = sum(counts.get(what, 0) for what in _DEATHS)
         hows = set(self.plan.bad.values())
         allowed = (
             ("bad record" in text and self.plan.bad and len(self.plan.bad) > self.plan.spec.skip_bad)
             or ("bad luck" in text and scenario.bad_luck and self.plan.spec.tries < 1000)
             or ("workers died" in text and (KILLS_HOST in hows or deaths >= 4))
-            # a plain dispatch that a takeover has overtaken may be what fails last
-            or ("bad record" in text and self.plan.name in self.play.node.monitor.failed_plainly)
             or (DIES in hows and self.plan.spec.tries < 4 and "bad record" in text)
             or (scenario.lossy and "lost" in text)
             or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))

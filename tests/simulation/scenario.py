@@ -95,7 +95,7 @@ def draw(seed: int) -> Scenario:
     renew = (
         480.0 if forgets else renew
     )  # a log that grows for ten minutes is not to be read every two seconds
-    patience = 600.0 if forgets else 60.0 if renew == 2.0 else rng.choice((60.0, 600.0))
+    patience = 60.0 if renew == 2.0 else rng.choice((60.0, 600.0))
     jobs = [_draw_job(rng, n, bad, client_dies, patience) for n in range(count)]
     short_ack = rng.random() < 0.04
     return Scenario(
