@@ -576,9 +576,8 @@ self._generation(number) < 0:
         "a failed attempt costs no try", "tries", STATE,
 """\
             task.failures += 1
-            task.unaware""",
-"""\
-            task.unaware""",
+""",
+"",
     ),
     Mutation(
         "records that are left out are not counted", "tries", VERDICT,
