@@ -351,7 +351,8 @@ class JobState:
         running = task.live.get(event.dispatch) if task is not None else None
         if task is not None and running is not None:
             self.losses += 1
-            task.losses.append(running.worker)
+            if running.worker not in task.losses:  # who is silent with two attempts of a task has died once
+                task.losses.append(running.worker)
             self._waiting_for_pardon.setdefault(running.worker, set()).add((event.stage, event.index))
         self._end_dispatch(event.stage, event.index, event.dispatch)
 

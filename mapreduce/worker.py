@@ -47,6 +47,8 @@ ALIVE_EVERY_SECS = 60.0
 DISK_PAUSE_SECS = 10.0
 MAX_DISK_PAUSE_SECS = 300.0
 CONTROL_TAG = "worker/control"
+#: token of `Back`, before the job's name
+BACK = "worker/back:"
 #: jobs without an attempt here whose code is kept, for the next dispatch
 REMEMBERED_JOBS = 16
 
@@ -84,7 +86,8 @@ class Worker:
         self._attempts: dict[int, Attempt] = {}
         self._ready: list[Attempt] = []
         self._losses: dict[str, base.Receipt] = {}
-        self._interrupted: set[str] = set()  #: jobs that had attempts here when the connection was lost
+        #: jobs that had attempts here when the connection was lost, until their logs say that we are back
+        self._interrupted: set[str] = set()
         self._hold_secs = LONG_SECS  #: how long a dispatch is held unacked
         self._blocked = False  #: the broker takes no messages
         self._disk_pause_secs = DISK_PAUSE_SECS
@@ -116,8 +119,7 @@ class Worker:
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
         commands = [*self._intake.connected(), base.Listen(CONTROL_TAG)]
         for job in sorted(self._interrupted):
-            commands.append(self._log(job, ev.Back(self.name), "worker/back"))
-        self._interrupted.clear()
+            commands.append(self._log(job, ev.Back(self.name), f"{BACK}{job}"))
         return commands
 
     def _on_declared(self, event: base.Declared, now: float) -> list[Command]:
@@ -416,6 +418,8 @@ class Worker:
     def _on_confirmed(self, event: base.Confirmed, now: float) -> list[Command]:
         if event.token in self._losses:
             return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
+        if event.token.startswith(BACK):
+            return self._said(event.token)
         kind, attempt = self._addressed(event.token)
         if attempt is None:
             return []
@@ -437,6 +441,8 @@ class Worker:
         """
         if event.token in self._losses:
             return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
+        if event.token.startswith(BACK):  # the job has ended
+            return self._said(event.token)
         kind, attempt = self._addressed(event.token)
         if attempt is None:
             return []
@@ -464,6 +470,11 @@ class Worker:
                 return []
             return self._fail(attempt, Failure("lost", "the stream with its input is gone from the broker"))
         return self._intake.gone(event.tag) if self._intake.owns(event.tag) else []
+
+    def _said(self, token: str) -> list[Command]:
+        """`Back` is where it should be; until then each session says it again."""
+        self._interrupted.discard(token[len(BACK) :])
+        return []
 
     def _addressed(self, token: str) -> tuple[str, Optional[Attempt]]:
         kind, _, rest = token[len(self.prefix) :].partition(":")

@@ -89,6 +89,16 @@ def test_a_loss_is_pardoned_by_a_sign_of_life() -> None:
     assert state.stages[0].tasks[0].losses == []
 
 
+def test_a_worker_that_falls_silent_with_two_attempts_of_a_task_is_lost_once() -> None:
+    state = job()
+    state.apply(started(1, 0, 10, worker="a"))
+    state.apply(ev.Dispatched((ev.DispatchRef(5, 0, 0),)))
+    state.apply(started(5, 0, 11, worker="a"))
+    state.apply(ev.Lost(1, 0, 0))
+    state.apply(ev.Lost(5, 0, 0))
+    assert state.stages[0].tasks[0].losses == ["a"] and state.losses == 2
+
+
 def sealed() -> JobState:
     state = job()
     for index in range(2):

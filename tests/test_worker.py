@@ -539,6 +539,18 @@ def test_when_the_link_breaks_everything_at_hand_is_forgotten() -> None:
     assert logged(bench.tell(Connected())) == ["Back", "Back"]
 
 
+def test_a_worker_says_that_it_is_back_until_the_log_has_it() -> None:
+    bench = Bench()
+    bench.run()
+    bench.tell(base.Disconnected("cut"))
+    assert logged(bench.tell(Connected())) == ["Back"]
+    bench.tell(base.Disconnected("cut again, before it was confirmed"))
+    (back,) = published(bench.tell(Connected()))
+    bench.tell(base.Confirmed(back.token))
+    bench.tell(base.Disconnected("cut"))
+    assert not logged(bench.tell(Connected()))
+
+
 @pytest.mark.parametrize("asked_first", [True, False])
 def test_a_worker_that_stops_need_not_wait_for_a_broker(asked_first: bool) -> None:
     bench = Bench()
