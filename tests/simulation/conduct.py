@@ -37,6 +37,7 @@ class _Log:
         self.fold = Reference()
         self.facts: list[Facts] = []  #: that there were, in turn
         self.which: dict[int, int] = {}  #: offset → which of these
+        self.entries: dict[int, Any] = {}
         self.next_offset = 0
         self.due: Optional[tuple[int, int]] = None  #: stage and generation to be sealed
         self.waited = 0.0
@@ -105,7 +106,8 @@ class Conduct:
         coordinator = keeper.coordinators.get(prefix)
         if coordinator is None or coordinator._next_offset != offset + 1:
             return  # it has left meanwhile
-        entry = wire.decode(event.body)[0]
+        log = self._logs.setdefault(coordinator.lease.job, _Log())
+        entry = log.entries[offset] if offset in log.entries else wire.decode(event.body)[0]
         if (
             isinstance(entry, ev.Took)
             and entry.rank == self._took.get((name, prefix))
@@ -114,7 +116,6 @@ class Conduct:
             self._caught_up.add((name, prefix))
         if coordinator.lease.job in self._forgotten:
             return
-        log = self._logs.setdefault(coordinator.lease.job, _Log())
         if offset >= log.next_offset:
             self._fold(log, offset, entry)
         if not isinstance(entry, _NO_CHANGE) and offset in log.which:
@@ -126,6 +127,7 @@ class Conduct:
 
     def _fold(self, log: _Log, offset: int, entry: Any) -> None:
         log.next_offset = offset + 1
+        log.entries[offset] = entry
         log.fold.apply(entry)
         if isinstance(entry, _NO_CHANGE):
             self._wait(log, entry)
