@@ -296,8 +296,7 @@ class JobState:
             self._end_dispatch(event.stage, event.index, event.dispatch)
             return
         stage = self.stages[event.stage]
-        if event.dispatch not in task.live:
-            self._ended.add(event.dispatch)
+        self._ended.add(event.dispatch)
         self._forget_dispatches(task)
         task.winner = Winner(event.attempt, event.blocks, event.counters, event.stats, event.skipped)
         task.losses.clear()
