@@ -31,7 +31,10 @@ _NO_CHANGE = (ev.Passed, ev.Present, ev.Alive, ev.Long, ev.Back, ev.Took, ev.Res
 
 
 class _Log:
-    """One log, as far as anybody has read it: what is lost before that is not in it for anyone."""
+    """One log, as far as anybody has read it: what is lost before that is not in it for anyone.
+
+    A log that was deleted and is declared anew, by a client that was silent for too long, is another one.
+    """
 
     def __init__(self) -> None:
         self.fold = Reference()
@@ -41,6 +44,7 @@ class _Log:
         self.next_offset = 0
         self.due: Optional[tuple[int, int]] = None  #: stage and generation to be sealed
         self.waited = 0.0
+        self.robbed = False  #: somebody deleted a stream of its job
 
 
 class Conduct:
@@ -49,23 +53,32 @@ class Conduct:
     def __init__(self, world: World, blame: Callable[[str], None]) -> None:
         self._world = world
         self._blame = blame
-        self._logs: dict[str, _Log] = {}
-        self._forgotten: set[str] = set()
+        self._logs: dict[str, _Log] = {}  #: the last one of each job
+        self._reads: dict[int, _Log] = {}  #: by the serial number of a consumer
         self._took: dict[tuple[str, str], ev.Rank] = {}  #: process and coordinator that have said so
         self._caught_up: set[tuple[str, str]] = set()
         self._alive: dict[int, float] = {}  #: attempt → when the broker had its last sign of life
 
     def forget(self, job: str) -> None:
         """Somebody deletes what it has: what was read of its log is not all that there is to know."""
-        self._forgotten.add(job)
-        self._logs.pop(job, None)
+        log = self._logs.get(job)
+        if log is not None:
+            log.robbed = True
 
     def known(self, job: str) -> Optional[Reference]:
         """What the log says, as far as anybody has read it."""
         log = self._logs.get(job)
-        return log.fold if log is not None else None
+        return log.fold if log is not None and not log.robbed else None
 
     # ------------------------------------------------------------ what comes to the broker
+
+    def declared(self, job: str) -> None:
+        """A log that was not there."""
+        self._logs[job] = _Log()
+
+    def consumed(self, job: str, serial: int) -> None:
+        """Somebody begins to read the log that is there now."""
+        self._reads[serial] = self._logs[job]
 
     def comes(self, event: Any) -> None:
         """An event of a log."""
@@ -106,7 +119,7 @@ class Conduct:
         coordinator = keeper.coordinators.get(prefix)
         if coordinator is None or coordinator._next_offset != offset + 1:
             return  # it has left meanwhile
-        log = self._logs.setdefault(coordinator.lease.job, _Log())
+        log = self._reads[event.receipt.number >> 32]
         entry = log.entries[offset] if offset in log.entries else wire.decode(event.body)[0]
         if (
             isinstance(entry, ev.Took)
@@ -114,7 +127,7 @@ class Conduct:
             and entry.worker == name
         ):
             self._caught_up.add((name, prefix))
-        if coordinator.lease.job in self._forgotten:
+        if log.robbed:
             return
         if offset >= log.next_offset:
             self._fold(log, offset, entry)

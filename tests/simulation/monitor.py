@@ -49,6 +49,13 @@ class Monitor:
     def declared(self, place: str) -> None:
         """It exists from now on."""
         self._declared[place] = self._world.now
+        if place.endswith(".log"):
+            self.conduct.declared(_job_of(place))
+
+    def consumed(self, place: str, serial: int) -> None:
+        """A consumer of it begins."""
+        if place.endswith(".log"):
+            self.conduct.consumed(_job_of(place), serial)
 
     def comes(self, place: str, body: bytes) -> None:
         """A message is in its place now."""
@@ -62,7 +69,7 @@ class Monitor:
         elif isinstance(message, ev.Dispatch):
             self._dispatch(message)
         elif place.endswith(".log"):
-            self._event(place[len("mr.1.job.") : -len(".log")], message)
+            self._event(_job_of(place), message)
 
     def goes(self, body: bytes) -> None:
         """A message of a queue is lost."""
@@ -160,3 +167,7 @@ class Monitor:
             prefix = f"mr.1.job.{message.job}."
             if not higher and any(name.startswith(prefix) for name in places):
                 self._blame("a lease is acked while its job has streams and no higher lease")
+
+
+def _job_of(log: str) -> str:
+    return log[len("mr.1.job.") : -len(".log")]

@@ -387,6 +387,7 @@ class Session:
         if isinstance(place, Stream):
             first = 0 if command.offset == "first" else len(place.bodies)
             consumer.next_offset = command.offset if isinstance(command.offset, int) else first
+        self.node.monitor.consumed(place.name, serial)
         place.consumers.append(consumer)
         place.pump()
 
