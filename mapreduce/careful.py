@@ -42,6 +42,8 @@ OF_RECORDS = ("raised", "value")
 SKIPPED_BEFORE = "ended an earlier attempt"
 #: of one record's pairs, held in memory, as `codec.weigh` counts; what is more goes to disk
 HELD_BYTES = 8 * 1024 * 1024
+#: records that one attempt looks for by doing the work again; each costs about thirty goes over its input
+MAX_SEARCHES = 32
 _MAX_REASON = 300
 _ALL = range(1 << 62)
 
@@ -71,6 +73,7 @@ class _Careful:
         self._mark = Mark(spec.directory)
         #: why records are left out
         self._reasons = dict.fromkeys(spec.skip, SKIPPED_BEFORE)
+        self._searched = 0
 
     def run(self) -> tuple[Counters, Stats, tuple[Skipped, ...]]:
         try:
@@ -92,6 +95,13 @@ class _Careful:
         """Find the record that has failed the attempt; raises unless one more may be left out."""
         if error.failure.position >= 0 or error.failure.kind not in OF_RECORDS:
             raise error
+        if self._searched == MAX_SEARCHES:
+            text = (
+                f"{error.failure.message}; {MAX_SEARCHES} records were searched for and left out before it, "
+                "and one attempt searches for no more: check records in a map or reduce that gets them one by one"
+            )
+            raise TaskFailed(replace(error.failure, message=text)) from error
+        self._searched += 1
         self._mark.clear()
         place = _Search(self._spec, self._job, self._job_spec, self._reasons, taken).find()
         if place is None or place.position in self._reasons:  # what fails now and then is not found

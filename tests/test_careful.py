@@ -231,6 +231,17 @@ def test_a_search_that_finds_what_is_left_out_already_gives_up(
         bench.run(Job(always_at_the_end), bench.split(["a", "b"]), careful=True, skip_limit=9)
 
 
+def test_an_attempt_searches_for_so_many_records_and_no_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(careful, "MAX_SEARCHES", 2)
+    lines = ["a", "bad", "b", "bad", "c"]
+    assert len(bench.run(LATE["fold"], bench.split(lines), careful=True, skip_limit=9).skipped) == 2
+    failure = bench.fails(LATE["fold"], bench.split([*lines, "bad"]), skip_limit=9)
+    assert "; 2 records were searched for and left out before it" in failure.message
+    assert failure.message.startswith("TypeError: ") and failure.position == -1
+
+
 def test_files_that_user_code_has_removed_hide_no_failure(bench: Bench) -> None:
     def mapper(line: str) -> Pairs:
         if line == "last":
