@@ -11,6 +11,7 @@ import functools
 import importlib
 import operator
 import os
+import re
 import reprlib
 import traceback
 from dataclasses import replace
@@ -36,6 +37,8 @@ HIDDEN = (ENGINE, "<frozen importlib", os.path.abspath(importlib.__file__))
 MAX_RECORD_CHARS = 200
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 10_000
+#: what would do something to a terminal: controls but tab and newline, and what turns the direction of writing
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class TaskFailed(Exception):
@@ -76,7 +79,7 @@ class Blame:
             return self._disk_trouble(error)
         failure = self._raised(error, frames, user)
         if isinstance(error, TooManyCounters):
-            return replace(failure, kind="counters", message=str(error))
+            return replace(failure, kind="counters", message=escaped(str(error)))
         if isinstance(error, MemoryError):
             limit = self._max_memory
             hint = f": it would have taken more than {shown_size(limit)} (--max-memory)" if limit else ""
@@ -235,8 +238,13 @@ def _message(error: BaseException, named: bool = True) -> str:
         text = f"<its text cannot be made: {type(other).__name__}>"
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    line = " ".join(text.split("\n")).strip()[:MAX_MESSAGE_CHARS]
+    line = escaped(" ".join(text.split("\n")).strip()[:MAX_MESSAGE_CHARS])
     return (f"{name}: {line}" if line else name) if named else line
+
+
+def escaped(text: str) -> str:
+    """Control characters of users' texts as Python writes them in a string; newlines and tabs stay."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1].replace("\\r", "\\x0d"), text)
 
 
 def shorten(value: Any) -> str:
@@ -260,7 +268,7 @@ def user_traceback(error: BaseException) -> str:
         return ""
     whole = traceback.TracebackException.from_exception(error)
     _drop_engine(whole, set())
-    return _cut("".join(whole.format()))
+    return _cut(escaped("".join(whole.format())))
 
 
 def _drop_engine(shown: Optional[traceback.TracebackException], seen: set[int]) -> None:

@@ -19,7 +19,7 @@ import sys
 from typing import Any, Optional, Union
 
 from mapreduce import pipe
-from mapreduce.blame import TaskFailed, user_traceback
+from mapreduce.blame import TaskFailed, escaped, user_traceback
 from mapreduce.careful import run_careful
 from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
@@ -78,10 +78,10 @@ class _Executor:
         except JobError as error:
             cause = error.__cause__
             shown = user_traceback(cause) if cause is not None else ""
-            self._broken = Failure("code", str(error), traceback=shown)
+            self._broken = Failure("code", escaped(str(error)), traceback=shown)
         except BaseException as error:  # noqa: BLE001  # user code raises what it likes
             self._broken = Failure(
-                "code", f"{type(error).__name__}: {error}", traceback=user_traceback(error)
+                "code", escaped(f"{type(error).__name__}: {error}"), traceback=user_traceback(error)
             )
         name = self._surroundings.replaced_builtin()
         try:

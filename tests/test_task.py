@@ -463,6 +463,17 @@ def test_exceptions_that_cannot_be_printed_are_survived(runner: Runner) -> None:
     assert "Odd" in runner.fails(Job(mapper)).message
 
 
+def test_control_characters_reach_no_terminal(runner: Runner) -> None:
+    def mapper(line: str) -> Pairs:
+        raise ValueError("\0\a\x1b[2J\x9b\u202e\r.\ttab\nline")
+
+    failure = runner.fails(Job(mapper))
+    assert failure.message == r"ValueError: \x00\x07\x1b[2J\x9b\u202e\x0d." + "\ttab line"
+    assert (
+        not any(c in failure.traceback for c in "\0\a\x1b\x9b\u202e\r") and "\ttab\nline" in failure.traceback
+    )
+
+
 LARGE: list[Any] = [
     "x" * 10**6,
     b"x" * 10**6,

@@ -71,7 +71,7 @@ def _work(url: str, slots: int, pool_name: str, grace: float, directory: str) ->
     stop = _Stop(host, grace)
     try:
         host.connect()
-        _report("info", f"worker {name} ready, {slots} executors")
+        _report("info", f"worker {name} ready, {slots} executor{'s' if slots > 1 else ''}")
         host.run(lambda: stop.over() or (worker.finished and keeper.finished))
     finally:
         pool.close()
