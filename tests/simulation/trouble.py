@@ -245,6 +245,7 @@ class Trouble:
                 return False
         else:
             body = self.rng.choice(sorted(place.ready)).body
+            self.play.node.monitor.comes(place.name, body)
         place.append(body)
         return self._say(f"a message on {place.name} arrives twice: {_kind(body)}", "repeated messages")
 
