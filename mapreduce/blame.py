@@ -21,7 +21,7 @@ from typing import Any, Iterator, Optional
 from mapreduce import parameters
 from mapreduce.codec import UnsupportedValue
 from mapreduce.errors import InputError
-from mapreduce.job import Fold, Stage, TooManyCounters
+from mapreduce.job import Fold, Stage, TooManyCounters, is_whole
 from mapreduce.refs import Failure, trouble_of
 from mapreduce.sort import NotAPair
 from mapreduce.splits import BadRecord
@@ -150,7 +150,8 @@ class Blame:
             if index < 0:
                 return self.batch.source, -1, ""
             return self.batch.source, offset_of(self.batch, index), shorten(self.batch.records[index])
-        argument = _first_argument(frame) if frame is not None else None
+        # a whole function has an iterator of the engine's as its argument
+        argument = None if frame is None or is_whole(self._roles[role]) else _first_argument(frame)
         if argument is None:
             return "", -1, ""
         if role == "map":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import lzma
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,6 +29,30 @@ def error_of(inputs: list[str], fmt: InputFormat, split_bytes: int = MIB) -> str
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+def test_a_descriptor_that_somebody_has_closed_is_no_trouble_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    path = tmp_path / "in.txt"
+    path.write_text("a\n" * MIB)
+    (split,) = plan([str(path)], InputFormat(), 4 * MIB, "/nonexistent")
+    batches = read(split, InputFormat())
+    next(batches)
+    (fd,) = (int(n) for n in os.listdir("/proc/self/fd") if _leads_to(n, path))
+    os.close(fd)
+    del batches
+    gc.collect()
+    assert not complaints
+
+
+def _leads_to(fd: str, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == str(path)
+    except FileNotFoundError:  # the descriptor of the listing itself
+        return False
 
 
 # ---------------------------------------------------------------- what is not there

@@ -474,6 +474,16 @@ def test_control_characters_reach_no_terminal(runner: Runner) -> None:
     )
 
 
+def test_a_whole_function_that_raises_after_its_last_record_names_no_iterator(runner: Runner) -> None:
+    @whole
+    def mapper(lines: Iterator[str]) -> Pairs:
+        yield from [(line, 1) for line in lines]
+        raise ValueError("late")
+
+    failure = runner.fails(Job(mapper))
+    assert (failure.message, failure.record, failure.source) == ("ValueError: late", "", "")
+
+
 LARGE: list[Any] = [
     "x" * 10**6,
     b"x" * 10**6,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
@@ -88,10 +88,14 @@ def opened(segment: Segment) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, file)
             _check(segment, _url_pin_now(fs, path, segment.pin))
         else:
-            with open(segment.path, "rb", buffering=0) as raw:
+            raw = open(segment.path, "rb", buffering=0)  # noqa: SIM115  # closed below, whatever it says to that
+            try:
                 _check(segment, local_pin(os.fstat(raw.fileno())))
                 yield cast(BinaryIO, raw)
                 _check(segment, local_pin(os.fstat(raw.fileno())))
+            finally:
+                with suppress(OSError):  # user code has closed its descriptor: what was read is read
+                    raw.close()
     except MapReduceError:
         raise
     except FileNotFoundError as error:
