@@ -419,4 +419,10 @@ def _placed(failure: Failure, place: Place) -> Failure:
 
 
 def _reason(failure: Failure) -> str:
-    return f"{failure.function}: {failure.message}"[:_MAX_REASON] if failure.function else failure.message
+    if not failure.function:
+        return failure.message
+    message = failure.message
+    named = f", made by {failure.function}"
+    if message.endswith(named):
+        message = message[: -len(named)]
+    return f"{failure.function}: {message}"[:_MAX_REASON]

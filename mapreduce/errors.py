@@ -7,6 +7,7 @@
     ├── OutputError            5   the output: exists already, cannot be written, cannot be encoded
     │   └── ReaderGone       141   whoever read standard output went away, as `| head` does: nothing to complain of
     ├── BrokerError            6   the broker: is not there, or went away for good
+    │   ├── BrokerUrlWrong     2   what is to name it is no URL of a broker
     │   ├── BrokerRefused      7   it refused the login or denies a right
     │   └── BrokerUnsuitable   8   it is too old, or lacks what we need (streams)
     ├── JobFailed              1   user code failed after its tries
@@ -60,6 +61,12 @@ class BrokerError(MapReduceError):
     """The broker cannot be reached, or went away and did not come back."""
 
     exit_code = 6
+
+
+class BrokerUrlWrong(BrokerError):
+    """What is to name the broker is no URL of one: a wrong setting."""
+
+    exit_code = 2
 
 
 class BrokerRefused(BrokerError):

@@ -490,6 +490,7 @@ def test_nonsense_urls_are_explained_without_the_password(url: str) -> None:
         open_broker(url)
     assert "amqp" in str(caught.value) or "broker URL" in str(caught.value)
     assert "hid" not in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 def test_an_address_hides_its_password() -> None:

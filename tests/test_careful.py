@@ -199,6 +199,7 @@ def test_the_reason_names_function_and_error(bench: Bench) -> None:
     raised, refused = (s.reason for s in attempt.skipped)
     assert raised == "map touchy: ValueError: b"
     assert refused.startswith("map touchy: object cannot be encoded: use str") and "[0]" in refused
+    assert refused.count("map touchy") == 1
     assert attempt.counters == {"lines": 1}
 
 

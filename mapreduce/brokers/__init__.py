@@ -18,17 +18,17 @@ from __future__ import annotations
 from importlib import import_module
 
 from mapreduce.brokers.base import Broker
-from mapreduce.errors import BrokerError
+from mapreduce.errors import BrokerUrlWrong
 
 
 def open_broker(url: str) -> Broker:
-    """A broker for the URL, not yet connected. Raises `BrokerError` for what is no broker URL.
+    """A broker for the URL, not yet connected. Raises `BrokerUrlWrong` for what is no broker URL.
 
     ``amqp://`` and ``amqps://`` are the schemes; what the rest may say is in `mapreduce.brokers.url`.
     """
     if url.partition(":")[0].lower() not in ("amqp", "amqps"):
         # Never the URL itself: it may hold a password.
-        raise BrokerError("a broker URL begins with amqp:// or amqps://")
+        raise BrokerUrlWrong("a broker URL begins with amqp:// or amqps://")
     # Late, because py-amqp costs 70 ms that a run without a broker must not pay.
     broker: Broker = import_module("mapreduce.brokers.amqp").AmqpBroker(url)
     return broker

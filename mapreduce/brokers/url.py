@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from mapreduce.errors import BrokerError
+from mapreduce.errors import BrokerUrlWrong
 
 _SHAPE = "a broker URL looks like amqp://user:password@host:5672/vhost"
 _OPTIONS = ("heartbeat", "cacertfile", "verify")
@@ -43,22 +43,22 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Raises `BrokerError` for what is no broker URL."""
+    """Raises `BrokerUrlWrong` for what is no broker URL."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         # Without the cause's words: they may quote a password that was not percent-encoded.
-        raise BrokerError(
+        raise BrokerUrlWrong(
             f"{_SHAPE}; this one cannot be read (percent-encode a / ? # @ : in names)"
         ) from error
     scheme = parts.scheme.lower()
     if scheme not in ("amqp", "amqps"):
-        raise BrokerError(f"{_SHAPE}; or amqps:// for TLS")
+        raise BrokerUrlWrong(f"{_SHAPE}; or amqps:// for TLS")
     if not parts.hostname:
-        raise BrokerError(f"{_SHAPE}; this one names no host")
+        raise BrokerUrlWrong(f"{_SHAPE}; this one names no host")
     if parts.fragment:
-        raise BrokerError(f"{_SHAPE}; percent-encode a # in names (%23)")
+        raise BrokerUrlWrong(f"{_SHAPE}; percent-encode a # in names (%23)")
     options = _options(parts)
     return Address(
         host=parts.hostname,
@@ -77,26 +77,28 @@ def _options(parts: SplitResult) -> dict[str, str]:
     options = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     unknown = sorted(set(options).difference(_OPTIONS))
     if unknown:
-        raise BrokerError(f"unknown option {unknown[0]!r} in the broker URL; there are {', '.join(_OPTIONS)}")
+        raise BrokerUrlWrong(
+            f"unknown option {unknown[0]!r} in the broker URL; there are {', '.join(_OPTIONS)}"
+        )
     if any(name in options for name in _TLS_OPTIONS) and parts.scheme.lower() != "amqps":
-        raise BrokerError("cacertfile and verify are for amqps:// URLs")
+        raise BrokerUrlWrong("cacertfile and verify are for amqps:// URLs")
     return options
 
 
 def _vhost(path: str) -> str:
     name = path[1:]
     if "/" in name:
-        raise BrokerError("a / in the virtual host of a broker URL is written %2F")
+        raise BrokerUrlWrong("a / in the virtual host of a broker URL is written %2F")
     return unquote(name) or "/"
 
 
 def _verify(value: str) -> bool:
     if value not in ("peer", "none"):
-        raise BrokerError("verify in the broker URL is peer or none")
+        raise BrokerUrlWrong("verify in the broker URL is peer or none")
     return value == "peer"
 
 
 def _heartbeat(value: str) -> int:
     if not (value.isascii() and value.isdecimal() and 1 <= int(value) <= MAX_HEARTBEAT_SECS):
-        raise BrokerError(f"heartbeat in the broker URL is a number of seconds, 1 to {MAX_HEARTBEAT_SECS}")
+        raise BrokerUrlWrong(f"heartbeat in the broker URL is a number of seconds, 1 to {MAX_HEARTBEAT_SECS}")
     return int(value)
