@@ -31,12 +31,12 @@ class Monitor:
         self._blocks: set[tuple[str, int, int]] = set()  #: stream, attempt, seq
         self._parts: dict[tuple[str, int, int], set[int]] = {}
         self._seals: set[tuple[str, int]] = set()  #: stream, generation
-        self._dispatches: set[int] = set()
+        self._dispatches: dict[int, float] = {}  #: when the queue had it first
         self._outcomes: set[int] = set()
         self._ended: set[int] = set()
         self._started: set[int] = set()
         self._sealed: set[tuple[str, int, int]] = set()  #: job, stage, generation
-        self._states: dict[str, JobState] = {}
+        self._states: dict[str, JobState] = {}  #: of the log that each job has now
         self._leases: dict[str, list[ev.Rank]] = {}
         self._took: dict[tuple[str, ev.Rank], str] = {}
         self._declared: dict[str, float] = {}
@@ -50,6 +50,7 @@ class Monitor:
         """It exists from now on."""
         self._declared[place] = self._world.now
         if place.endswith(".log"):
+            self._states[_job_of(place)] = JobState()
             self.conduct.declared(_job_of(place))
 
     def consumed(self, place: str, serial: int) -> None:
@@ -85,12 +86,12 @@ class Monitor:
             self._blocks.add(key)
 
     def _dispatch(self, message: ev.Dispatch) -> None:
-        self._dispatches.add(message.dispatch)
+        self._dispatches.setdefault(message.dispatch, self._world.now)
         if message.stage > 0 and (message.job, message.stage, message.generation) not in self._sealed:
             self._blame(f"a task of stage {message.stage} is dispatched before that is sealed")
 
     def _event(self, job: str, event: Any) -> None:
-        state = self._states.setdefault(job, JobState())
+        state = self._states[job]
         state.apply(event)
         self.conduct.comes(event)
         if isinstance(event, ev.Dispatched):
@@ -136,7 +137,13 @@ class Monitor:
                 if (place, state.stages[event.stage].generation) not in self._seals:
                     self._blame("`StageSealed` is logged before the seals are there")
 
+    def _is_past(self, job: str, dispatch: int) -> bool:
+        """It is of a log that the job had before."""
+        return self._dispatches[dispatch] < self._declared[ev.log_stream(job)]
+
     def _done(self, job: str, event: ev.Done) -> None:
+        if self._is_past(job, event.dispatch):
+            return
         for partition, blocks in event.blocks.items():
             place = ev.reads_from(job, event.stage + 1, partition, len(self._states[job].stages) - 1)
             if any((place, event.attempt, seq) not in self._blocks for seq in range(blocks)):
@@ -158,8 +165,11 @@ class Monitor:
         """Somebody acks a message of a queue; ``places``: the names of all that there are."""
         message = wire.decode(body)[0]
         if isinstance(message, ev.Dispatch):
-            state = self._states.get(message.job)
-            over = state is None or state.terminal is not None or ev.log_stream(message.job) not in places
+            over = (
+                ev.log_stream(message.job) not in places
+                or self._states[message.job].terminal is not None
+                or self._is_past(message.job, message.dispatch)
+            )
             if message.dispatch not in self._outcomes and not over:
                 self._blame("a dispatch is acked of which the log knows no end")
         elif isinstance(message, ev.Lease):
