@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from mapreduce import events as ev
+from mapreduce import wire
 from mapreduce.refs import Segment, Split
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState
@@ -20,7 +21,9 @@ from tests.mutation_table import MUTATIONS, Mutation
 from tests.mutations import ROOT, find, mutate, run_one
 from tests.simulate import explain
 from tests.simulation import play, seeds
+from tests.simulation.monitor import Monitor
 from tests.simulation.reference import Reference, facts_of
+from tests.simulation.world import World
 
 #: 2,000 schedules in all, some of each family
 BLOCKS = [range(n, n + 100) for n in range(0, 1800, 100)] + [range(n, n + 50) for n in seeds.FAMILIES[1:]]
@@ -131,3 +134,25 @@ def test_the_reference_and_the_fold_of_the_engine_agree_and_void_alike() -> None
     assert terminal[-3:] == [None, ev.Delivered(1), ev.Delivered(1)]
     assert reference.generations == [0, 1, 1]
     assert reference.facts().counters == {"tasks": 3}
+
+
+def test_what_an_earlier_log_of_a_job_ended_with_excuses_nothing() -> None:
+    """A client that was silent for too long declares its job anew when it is back."""
+    world = World(0)
+    monitor = Monitor(world)
+    log, queue = ev.log_stream("job"), ev.tasks_queue("default", "any")
+    places = {log, queue}
+    before, after = (wire.encode(ev.Dispatch("job", number, 0, 0, 0, None)) for number in (1, 2))
+    submitted = wire.encode(_log_of_two_stages()[0])
+    monitor.declared(log)
+    monitor.comes(log, submitted)
+    monitor.comes(queue, before)
+    monitor.comes(log, wire.encode(ev.Abandoned("nothing was heard of its client")))
+    world.now = 100.0
+    monitor.declared(log)
+    monitor.comes(log, submitted)
+    monitor.comes(queue, after)
+    monitor.acks(before, places)
+    assert monitor.breaches == []
+    monitor.acks(after, places)
+    assert monitor.breaches == ["a dispatch is acked of which the log knows no end"]
