@@ -337,6 +337,14 @@ class TestLeases:
         play.tell(base.Unroutable(play.published("lease")[0].token))
         assert not play.client.finished and self.leases(play.wait(0.25))
 
+    def test_nothing_is_declared_before_the_lease_that_owns_it_is_confirmed(self) -> None:
+        play = Play(client=Client("j1", SPEC, "/nowhere", "0", random.Random(1), 0.0))
+        assert [c.name for c in play.commands if isinstance(c, base.Declare)] == [ev.JOBS]
+        play.confirm("lease")
+        declared = [c.name for c in play.commands if isinstance(c, base.Declare)]
+        assert declared[1:] == [LOG, *ev.data_streams("j1", SPEC.stages, SPEC.partitions)]
+        assert isinstance(play.events()[0], ev.Submitted)
+
     def test_one_that_is_sent_again_after_a_lost_connection_has_a_rank_of_its_own(self) -> None:
         play = Play()
         play.tell(base.Disconnected("gone"))

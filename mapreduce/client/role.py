@@ -1,6 +1,6 @@
 """The client's role, from submission to outcome.
 
-    publish a provisional lease (so that even a client that dies now leaves an owner) ─▶ declare the streams
+    publish a provisional lease (so that even a client that dies now leaves an owner) ─▶ confirmed: declare the streams
         ─▶ log `Submitted` ─▶ publish the lease proper, which somebody acts on at once
         ─▶ feed pieces and log `Splits` … `InputComplete` ─▶ follow the log, collect `out` ─▶ seal read, nothing
         missing: `collected` ─▶ the host writes the output and calls `deliver` ─▶ log `Delivered` ─▶ finished
@@ -209,11 +209,12 @@ class Client:
         return []
 
     def _submit(self, spec: JobSpec) -> list[Command]:
-        """The lease goes first: it names every stream, so whatever is declared has an owner."""
+        """The lease goes first, and is confirmed first: it names every stream, so whatever is declared has an owner."""
+        return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._publish_lease(spec, renewals=0)]
+
+    def _declare_streams(self, spec: JobSpec) -> list[Command]:
         names = [ev.log_stream(self.job), *ev.data_streams(self.job, spec.stages, spec.partitions)]
         return [
-            base.Declare(ev.JOBS, base.Kind.QUEUE),
-            self._publish_lease(spec, renewals=0),
             *(base.Declare(name, base.Kind.STREAM) for name in names),
             self._publish_event(ev.Submitted(self.job, spec, self._version, self._submitted_at), "submitted"),
         ]
@@ -250,6 +251,8 @@ class Client:
         if known is None:
             return []
         kind, _ = known
+        if kind == "lease" and self.phase is Phase.SUBMITTING and self._spec is not None:
+            return self._declare_streams(self._spec)
         if kind == "submitted" and self._spec is not None:
             self.phase = Phase.FEEDING
             return [
@@ -434,9 +437,8 @@ class Client:
         commands = self._repeat_returned_lease()
         if self.phase is not Phase.SUBMITTING and now - self._present_at >= self._present_every():
             self._present_at = now
-            commands += (
-                self._signs_of_life()
-            )  # as long as we know what we know: a new reading begins with nothing
+            # as long as we know what we know: a new reading begins with nothing
+            commands += self._signs_of_life()
         if self._waits():
             if self._log.stands_still(now):
                 commands += self._look_again()
