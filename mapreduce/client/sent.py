@@ -52,10 +52,14 @@ class Sent:
             yield self.put_back(publication)
 
     def put_back(self, publication: base.Publish) -> base.Publish:
-        """The same publication once more; but no two leases may have one rank."""
+        """The same publication once more; but a lease outranks the one before.
+
+        Somebody may have taken that although the broker, restarted, has it no more. A provisional one stays provisional.
+        """
         if publication.to == ev.JOBS:
             lease: Any = wire.decode(publication.head)[0]
-            rank = ev.Rank(lease.rank.renewals, self._rng.getrandbits(63))
+            renewals = lease.rank.renewals and lease.rank.renewals + 1
+            rank = ev.Rank(renewals, self._rng.getrandbits(63))
             publication = replace(publication, head=wire.encode(replace(lease, rank=rank)))
         self._unconfirmed[publication.token] = publication
         return publication

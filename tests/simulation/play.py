@@ -139,7 +139,7 @@ class Job:
         assert client is not None and front is not None
         if front.dead:
             return
-        if client.detached and self.plan.spec.detached:
+        if client.detached and self.plan.spec.detached and client.error is None:
             front.leave()
             world.after(world.rng.choice((0.0, 5.0, 100.0)), self._collect)
         elif client.phase is Phase.COLLECTED and not self._delivering:
