@@ -54,7 +54,7 @@ class Sent:
     def put_back(self, publication: base.Publish) -> base.Publish:
         """The same publication once more; but a lease outranks the one before.
 
-        Somebody may have taken that although the broker, restarted, has it no more. A provisional one stays provisional.
+        Somebody may have taken that although the broker, restarted, has it no more. A provisional one stays so.
         """
         if publication.to == ev.JOBS:
             lease: Any = wire.decode(publication.head)[0]
