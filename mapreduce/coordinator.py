@@ -331,7 +331,10 @@ class Coordinator:
             self._look_again_at = None
             commands += [] if self._ending.log_is_gone else self._open_log(now)
         if not self._ending.log_is_gone and (self.state.terminal is None or not self.caught_up):
-            commands += self._journal.overdue(now)
+            again = self._journal.overdue(now)
+            if again and not self.caught_up:
+                self._took_at = None  # that one is lost; this one is dated when it is confirmed, or read
+            commands += again
         if self.caught_up and not self._ending.log_is_gone:
             commands += self._tell_time(now)
         if self._coordinating:

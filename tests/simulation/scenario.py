@@ -90,12 +90,12 @@ def draw(seed: int) -> Scenario:
     busy = rng.choice((0.15, 0.4, 0.4, 1.5, 6.0)) if not slow else 80.0
     if lossy:
         busy = rng.choice((0.15, 0.4, 1.5))
-    renew = rng.choice((480.0, 480.0, 2.0 if busy < 2.0 else 30.0))
+    renew = rng.choice((480.0, 480.0, 5.0 if busy < 2.0 else 30.0))
     forgets = rng.choice((0.0, 0.005, 0.03)) if lossy else 0.0
     renew = (
         480.0 if forgets else renew
     )  # a log that grows for ten minutes is not to be read every two seconds
-    patience = 60.0 if renew == 2.0 else rng.choice((60.0, 600.0))
+    patience = 60.0 if renew == 5.0 else rng.choice((60.0, 600.0))
     jobs = [_draw_job(rng, n, bad, client_dies, patience) for n in range(count)]
     short_ack = rng.random() < 0.04
     return Scenario(
