@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from mapreduce import coordinator, wire
 from mapreduce import events as ev
-from mapreduce import wire
 from mapreduce.state import JobState
 from tests.simulation.conduct import Conduct
 from tests.simulation.world import World
@@ -40,6 +40,7 @@ class Monitor:
         self._leases: dict[str, list[ev.Rank]] = {}
         self._took: dict[tuple[str, ev.Rank], str] = {}
         self._declared: dict[str, float] = {}
+        self._issued: dict[str, float] = {}  #: when a job's first lease came
 
     def _blame(self, text: str) -> None:
         self.breaches.append(text)
@@ -67,6 +68,7 @@ class Monitor:
             self._seals.add((place, message.generation))
         elif isinstance(message, ev.Lease):
             self._leases.setdefault(message.job, []).append(message.rank)
+            self._issued.setdefault(message.job, self._world.now)
         elif isinstance(message, ev.Dispatch):
             self._dispatch(message)
         elif place.endswith(".log"):
@@ -111,7 +113,8 @@ class Monitor:
             self._ended.add(event.dispatch)
         elif isinstance(event, (ev.Dispatched, ev.Started)):
             said = [event.dispatch] if isinstance(event, ev.Started) else [i.dispatch for i in event.items]
-            if any(d in self._ended and (d in state.unstarted or d in state.running) for d in said):
+            live = {*state.unstarted, *state.running} if state.terminal is None else ()
+            if any(d in self._ended and d in live for d in said):
                 self._blame("a dispatch is live again whose end is in the log")
 
     def _lease_taken(self, job: str, event: ev.Took) -> None:
@@ -122,8 +125,16 @@ class Monitor:
         if proper and first != event.worker and not self._world.counts.get("repeated messages"):
             self._blame("two workers took a lease of one rank")
         age = self._world.now - self._declared[ev.log_stream(job)]
-        if event.rank.renewals == 0 and age < DECLARING_SECS:
+        if event.rank.renewals == 0 and age < DECLARING_SECS and not self._declared_late(job):
             self._blame("a provisional lease is acted on while the streams are being declared")
+
+    def _declared_late(self, job: str) -> bool:
+        """Its client was frozen, or the broker slow to confirm: the lease waits so long and no longer.
+
+        What it costs then is a session, which comes back.
+        """
+        since = self._issued[job]
+        return self._declared[ev.log_stream(job)] - since > coordinator.PROVISIONAL_SECS - DECLARING_SECS
 
     def _stage_sealed(self, job: str, event: ev.StageSealed) -> None:
         """Whoever logs it knows what the log says so far: each partition that a valid winner wrote to has its seal."""

@@ -88,6 +88,7 @@ class Job:
         self.plan = plan
         self.client: Optional[Client] = None
         self.front: Optional[Actor] = None
+        self._fronts: list[Actor] = []  #: also those of clients that have left
         self.over = False
         self.outcome = ""
         self.abandoned = False  #: its client has died, and nobody comes for it
@@ -117,6 +118,7 @@ class Job:
         self.client = client
         self.front = Actor(self.play, f"{what} of {self.plan.name}", [client])
         self.front.on_event = self._look
+        self._fronts.append(self.front)
 
     def _collect(self) -> None:
         if not self.over:
@@ -179,11 +181,10 @@ class Job:
     def _judge(self, error: MapReduceError) -> None:
         """A failure must have a cause that the scenario has in it."""
         text, scenario, counts = str(error), self.play.scenario, self.play.world.counts
-        assert self.front is not None
         self.outcome = "failed"
         self.play.world.tally("jobs that failed with a named cause")
         self.play.world.note("job", f"{self.plan.name} failed: {text}")
-        silent = self.front.frozen_secs >= self.plan.spec.client_timeout_secs / 2
+        silent = any(f.frozen_secs >= self.plan.spec.client_timeout_secs / 2 for f in self._fronts)
         deaths = sum(counts.get(what, 0) for what in _DEATHS)
         hows = set(self.plan.bad.values())
         allowed = (
