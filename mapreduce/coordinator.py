@@ -84,7 +84,7 @@ class Coordinator:
         self._hold_secs = hold_secs
         self._log_tag = f"{prefix}log"
         self._awake = AwakeClock(0.0, blocked)
-        self._clock = LogClock()
+        self._clock = LogClock(lease.rank.salt)
         self._journal = Journal(ev.log_stream(lease.job), prefix)
         self._dispatcher = Dispatcher(lease.job, self.state, self._journal, rng, prefix)
         self._sealer = Sealer(lease.job, self.state, self._journal, prefix)
@@ -382,7 +382,7 @@ class Coordinator:
             return []
         at = self._clock.read(now)
         commands: list[Command] = []
-        verdict = self._judge.verdict(at) if not self._concluded else None
+        verdict = self._judge.verdict(at, self._clock.heard) if not self._concluded else None
         if verdict is not None:
             commands += self._conclude(verdict)
         commands += self._dispatcher.announce()

@@ -381,6 +381,7 @@ class Passed:
     """
 
     secs: float
+    salt: int = 0  #: of the coordinator's lease: who reads its own has read all that was logged before
 
 
 @message

@@ -73,12 +73,15 @@ class Bench:
                 if command.to == ev.log_stream("job"):
                     todo += self.log(wire.decode(command.head)[0])
 
-    def wait(self, secs: float) -> list[Command]:
-        """Time passes; what the coordinator says meanwhile."""
+    def wait(self, secs: float, deaf: bool = False) -> list[Command]:
+        """Time passes; what the coordinator says meanwhile. ``deaf``: it does not get to read its own `Passed`."""
         commands: list[Command] = []
         for _ in range(round(secs * 4)):
             self.now += 0.25
-            commands += self.tell(Tick())
+            said = self.tell(Tick())
+            commands += said
+            for entry in of_type(said, ev.Passed) if not deaf else ():
+                commands += self.log(entry)
         return commands
 
 

@@ -15,6 +15,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.coordination import dispatcher, journal, sealer, verdict, watch
+from mapreduce.coordination.clock import IDLE_SECS
 from mapreduce.coordination.succession import MAX_TAKEOVERS, MAX_UNREAD, why_parked
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Shutdown, Tick
@@ -355,7 +356,7 @@ def test_what_is_read_before_a_took_that_had_to_be_repeated_is_not_dated_back_to
     bench.tell(base.Confirmed(again.token))
     bench.log(ev.Took(RANK, "me"))
     assert not of_type(bench.wait(58), ev.Abandoned)
-    assert of_type(bench.wait(5), ev.Abandoned)
+    assert of_type(bench.wait(IDLE_SECS + 5), ev.Abandoned)
 
 
 def test_a_dispatch_whose_news_is_lost_is_announced_again() -> None:

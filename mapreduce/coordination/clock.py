@@ -40,15 +40,21 @@ class AwakeClock:
 class LogClock:
     """Seconds since the log's beginning. Until it is started it shows the time of the entry that is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, salt: int = 0) -> None:
+        self._salt = salt  #: marks our own `Passed`
         self._before = 0.0  #: the sum of what others have logged
+        self._read_back = 0.0  #: of what we have logged
         self._logged = 0.0  #: of our own time
         self._since: Optional[float] = None
 
     def note(self, entry: Any) -> None:
-        """An entry of the log. Once this clock runs by itself no `Passed` counts: it is our own, or a rival's."""
-        if self._since is None and isinstance(entry, ev.Passed) and entry.secs > 0:
+        """An entry of the log. Once this clock runs by itself no `Passed` moves it: it is our own, or a rival's."""
+        if not isinstance(entry, ev.Passed) or entry.secs <= 0:
+            return
+        if self._since is None:
             self._before += entry.secs
+        elif entry.salt == self._salt:
+            self._read_back += entry.secs
 
     def start(self, since: float) -> None:
         """Go on from here with our own time; ``since``: when our `Took` was confirmed, or read."""
@@ -56,6 +62,11 @@ class LogClock:
 
     def read(self, now: float) -> float:
         return self._before + self._own(now)
+
+    @property
+    def heard(self) -> float:
+        """All that was logged until then has been read: deliveries may be late, and nobody silent because of that."""
+        return self._before + min(self._read_back, self._logged)  # entries can come twice
 
     def due(self, now: float, busy: bool) -> bool:
         """Whether it is time to log what has passed."""
@@ -66,7 +77,7 @@ class LogClock:
         """What has passed since this was called last, to be logged."""
         own = self._own(now)
         secs, self._logged = own - self._logged, own
-        return ev.Passed(secs)
+        return ev.Passed(secs, self._salt)
 
     def _own(self, now: float) -> float:
         return now - self._since if self._since is not None else 0.0

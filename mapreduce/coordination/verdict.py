@@ -50,8 +50,8 @@ class Judge:
         """How long the job has waited for its client, in seconds: since that was heard, or got something to do."""
         return at - self._idle_since
 
-    def verdict(self, at: float) -> Optional[Terminal]:
-        """How the job must end now, if it must."""
+    def verdict(self, at: float, heard: float) -> Optional[Terminal]:
+        """How the job must end now, if it must. ``heard``: until when all that was logged has been read."""
         state = self._state
         if state.spec is None:  # its client died while it submitted, or is about to
             return ev.Abandoned("it was never submitted") if at > SUBMISSION_SECS else None
@@ -59,7 +59,7 @@ class Judge:
             return ev.Cancelled(state.cancel_reason)
         return (
             self._lost_splits() or self._worn_out() or self._too_many_left_out() or self._tasks(at)
-            or self._too_many_counters() or self._forsaken(at)
+            or self._too_many_counters() or self._forsaken(heard)
         )  # fmt: skip
 
     def _lost_splits(self) -> Optional[ev.Failed]:
