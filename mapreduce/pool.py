@@ -19,15 +19,15 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
-from mapreduce import config, limits, mark, pipe, units
+from mapreduce import interpreters, limits, mark, pipe, units
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
+from mapreduce.interpreters import Interpreter
 from mapreduce.refs import Failure, TaskSpec, trouble_of
 from mapreduce.spec import JobSpec
 
@@ -46,23 +46,17 @@ STOPPED_SECS = 5.0
 MEASURING_SHARE = 0.04
 _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-#: `-m` would put the current folder first in the path, and a file there before a module of the same name
-_BOOT = (
-    "import sys; root = sys.argv.pop(1); path = [p for p in sys.path if p]; "
-    "sys.path[:] = path if root in path else [root, *path]; from mapreduce.executor import main; main()"
-)
 
 
 class ExecutorPool:
     """``count`` slots, each of which runs one attempt at a time."""
 
-    def __init__(self, count: int, python: str = sys.executable) -> None:
-        """Starts ``count`` children, without waiting for them. Raises `UsageError` if there is no such
-        ``python``.
+    def __init__(self, count: int, interpreter: Optional[Interpreter] = None) -> None:
+        """Starts ``count`` children, without waiting for them; None: of this Python. Raises `UsageError` if
+        there is no such program.
         """
         self.count = count
-        self._python = python
+        self._interpreter = interpreter or interpreters.this()
         self._selector = selectors.DefaultSelector()
         self._running: dict[int, _Child] = {}
         self._idle: list[_Child] = []  #: longest idle first
@@ -76,7 +70,7 @@ class ExecutorPool:
             self._top_up()
         except OSError as error:
             self.close()
-            raise UsageError(f"cannot start {python}: {error.strerror or error}") from error
+            raise UsageError(f"cannot start {self._interpreter.path}: {error.strerror or error}") from error
 
     def submit(self, slot: int, job: str, spec: JobSpec, task: TaskSpec) -> None:
         """Run an attempt in a slot where none runs. Whatever becomes of it, `poll` tells."""
@@ -182,7 +176,7 @@ class ExecutorPool:
         return self._spawn()
 
     def _spawn(self) -> _Child:
-        child = _Child(self._python)
+        child = _Child(self._interpreter)
         self._selector.register(child.socket, selectors.EVENT_READ, child)
         return child
 
@@ -332,7 +326,7 @@ class ExecutorPool:
 class _Child:
     """One executor process."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, interpreter: Interpreter) -> None:
         self.job: Optional[str] = None
         self.ready = False
         self.slot = -1
@@ -349,7 +343,7 @@ class _Child:
         #: nothing is sent here; that it is open tells the child that we live
         their_lifeline, self._lifeline = os.pipe()
         try:
-            self.process = _start(python, theirs.fileno(), their_lifeline)
+            self.process = _start(interpreter, theirs.fileno(), their_lifeline)
         except BaseException:
             self.hang_up()
             raise
@@ -469,14 +463,14 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _start(python: str, fd: int, lifeline: int) -> subprocess.Popen[bytes]:
+def _start(interpreter: Interpreter, fd: int, lifeline: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [python, "-c", _BOOT, _ROOT, str(fd), str(lifeline)],
+        interpreter.command(fd, lifeline),
         stdin=subprocess.DEVNULL,
         stdout=2 if _is_open(2) else subprocess.DEVNULL,
         stderr=None if _is_open(2) else subprocess.DEVNULL,
         pass_fds=(fd, lifeline),
-        env=config.child_environment({"PYTHONHASHSEED": "0"}),
+        env=interpreter.environment(),
         start_new_session=True,
     )
 

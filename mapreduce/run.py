@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import mapreduce
-from mapreduce import code, events
+from mapreduce import code, events, interpreters
 from mapreduce.brokers import open_broker
 from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
@@ -31,6 +31,7 @@ from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, Cancelled, JobLost, OutputError, UsageError
 from mapreduce.feeder import Feeder, input_items
 from mapreduce.host import Host, Reporter
+from mapreduce.interpreters import Interpreter
 from mapreduce.interrupts import Canceller, cancelling
 from mapreduce.job import Job
 from mapreduce.leases import LeaseKeeper
@@ -129,13 +130,14 @@ class JobRun:
 
     def _prepare(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
         fmt = choose_format(job, options)
+        interpreter = interpreters.find(options.python)
         found = find_inputs(inputs, fmt, options.split_bytes, self._spool)
-        spec = make_spec(job, bundle, fmt, options, found)
-        spec, found = with_borders(job, spec, found, self._scratch.path, self._report)
+        spec = make_spec(job, bundle, fmt, options, found, interpreter.tag)
+        spec, found = with_borders(job, spec, found, self._scratch.path, self._report, interpreter)
         job_id = new_job_id(spec.name)
         self.client = Client(job_id, spec, self._scratch.path, mapreduce.__version__, self._rng)
         if options.broker is None:
-            self.host = self._local(spec, options.executors)
+            self.host = self._local(spec, options.executors, interpreter)
             goes_as_reference = refer(True, None)
         else:
             self.host = self._remote(options.broker)
@@ -147,11 +149,11 @@ class JobRun:
         """Where streams are kept that can be read once only."""
         return os.path.join(self._scratch.path, "stdin")
 
-    def _local(self, spec: JobSpec, executors: Optional[int]) -> Host:
+    def _local(self, spec: JobSpec, executors: Optional[int], interpreter: Interpreter) -> Host:
         """All roles in this process."""
         slots = executors or os.cpu_count() or 1
         broker = MemoryBroker(MemoryServer())
-        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots)))
+        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots, interpreter)))
         queues = (events.tasks_queue(spec.pool, spec.interpreter),)
         worker = Worker("local", slots, queues, self._scratch.path, broker.by_reference, self._rng)
         return self._host(broker, [self.client, LeaseKeeper("local", self._rng), worker], pool)

@@ -21,6 +21,7 @@ from mapreduce.codec import UnsupportedValue
 from mapreduce.coordination.tries import FINAL_KINDS, tries_of
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import InputError, JobFailed, MapReduceError, OutputError
+from mapreduce.interpreters import Interpreter
 from mapreduce.pool import ExecutorPool
 from mapreduce.refs import Block, Failure, Split, TaskSpec
 from mapreduce.sort import read_blocks
@@ -36,14 +37,16 @@ WHAT_FOR = "while sampling {} for sampled_ranges()"
 Reporter = Callable[[str, str], None]
 
 
-def sample_borders(planned: Sequence[Split], spec: JobSpec, directory: str, report: Reporter) -> list[Any]:
+def sample_borders(
+    planned: Sequence[Split], spec: JobSpec, directory: str, report: Reporter, interpreter: Interpreter
+) -> list[Any]:
     """At most ``spec.partitions - 1`` keys, ascending, that cut the sample into ranges of about equal size.
 
     ``directory``: for temporary files. Raises `InputError`, and `JobFailed` for what the map does.
     """
     step = max(1, len(planned) // SAMPLED_SPLITS)
     sampled = planned[::step]
-    keys = _Sampler(sampled, spec, directory, report).run() if sampled else []
+    keys = _Sampler(sampled, spec, directory, report).run(interpreter) if sampled else []
     try:
         keys.sort(key=order.sort_key)
     except UnsupportedValue as error:
@@ -76,10 +79,10 @@ class _Sampler:
         self._attempts = itertools.count(1)
         self._running: dict[int, int] = {}  #: slot → number of the sample
 
-    def run(self) -> list[Any]:
+    def run(self, interpreter: Interpreter) -> list[Any]:
         """The keys, in no order."""
         started, told = time.monotonic(), False
-        with ExecutorPool(min(os.cpu_count() or 1, len(self._samples))) as pool:
+        with ExecutorPool(min(os.cpu_count() or 1, len(self._samples)), interpreter) as pool:
             while self._todo or self._running:
                 for slot in range(pool.count):
                     if self._todo and slot not in self._running:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional, Union
 from mapreduce import code, codec, events, splits
 from mapreduce.errors import InputError, JobError, UsageError
 from mapreduce.host import Reporter
+from mapreduce.interpreters import Interpreter
 from mapreduce.job import Job, SampledRanges, input_format
 from mapreduce.refs import Split
 from mapreduce.sampling import sample_borders
@@ -42,7 +43,10 @@ class Options:
     input: Union[None, str, InputFormat] = None
     #: for input that is not UTF-8: "strict", "replace", "latin-1"; None: the input format's own
     encoding_errors: Optional[str] = None
-    interpreter: Optional[str] = None  #: "any", or a tag; None: this one's
+    #: what runs the job's functions, without a broker; with one, for workers of its kind: a name or path as for
+    #: `interpreters.find`; None: this Python
+    python: Union[None, str, os.PathLike[str]] = None
+    interpreter: Optional[str] = None  #: of workers: "any", or a tag; None: that of ``python``
     pool: str = "default"
     shared: bool = False  #: the input's paths exist on the workers too: send references
     detached: bool = False
@@ -74,6 +78,8 @@ class Options:
         for name in ("copies", "shared", "detached"):
             if type(getattr(self, name)) is not bool:
                 raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if self.python is not None and not isinstance(self.python, (str, os.PathLike)):
+            raise UsageError(f"python is the name or path of an interpreter, not {self.python!r}")
         if not isinstance(self.params, Mapping):
             raise UsageError(f"params is a dict of name → value, not {self.params!r}")
         if self.input is not None and not isinstance(self.input, (str, InputFormat)):
@@ -140,9 +146,18 @@ def choose_format(job: Job, options: Options) -> InputFormat:
 
 
 def make_spec(
-    job: Job, bundle: dict[str, Any], fmt: InputFormat, options: Options, inputs: Inputs
+    job: Job,
+    bundle: dict[str, Any],
+    fmt: InputFormat,
+    options: Options,
+    inputs: Inputs,
+    tag: Optional[str] = None,
 ) -> JobSpec:
-    """The job as plain data. Raises `MapReduceError`."""
+    """The job as plain data. ``tag``: of the interpreter that is to run it; None: this one's. Raises
+    `MapReduceError`.
+    """
+    own = code.interpreter_tag()
+    tag = tag or own
     params = {n: job.convert(n, v) if isinstance(v, str) else v for n, v in options.params.items()}
     job.bind(params)
     for name, value in params.items():
@@ -154,7 +169,10 @@ def make_spec(
         settings = options.settings.over(job.settings).for_spec(len(job.stages))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    tag = code.interpreter_tag()
+    if options.python is not None and options.interpreter not in (None, "any", tag):
+        raise UsageError(
+            f"python {str(options.python)!r} is {tag}, not the interpreter {options.interpreter!r}"
+        )
     spec = JobSpec(
         name=job.name or bundle.get("main", "job").rpartition(".")[0] or "job",
         bundle=bundle,
@@ -175,19 +193,22 @@ def make_spec(
         directory=os.getcwd() if inputs.listing else "",
         listing=inputs.listing,
     )
-    if spec.interpreter not in ("any", tag) and bundle.get("kind") == "pickle":
-        raise UsageError(f"a job that travels as a pickle runs on {tag} only, not on {spec.interpreter!r}")
+    if (tag != own or spec.interpreter not in ("any", own)) and bundle.get("kind") == "pickle":
+        other = tag if tag != own else spec.interpreter
+        raise UsageError(
+            f"a job that travels as a pickle runs on {own} only, not on {other!r}: put it into a file of its own"
+        )
     return spec
 
 
 def with_borders(
-    job: Job, spec: JobSpec, inputs: Inputs, directory: str, report: Reporter
+    job: Job, spec: JobSpec, inputs: Inputs, directory: str, report: Reporter, interpreter: Interpreter
 ) -> tuple[JobSpec, Inputs]:
     """The same, with the borders of its key ranges if the job wants them sampled: then all splits are planned first."""
     if not isinstance(job.stages[0].partition, SampledRanges):
         return spec, inputs
     planned = list(inputs.splits)
-    borders = sample_borders(planned, spec, directory, report)
+    borders = sample_borders(planned, spec, directory, report, interpreter)
     return replace(spec, boundaries={0: borders}), replace(inputs, splits=iter(planned))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import select
@@ -17,7 +18,7 @@ from typing import Any, Callable, Iterator, Union
 
 import pytest
 
-from mapreduce import code, limits, pool
+from mapreduce import code, interpreters, limits, pool
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.pool import ExecutorPool
@@ -292,7 +293,7 @@ def test_a_job_that_does_not_load_says_so_each_time(bench: Bench) -> None:
 def test_a_python_that_cannot_run_us_is_a_failed_attempt(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.pool.close()
-    bench.pool = ExecutorPool(1, "/bin/false")
+    bench.pool = ExecutorPool(1, dataclasses.replace(interpreters.this(), path="/bin/false"))
     failure = bench.failure("wordcount")
     assert (failure.kind, failure.message) == (
         "died",
@@ -303,7 +304,7 @@ def test_a_python_that_cannot_run_us_is_a_failed_attempt(tmp_path: Path) -> None
 
 def test_a_python_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot start /no/such/python"):
-        ExecutorPool(1, "/no/such/python")
+        ExecutorPool(1, dataclasses.replace(interpreters.this(), path="/no/such/python"))
 
 
 # ---------------------------------------------------------------- user code that behaves badly

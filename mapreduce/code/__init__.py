@@ -13,6 +13,6 @@ A bundle is a dict of plain data, opaque to everything between the client and th
 from __future__ import annotations
 
 from mapreduce.code.bundle import MAX_BUNDLE_BYTES, from_file, from_object
-from mapreduce.code.loader import Bundle, interpreter_tag, load
+from mapreduce.code.loader import Bundle, interpreter_tag, load, tag_of
 
-__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "from_file", "from_object", "interpreter_tag", "load"]
+__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "from_file", "from_object", "interpreter_tag", "load", "tag_of"]

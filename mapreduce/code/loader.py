@@ -24,8 +24,13 @@ Bundle = dict[str, Any]
 
 def interpreter_tag() -> str:
     """Names this interpreter as far as pickled code cares: "cp311", "pp39"."""
-    short = {"cpython": "cp", "pypy": "pp"}.get(sys.implementation.name, sys.implementation.name)
-    return f"{short}{sys.version_info[0]}{sys.version_info[1]}"
+    return tag_of(sys.implementation.name, sys.version_info[:2])
+
+
+def tag_of(implementation: str, version: tuple[int, int]) -> str:
+    """The same for any: ``implementation`` as `sys.implementation.name` has it."""
+    short = {"cpython": "cp", "pypy": "pp"}.get(implementation, implementation)
+    return f"{short}{version[0]}{version[1]}"
 
 
 def load(bundle: Bundle) -> Job:

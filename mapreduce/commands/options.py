@@ -20,6 +20,12 @@ _TRIES = re.compile(r"(?:(\d{1,9})=)?(\d{1,9})", re.ASCII)
 broker: Callable[[F], F] = click.option(
     "--broker", metavar="URL", default=None, help="amqp://user:password@host:port/vhost; also from MR_BROKER."
 )
+python: Callable[[F], F] = click.option(
+    "--python",
+    metavar="PYTHON",
+    default=None,
+    help="What runs the jobs' functions: pypy3, python3.12, or a path.  [default: this Python]",
+)
 output: Callable[[F], F] = click.option(
     "-o",
     "--output",

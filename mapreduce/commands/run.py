@@ -74,7 +74,12 @@ _WITH_RESUME = {"job_file", "inputs", "resume", "broker", "output", "output_form
 @click.option(
     "--shared", is_flag=True, help="The input's paths exist on the workers too: send references, not bytes."
 )
-@click.option("--interpreter", metavar="TAG", help="cp311, pp39, … or any.  [default: this one's]")
+@options.python
+@click.option(
+    "--interpreter",
+    metavar="TAG",
+    help="Which workers' Python: cp311, pp39, … or any.  [default: that of --python, or this one's]",
+)
 @click.option("--pool", default="default", show_default=True, help="Which workers.")
 @click.option("--detach", is_flag=True, help="Print the job's id and leave once the input is in.")
 @click.option("--resume", metavar="JOB", help="Go on with the job JOB (its id), whose client died.")

@@ -8,17 +8,17 @@ import random
 import secrets
 import signal
 import socket
-import sys
 import time
 from typing import Optional
 
 import click
 
-from mapreduce import code, events
+from mapreduce import events, interpreters
 from mapreduce.brokers import open_broker
 from mapreduce.commands import options
 from mapreduce.effects import Shutdown
 from mapreduce.host import Host
+from mapreduce.interpreters import Interpreter
 from mapreduce.leases import LeaseKeeper
 from mapreduce.pool import ExecutorPool
 from mapreduce.scratch import ScratchFolder
@@ -34,6 +34,7 @@ CLOSE_SECS = 5.0
 @click.command(name="worker")
 @options.broker
 @click.option("-c", "--executors", type=click.IntRange(1), help="Processes.  [default: one per core]")
+@options.python
 @click.option("--pool", default="default", show_default=True, help="Which jobs to work on.")
 @click.option(
     "--grace",
@@ -42,7 +43,9 @@ CLOSE_SECS = 5.0
     metavar="TIME",
     help="To finish tasks when told to stop: 30, 30s, 5m.  [default: 30]",
 )
-def command(broker: Optional[str], executors: Optional[int], pool: str, grace: float) -> None:
+def command(
+    broker: Optional[str], executors: Optional[int], python: Optional[str], pool: str, grace: float
+) -> None:
     """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
 
     Makes two outbound connections to the broker and listens on nothing. A worker that is told to stop finishes the
@@ -52,26 +55,31 @@ def command(broker: Optional[str], executors: Optional[int], pool: str, grace: f
     \b
     mr worker --broker amqp://user:password@host/
     MR_BROKER=amqp://… mr worker -c 4
+    mr worker --python pypy3                 for jobs run with --interpreter pp39 or any
     """
     url = options.required_broker_url(broker)
     slots = executors or os.cpu_count() or 1
+    interpreter = interpreters.find(python)
     with ScratchFolder("mr-worker-") as scratch:
-        _work(url, slots, pool, grace, scratch.path)
+        _work(url, slots, interpreter, pool, grace, scratch.path)
 
 
-def _work(url: str, slots: int, pool_name: str, grace: float, directory: str) -> None:
+def _work(
+    url: str, slots: int, interpreter: Interpreter, pool_name: str, grace: float, directory: str
+) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     rng = random.Random(secrets.randbits(64))
-    queues = tuple(events.tasks_queue(pool_name, tag) for tag in (code.interpreter_tag(), "any"))
+    queues = tuple(events.tasks_queue(pool_name, tag) for tag in (interpreter.tag, "any"))
     session = open_broker(url)
-    pool = ExecutorPool(slots, sys.executable)
+    pool = ExecutorPool(slots, interpreter)
     worker = Worker(name, slots, queues, directory, session.by_reference, rng)
     keeper = LeaseKeeper(name, rng)
     host = Host(session, [keeper, worker], _report, pool, reconnect_secs=float("inf"))
     stop = _Stop(host, grace)
     try:
         host.connect()
-        _report("info", f"worker {name} ready, {slots} executor{'s' if slots > 1 else ''}")
+        count = f"{slots} executor{'s' if slots > 1 else ''} of {interpreter.tag}"
+        _report("info", f"worker {name} ready, {count}")
         host.run(lambda: stop.over() or (worker.finished and keeper.finished))
     finally:
         pool.close()

@@ -1,0 +1,66 @@
+"""Where an executor of another Python begins: `interpreters` has the parent's Python run this file by name.
+
+    NAME=FOLDER … FD LIFELINE     lend it these packages, then be an executor
+    NAME=FOLDER … ask             lend them, see whether the executor can be imported, print "ready"
+
+What a guest is lent are single packages, never a folder of them: beside ours lie those of the parent's Python, compiled
+for that one, and some would load here and fail later, or hide what is installed here. The engine is always the
+parent's, for both speak over a pipe. The others are lent where the guest lacks them or has them too old; of msgpack
+it then gets the part that is written in Python.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any, Optional
+
+ENGINE = "mapreduce"
+#: as setup.py has it
+OLDEST_MSGPACK = (1, 0, 5)
+
+
+class Lender:
+    """Finds packages by their names, each in the folder that holds it and nothing else there."""
+
+    def __init__(self, folders: dict[str, str]) -> None:
+        self._folders = folders
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+        """As importlib asks for it; modules inside a package are found by the package's own path."""
+        folder = self._folders.get(name)
+        return None if folder is None else PathFinder.find_spec(name, [folder])
+
+
+def lend(folders: dict[str, str]) -> None:
+    """Make the packages importable."""
+    sys.path[:] = [entry for entry in sys.path if entry]  # no file of the current folder hides a module
+    sys.meta_path.insert(0, Lender({ENGINE: folders.pop(ENGINE)}))
+    try:
+        import msgpack
+
+        found = tuple(msgpack.version[:3])
+    except ImportError:
+        found = ()
+    if found < OLDEST_MSGPACK and "msgpack" in folders:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "msgpack"]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, Lender({"msgpack": folders.pop("msgpack")}))
+    sys.meta_path.append(Lender(folders))
+
+
+def main() -> None:
+    """Returns when the parent hangs up, if it ever was an executor."""
+    lent = [text for text in sys.argv[1:] if "=" in text]
+    del sys.argv[1 : 1 + len(lent)]
+    lend(dict(text.split("=", 1) for text in lent))
+    from mapreduce import executor  # late: it is one of the packages that were lent
+
+    if sys.argv[1:] == ["ask"]:
+        sys.stdout.write("ready\n")
+    else:
+        executor.main()
+
+
+if __name__ == "__main__":
+    main()
