@@ -45,7 +45,7 @@ IDLE_PROOF_SECS = 1.0
 PARKED_LOG_SECS = 120.0
 #: a client's first lease is there in case it dies while it declares the job's streams; touching a stream that is
 #: being declared ends the connection (RabbitMQ 3.10), and a lease that outranks this one is on its way
-PROVISIONAL_SECS = 10.0
+PROVISIONAL_SECS = 30.0
 #: a log that does not exist this long after its lease was taken never will: it is declared first
 NO_LOG_SECS = 60.0
 LOOK_AGAIN_SECS = 1.0
@@ -178,12 +178,24 @@ class Coordinator:
             return commands
         self._next_offset = event.offset + 1
         try:
-            entry, _ = wire.decode(event.body)
+            for part in wire.split(event.body):
+                commands += self._read_entry(part, event.offset, now)
+                if self.finished or self._outranked:
+                    break
         except wire.BadMessage as error:
-            text = (
-                f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {error}"
-            )
-            return [*commands, Report("warning", text)]
+            commands.append(self._left_out(event.offset, error))
+        return commands
+
+    def _left_out(self, offset: int, error: wire.BadMessage) -> Report:
+        text = f"job {self.lease.job}: entry {offset} of its log is unreadable and left out: {error}"
+        return Report("warning", text)
+
+    def _read_entry(self, body: Union[bytes, memoryview], offset: int, now: float) -> list[Command]:
+        try:
+            entry, _ = wire.decode(body)
+        except wire.BadMessage as error:
+            return [self._left_out(offset, error)]
+        commands: list[Command] = []
         if self.caught_up:
             stopped = losers(self.state, entry)
             commands += [base.Broadcast(wire.encode(ev.StopAttempt(attempt))) for attempt in stopped]

@@ -30,7 +30,7 @@ from tests.simulation.world import World
 #: virtual seconds: whatever has not ended by then hangs
 PATIENCE_SECS = 20_000.0
 #: things that happen: a schedule of an ordinary length has thousands
-MAX_STEPS = 500_000
+MAX_STEPS = 3_000_000
 
 
 class Wrong(AssertionError):
@@ -104,12 +104,15 @@ class Job:
         self.front.input.extend(self._input())
 
     def _input(self) -> list[Any]:
-        """What the client reads, with the splits in pieces or by reference."""
+        """What the client reads, with the splits in pieces, in messages of their own or by reference."""
         inline = not self.play.scenario.by_reference
         items: list[Any] = []
         for task in range(len(self.plan.records)):
             data = model.input_bytes(self.plan, task) if inline else b""
             size = max(1, self.play.world.rng.choice((8, 12, 100)))
+            if data and task % 3 == 2:
+                items.append(effects.InputSplit(model.split_of(self.plan, task), False, data))
+                continue
             items += [effects.InputPiece(data[cut : cut + size]) for cut in range(0, len(data), size)]
             items.append(effects.InputSplit(model.split_of(self.plan, task), bool(data)))
         return [*items, effects.InputEnd()]
@@ -193,6 +196,7 @@ class Job:
             or ("workers died" in text and (KILLS_HOST in hows or deaths >= 4))
             or (DIES in hows and self.plan.spec.tries < 4 and "bad record" in text)
             or (scenario.lossy and "lost" in text)
+            or (scenario.full_disk and "no space left" in text)
             or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))
             or (silent and ("nothing was heard of its client" in text or ".log is gone" in text))
             or (self._delivering and "delivered to somebody else" in text)
