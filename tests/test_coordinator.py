@@ -550,7 +550,7 @@ def test_a_log_that_appears_behind_a_provisional_look_is_found() -> None:
     lease = ev.Lease("job", ev.Rank(0, 9), 0, 1, 1)
     it = Coordinator(lease, base.Receipt("leases/jobs", 1), "me", random.Random(1), "l/1/")
     it.start(0.0)
-    [took] = publications([c for second in range(11) for c in it.handle(Tick(), float(second))], ev.Took)
-    it.handle(base.Unroutable(took.token), 10.5)  # not there yet; and then the consumer met it
-    said = [c for second in range(11, 22) for c in it.handle(Tick(), float(second))]
+    [took] = publications([c for second in range(31) for c in it.handle(Tick(), float(second))], ev.Took)
+    it.handle(base.Unroutable(took.token), 30.5)  # not there yet; and then the consumer met it
+    said = [c for second in range(31, 62) for c in it.handle(Tick(), float(second))]
     assert of_type(said, ev.Took) == [ev.Took(lease.rank, "me")]
