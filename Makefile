@@ -4,7 +4,7 @@
 # make chaos    kill workers, clients and the broker 500 times while jobs run; a quarter of an hour
 # make simulate play whole jobs on a virtual clock over a broker that fails: SEEDS=100000, REPLAY=4711 for one with its trace
 # make mutations  break each rule of the design on purpose: the simulator must notice
-# make bench    compare with a hand-written multiprocessing.Pool, with and without RabbitMQ
+# make bench    compare with other engines, programs by hand and the machine's limits; an hour: ONLY=wordcount,small ROUNDS=3
 # make clean    remove what was made, but for .venv; `make distclean` removes that too
 #
 # PYTHON=python3.12 make run           make .venv with another Python than python3
@@ -59,7 +59,7 @@ mutations: .venv/.develop
 	$(BIN)/python -m tests.mutations --processes $(TEST_PROCESSES)
 
 bench: .venv/.installed
-	$(BIN)/python -m bench.wordcount
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(FROM),--from $(FROM)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/data

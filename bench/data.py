@@ -1,10 +1,13 @@
 """Data to measure with: the same bytes on every machine, made once and kept in bench/data/.
 
-    python -m bench.data        makes all of it, about 300 MB, in a minute or two
+    python -m bench.data        makes all of it, about 1.4 GB, in two or three minutes
 
-`text(200)` is 200 MB of lines of words: Zipf's law over made-up words, the frequent ones short, 1.3 million
+`text(200)` is 200 MB of lines of words: Zipf's law over made-up words, the frequent ones short, 1.46 million
 different ones, so that a word count has work to do after the map as well. Shorter texts are its beginnings.
-`lines()` is a million lines of 99 bytes with random keys, to sort.
+`lines(1000)` is ten million lines of 99 bytes (and a newline) with random keys, to sort; shorter files of lines are
+its beginnings.
+`numbers(1000)` is a thousand lines of ten bytes: what tasks of one record each read.
+`seeds(100, 10**6)` is input of jobs/pi.py and jobs/nbody.py.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ ONSETS = ("", *"bcdfghjklmnprstvwz", "br", "ch", "cl", "cr", "dr", "gr", "pl", "
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "ou", "y")
 CODAS = ("", "", "", *"lmnrst", "ck", "ng", "nd", "st")
 
-LINES = 1_000_000
+LINE_BYTES = 100
+LINES_AT_ONCE = 10_000
+#: a line of `numbers`, its newline included
+NUMBER_BYTES = 10
 
 
 def text(megabytes: int = 200) -> Path:
@@ -38,12 +44,34 @@ def text(megabytes: int = 200) -> Path:
     return _made(f"text-{megabytes}.txt", lambda out: _copy_lines(whole, megabytes * MB, out))
 
 
-def lines() -> Path:
-    """A file of a million lines of 99 bytes: a random key of ten digits, a tab, a filler."""
-    return _made("lines-100.tsv", _write_lines)
+def lines(megabytes: int = 100) -> Path:
+    """A file of so many MB, lines of 99 bytes and a newline: a random key of ten digits, a tab, a number, a filler.
+
+    The number grows from line to line, so lines in order of key that are otherwise left in order are sorted as a whole.
+    """
+    return _made(f"lines-{megabytes}.tsv", lambda out: _write_lines(megabytes * MB // LINE_BYTES, out))
 
 
-def _made(name: str, write: Callable[[BinaryIO], None]) -> Path:
+def numbers(count: int) -> Path:
+    """A file of so many lines, the numbers from 0 on, all of the same length."""
+    return _made(f"numbers-{count}.txt", lambda out: _write_numbers(count, out))
+
+
+def seeds(lines: int, number: int) -> Path:
+    """So many lines with a seed and the number: of darts for jobs/pi.py, of years for jobs/nbody.py."""
+    text = "".join(f"{seed:04d} {number}\n" for seed in range(1, lines + 1))
+    return _made(f"seeds-{lines}-{number}.txt", lambda out: out.write(text.encode("ascii")))
+
+
+def one_line() -> Path:
+    """The first line of the text."""
+    source = text(1)
+    with open(source, "rb") as file:
+        line = file.readline()
+    return _made("line.txt", lambda out: out.write(line))
+
+
+def _made(name: str, write: Callable[[BinaryIO], object]) -> Path:
     """The file, made if it is not there; never half of it."""
     path = DATA / name
     if not path.exists():
@@ -84,16 +112,22 @@ def _copy_lines(whole: Path, size: int, out: BinaryIO) -> None:
         out.write(source.readline())
 
 
-def _write_lines(out: BinaryIO) -> None:
+def _write_lines(count: int, out: BinaryIO) -> None:
     rng = random.Random(2004)
-    for start in range(0, LINES, 10_000):
+    for start in range(0, count, LINES_AT_ONCE):
         rows = (
             f"{rng.randrange(10**10):010d}\t{number:010d} {'x' * 77}\n"
-            for number in range(start, start + 10_000)
+            for number in range(start, min(start + LINES_AT_ONCE, count))
         )
         out.write("".join(rows).encode("ascii"))
 
 
+def _write_numbers(count: int, out: BinaryIO) -> None:
+    for start in range(0, count, LINES_AT_ONCE):
+        numbers = range(start, min(start + LINES_AT_ONCE, count))
+        out.write("".join(f"{number:0{NUMBER_BYTES - 1}d}\n" for number in numbers).encode("ascii"))
+
+
 if __name__ == "__main__":
-    for made in (text(50), text(100), text(200), lines()):
+    for made in (text(50), text(100), text(200), lines(100), lines(1000)):
         print(made, made.stat().st_size)

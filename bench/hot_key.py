@@ -69,7 +69,7 @@ def run(gigabytes: float, max_memory: str) -> tuple[float, list[float]]:
         source.write_text("".join(f"{n:0{LINE_BYTES - 1}}\n" for n in range(lines)))
         split = str(LINES_PER_SPLIT * LINE_BYTES)
         command = [*MR, "run", __file__, str(source), "-o", str(target)]
-        seconds, (peaks,) = measured([*command, "--split-size", split, "--max-memory", max_memory])
+        seconds, peaks = measured([*command, "--split-size", split, "--max-memory", max_memory])
         found = sorted(line for part in target.glob("part-*") for line in part.read_text().splitlines())
     if found != expected(lines):
         sys.exit("the result is wrong")

@@ -1,4 +1,4 @@
-"""Runs commands for the benchmarks: how long they take, and how much memory each of their processes needs."""
+"""Runs commands for the benchmarks: how long they take, how much they compute, how much memory they need."""
 
 from __future__ import annotations
 
@@ -10,35 +10,106 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Optional
 
 ROOT = Path(__file__).parent.parent
 MR = (sys.executable, "-m", "mapreduce.cli")
 START_SECS = 120.0
 STOP_SECS = 60.0
 SAMPLE_SECS = 0.02
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def timed(command: Sequence[str]) -> float:
-    """Run a command to its end; seconds. Ends this program if it fails."""
-    start = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, env=_environment(), stdin=subprocess.DEVNULL, check=False)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"exit {done.returncode} of {' '.join(command)}")
-    return seconds
+class CommandFailed(Exception):
+    """A command ended with another code than 0, or not in time; the text says what it said last."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of a command took."""
+
+    seconds: float
+    #: user and system, of the command with all its children, and what its services have used meanwhile
+    cpu_seconds: float
+    said: str  #: its standard output, unless that went to a file
+    #: MB, the peaks of its own processes (the one that was started comes first) and of those of each service
+    own_peaks: list[float] = field(default_factory=list)
+    service_peaks: list[list[float]] = field(default_factory=list)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    services: Sequence[int] = (),
+    memory: bool = False,
+    output: Optional[Path] = None,
+    variables: Optional[Mapping[str, str]] = None,
+    limit_secs: Optional[float] = None,
+) -> Outcome:
+    """Run a command to its end.
+
+    ``services``: processes that work for it, whose time (and memory) counts as well. ``memory``: watch that.
+    ``output``: a file for its standard output. ``limit_secs``: then it is killed. Raises `CommandFailed`.
+    """
+    with contextlib.ExitStack() as stack:
+        said: IO[bytes] = stack.enter_context(open(output, "wb") if output else tempfile.TemporaryFile())  # noqa: SIM115
+        complained = stack.enter_context(tempfile.TemporaryFile())
+        before = sum(map(cpu_seconds, services))
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**_environment(), **(variables or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=complained,
+            start_new_session=True,
+        )
+        stack.callback(_end_group, process)
+        pids = (process.pid, *services)
+        watches = [stack.enter_context(PeakMemory(pid)) for pid in pids] if memory else []
+        timer = threading.Timer(limit_secs or threading.TIMEOUT_MAX, _end_group, [process])
+        timer.daemon = True
+        timer.start()
+        stack.callback(timer.cancel)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        used = sum(map(cpu_seconds, services)) - before + usage.ru_utime + usage.ru_stime
+        peaks = [list(watch.peaks.values()) for watch in watches] or [[] for _ in pids]
+        text = "" if output else _text_of(said)
+        if process.returncode:
+            killed = limit_secs is not None and seconds >= limit_secs
+            what = f"not done in {seconds:.0f} s" if killed else f"exit {process.returncode}"
+            raise CommandFailed(f"{what}: {_last_lines(_text_of(complained) or text)}")
+    return Outcome(seconds, used, text, peaks[0], peaks[1:])
+
+
+def measured(command: Sequence[str]) -> tuple[float, list[float]]:
+    """Run a command; seconds, and the peaks in MB of its processes, first of the one that started the others.
+
+    Ends this program if it fails.
+    """
+    try:
+        outcome = run(command, memory=True)
+    except CommandFailed as failure:
+        sys.exit(f"{' '.join(command)}: {failure}")
+    return outcome.seconds, outcome.own_peaks
 
 
 @contextlib.contextmanager
-def background(command: Sequence[str], sign: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def background(
+    command: Sequence[str], sign: str, variables: Optional[Mapping[str, str]] = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A command that serves until the block ends, and the first line in which it has said ``sign``."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=_environment(),
+            env={**_environment(), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
@@ -63,6 +134,10 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
+        # what a process that serves on needed before does not count
+        for pid in family(self._root):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
         self._thread.start()
         return self
 
@@ -72,22 +147,17 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._over.wait(SAMPLE_SECS):
-            for pid in _family(self._root):
+            for pid in family(self._root):
                 with contextlib.suppress(OSError):  # it has ended
-                    _reset_or_read(pid, self.peaks)
+                    self._note(pid)
+
+    def _note(self, pid: int) -> None:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                self.peaks[pid] = max(self.peaks.get(pid, 0.0), int(line.split()[1]) * 1024 / 1e6)
 
 
-def _reset_or_read(pid: int, peaks: dict[int, float]) -> None:
-    """Note the high-water mark of a process; set it back when the process is seen for the first time."""
-    if pid not in peaks:
-        # what a process that serves on needed before does not count
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            peaks[pid] = max(peaks.get(pid, 0.0), int(line.split()[1]) * 1024 / 1e6)
-
-
-def _family(root: int) -> list[int]:
+def family(root: int) -> list[int]:
     """A process and its descendants."""
     found, todo = [], [root]
     while todo:
@@ -99,32 +169,39 @@ def _family(root: int) -> list[int]:
     return found
 
 
-def measured(command: Sequence[str], others: Sequence[int] = ()) -> tuple[float, list[list[float]]]:
-    """Run a command; seconds, and the peaks in MB of its processes and of those of each of ``others``.
+def cpu_seconds(root: int) -> float:
+    """What a process, its descendants, and those of them that have ended, have computed so far."""
+    ticks = 0
+    for pid in family(root):
+        with contextlib.suppress(OSError):
+            # after the name, which may hold anything: state is field 3, the four times are fields 14 to 17
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / _TICKS
 
-    The first of each list is the process that started the rest of it.
-    """
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdin=subprocess.DEVNULL)
-    with contextlib.ExitStack() as stack:
-        watches = [stack.enter_context(PeakMemory(pid)) for pid in (process.pid, *others)]
-        code = process.wait()
-    if code:
-        sys.exit(f"exit {code} of {' '.join(command)}")
-    return time.perf_counter() - start, [list(watch.peaks.values()) for watch in watches]
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Whatever it has started and left running goes, too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _text_of(file: IO[bytes]) -> str:
+    # pread: the file's position is the child's, who writes there
+    return os.pread(file.fileno(), 1_000_000, 0).decode(errors="replace")
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-5:])
 
 
 def _wait_for(process: subprocess.Popen[bytes], said: IO[bytes], sign: str) -> str:
     deadline = time.monotonic() + START_SECS
     while time.monotonic() < deadline and process.poll() is None:
-        # pread: the file's position is the child's, who writes there
-        text = os.pread(said.fileno(), 1_000_000, 0).decode(errors="replace")
-        for line in text.splitlines(keepends=True):
+        for line in _text_of(said).splitlines(keepends=True):
             if sign in line and line.endswith("\n"):
                 return line.strip()
         time.sleep(0.05)
-    text = os.pread(said.fileno(), 1_000_000, 0).decode(errors="replace")
-    sys.exit(f"{' '.join(process.args)} never said {sign!r}:\n{text}")  # type: ignore[arg-type]
+    raise CommandFailed(f"never said {sign!r}: {_last_lines(_text_of(said))}")
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Programs that measure what no single command shows; see `bench.model.Contender` for how they tell their figures."""
