@@ -91,6 +91,13 @@ class Attempt:
         self._next_piece = source.first_piece
         return ev.input_stream(self.job), source.first_piece
 
+    def carried_input(self) -> list[Command]:
+        """Stores what its dispatch holds of its input."""
+        source = self.dispatch.input
+        if source is None or source.data is None:
+            return []
+        return [self._spool.append(memoryview(source.data))[1]]
+
     def look_again(self) -> Optional[tuple[str, Any]]:
         """Where to look once more for pieces that were not at their numbers: those that follow a lost one lie lower.
 
@@ -153,7 +160,7 @@ class Attempt:
             blocks = self._collector.blocks()
         elif d.input is not None:
             split = d.input.split
-            if d.input.pieces:
+            if d.input.pieces or d.input.data is not None:
                 segments = tuple(replace(segment, path=self._spool.path) for segment in split.segments)
                 split = replace(split, segments=segments)
         folder = os.path.join(self.folder, "out")
@@ -172,10 +179,10 @@ class Attempt:
         head = ev.BlockHead(self.dispatch.index, self.number, seq, block.records, block.run, block.kind)
         token = f"worker/block:{self.number}:{partition}:{seq}"
         if by_reference:
-            parts = [base.Publish(target, wire.encode(replace(head, ref=block)), token)]
+            parts = [base.Publish(target, wire.encode(replace(head, ref=block)), token, joins=True)]
         else:
             parts = [
-                base.Publish(target, wire.encode(replace(head, part=n, parts=count)), f"{token}:{n}", body)
+                base.Publish(target, wire.encode(replace(head, part=n, parts=count)), f"{token}:{n}", body, joins=True)
                 for n, body, count in _cut(block)
             ]
         self.unconfirmed.update(part.token for part in parts)

@@ -177,24 +177,17 @@ class Coordinator:
         if event.offset < self._next_offset:
             return commands
         self._next_offset = event.offset + 1
-        try:
-            for part in wire.split(event.body):
-                commands += self._read_entry(part, event.offset, now)
-                if self.finished or self._outranked:
-                    break
-        except wire.BadMessage as error:
-            commands.append(self._left_out(event.offset, error))
+        for entry, _ in wire.decode_all(event.body):
+            if self.finished or self._outranked:
+                break
+            if isinstance(entry, wire.BadMessage):
+                text = f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {entry}"
+                commands.append(Report("warning", text))
+            else:
+                commands += self._read_entry(entry, now)
         return commands
 
-    def _left_out(self, offset: int, error: wire.BadMessage) -> Report:
-        text = f"job {self.lease.job}: entry {offset} of its log is unreadable and left out: {error}"
-        return Report("warning", text)
-
-    def _read_entry(self, body: Union[bytes, memoryview], offset: int, now: float) -> list[Command]:
-        try:
-            entry, _ = wire.decode(body)
-        except wire.BadMessage as error:
-            return [self._left_out(offset, error)]
+    def _read_entry(self, entry: Any, now: float) -> list[Command]:
         commands: list[Command] = []
         if self.caught_up:
             stopped = losers(self.state, entry)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import Any, Optional, Protocol, Union
 
 from mapreduce.brokers import base
 from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats, TaskSpec
@@ -137,10 +137,11 @@ class InputPiece:
 
 @dataclass(frozen=True)
 class InputSplit:
-    """A split is complete: by reference, or in the pieces since the last one."""
+    """A split is complete: by reference, in the pieces since the last one, or in ``data``."""
 
     split: Split
-    inline: bool
+    inline: bool  #: in pieces
+    data: Optional[bytes] = None
 
 
 @dataclass(frozen=True)

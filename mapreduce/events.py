@@ -91,13 +91,15 @@ class Lease:
 
 @dataclass(frozen=True)
 class SplitInput:
-    """A split and how to get its bytes: by reference, or from pieces of the job's ``in`` stream."""
+    """A split and how to get its bytes: by reference, from pieces of the job's ``in`` stream, or right here."""
 
     split: Split
     #: numbers of the pieces that hold the bytes; a piece lies at its number or at a higher offset. Inline
     #: segments give their place in the concatenation of these pieces.
     first_piece: int = 0
-    pieces: int = 0  #: 0: by reference
+    pieces: int = 0  #: 0: by reference, unless `data` is there
+    #: the bytes themselves, where they are few: fetching them would cost more than the task
+    data: Optional[bytes] = None
 
 
 @message

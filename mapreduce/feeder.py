@@ -11,9 +11,14 @@ from mapreduce.effects import InputEnd, InputFailed, InputPiece, InputSplit
 from mapreduce.refs import Split
 from mapreduce.spec import MIB, InputFormat
 
+#: a split of so few bytes travels in its task's own message, and in the log; all who read that hold it. A function of
+#: the split alone, so that whoever goes on with the job numbers the pieces of the others in the same way
+CARRIED_BYTES = 1024
+
 
 def input_items(planned: Iterable[Split], fmt: InputFormat, refer: Callable[[Split], bool]) -> Iterator[Any]:
-    """What the client reads, one after the other: pieces of about 1 MiB, and after the pieces of a split the split.
+    """What the client reads, one after the other: pieces of about 1 MiB, and after the pieces of a split the split,
+    which holds its bytes itself where they are few.
 
     ``refer(split)`` tells which splits go as references, without pieces.
     """
@@ -22,6 +27,9 @@ def input_items(planned: Iterable[Split], fmt: InputFormat, refer: Callable[[Spl
             yield InputSplit(split, inline=False)
         else:
             rebased, data = splits.inline(split, fmt)
+            if 0 < rebased.length <= CARRIED_BYTES:
+                yield InputSplit(rebased, inline=False, data=b"".join(data))
+                continue
             for piece in _even_pieces(data):
                 yield InputPiece(piece)
             yield InputSplit(rebased, inline=True)

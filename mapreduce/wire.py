@@ -5,6 +5,10 @@
     head        msgpack [tag, [field, …], signature]   signature is nil: room for one, later
     body        the rest: raw bytes of a piece or block, empty for everything else
 
+Small messages to one stream may travel together: `join` makes one message of them, whose tag is `Joined` and whose body
+they are, one after the other. A broker's publisher joins what it has to send anyway (`brokers.base.Publish.joins`), so
+whoever reads a stream reads it with `decode_all`.
+
 A message that cannot be read raises `BadMessage` with the reason; whoever reads a queue or stream sets it aside.
 Fields travel by position. A newer minor version may append fields: a reader ignores those it does not know,
 and fills in the defaults of those that are missing.
@@ -14,7 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any, Callable, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mapreduce import codec
@@ -23,6 +29,9 @@ PROTOCOL = 1
 _PREFIX = struct.Struct(">BI")
 _MAX_REASON_CHARS = 200
 _TAGS: dict[str, type] = {}
+_JOINED = "Joined"
+#: how its head begins: an array of three, a text of six bytes
+_JOINED_HEAD = b"\x93\xa6" + _JOINED.encode()
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
@@ -44,7 +53,7 @@ def encode(msg: Any, body: bytes = b"") -> bytes:
     return _PREFIX.pack(PROTOCOL, len(head)) + head + body
 
 
-def decode(data: bytes) -> tuple[Any, memoryview]:
+def decode(data: Union[bytes, memoryview]) -> tuple[Any, memoryview]:
     """The message and its body. Raises `BadMessage`."""
     if len(data) < _PREFIX.size:
         raise BadMessage(f"only {len(data)} bytes")
@@ -64,6 +73,46 @@ def decode(data: bytes) -> tuple[Any, memoryview]:
         known = repr(tag[:_MAX_REASON_CHARS]) if type(tag) is str else type(tag).__name__
         raise BadMessage(f"no message of this protocol: {known}")
     return from_plain(cls, fields), view[start + length :]
+
+
+def join(messages: Sequence[Union[bytes, bytearray]]) -> bytes:
+    """Several messages as one."""
+    if len(messages) == 1:
+        return bytes(messages[0])
+    head = codec.pack([_JOINED, [list(map(len, messages))], None])
+    return b"".join([_PREFIX.pack(PROTOCOL, len(head)), head, *messages])
+
+
+def decode_all(data: bytes) -> Iterator[tuple[Any, memoryview]]:
+    """The messages of a delivery, joined or single, with their bodies.
+
+    In the place of one that cannot be read comes the `BadMessage` that says why.
+    """
+    try:
+        for each in split(data):
+            try:
+                yield decode(each)
+            except BadMessage as error:
+                yield error, memoryview(b"")
+    except BadMessage as error:
+        yield error, memoryview(b"")
+
+
+def split(data: bytes) -> Sequence[Union[bytes, memoryview]]:
+    """The messages that were joined; of any other message that one. Raises `BadMessage`."""
+    if data[_PREFIX.size : _PREFIX.size + len(_JOINED_HEAD)] != _JOINED_HEAD:
+        return (data,)
+    _, length = _PREFIX.unpack_from(data)
+    view = memoryview(data)
+    start = _PREFIX.size + length
+    try:
+        _, ((*lengths,), *_), *_ = codec.unpack(view[_PREFIX.size : start])
+        ends = list(accumulate(lengths, initial=start))
+    except (ValueError, TypeError) as error:
+        raise BadMessage(f"unreadable list of joined messages: {str(error)[:_MAX_REASON_CHARS]}") from error
+    if data[0] != PROTOCOL or ends[-1] != len(data) or min(lengths, default=0) <= 0:
+        raise BadMessage("joined messages that do not fit their list")
+    return [view[begin:end] for begin, end in zip(ends, ends[1:])]
 
 
 def to_plain(value: Any) -> Any:

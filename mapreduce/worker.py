@@ -233,11 +233,9 @@ class Worker:
         known = self._jobs.get(job)
         if known is None or known.spec is not None:
             return commands
-        try:
-            submitted, _ = wire.decode(event.body)
-        except wire.BadMessage:
-            return commands  # the coordinator reports it; the next entry may be the one
-        if not isinstance(submitted, ev.Submitted):
+        # what is unreadable the coordinator reports; the next entry may be the one
+        submitted = next((msg for msg, _ in wire.decode_all(event.body) if isinstance(msg, ev.Submitted)), None)
+        if submitted is None:
             return commands
         known.spec = submitted.spec
         waiting, known.waiting = known.waiting, []
@@ -252,17 +250,19 @@ class Worker:
         attempt.spec, attempt.heard_at = spec, now
         place = attempt.expect_input()
         if place is None:
-            return self._now_ready(attempt)
+            return [*attempt.carried_input(), *self._now_ready(attempt)]
         name, offset = place
         return [base.Consume(attempt.input_tag, name, attempt.PREFETCH, offset)]
 
     def _on_input(self, attempt: Attempt, event: base.Delivered, now: float) -> list[Command]:
         attempt.heard_at = now
-        try:
-            msg, body = wire.decode(event.body)
-        except wire.BadMessage as error:
-            return [Report("warning", f"job {attempt.job}: a message of its input is unreadable: {error}")]
-        commands = attempt.take_input(msg, body)
+        commands: list[Command] = []
+        for msg, body in wire.decode_all(event.body):
+            if isinstance(msg, wire.BadMessage):
+                text = f"job {attempt.job}: a message of its input is unreadable: {msg}"
+                commands.append(Report("warning", text))
+            elif not attempt.input_complete:
+                commands += attempt.take_input(msg, body)
         if not attempt.input_complete:
             return commands
         commands.append(base.Cancel(attempt.input_tag))
@@ -570,7 +570,7 @@ class Worker:
     # ------------------------------------------------------------ pieces
 
     def _log(self, job: str, event: Any, token: str) -> Command:
-        return base.Publish(ev.log_stream(job), wire.encode(event), token)
+        return base.Publish(ev.log_stream(job), wire.encode(event), token, joins=True)
 
     def _job_folder(self, job: str) -> str:
         return os.path.join(self._directory, job)

@@ -74,6 +74,13 @@ class Publish:
     head: bytes
     token: str
     body: Optional[FileSlice] = None
+    #: it may travel in one message with others for the same stream, see `wire.join`
+    joins: bool = False
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.head) + (self.body.length if self.body is not None else 0)
 
     def whole(self) -> Union[bytes, bytearray]:
         """Head and body in one piece. Raises OSError."""
@@ -179,6 +186,8 @@ class Unroutable:
 
 @dataclass(frozen=True)
 class Delivered:
+    """A message; of a stream perhaps several that were joined: ``body`` is for `wire.decode_all`."""
+
     tag: str
     receipt: Receipt
     body: bytes

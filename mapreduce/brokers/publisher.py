@@ -1,28 +1,40 @@
 """The connection that publishes: declarations, publications and their confirmations, broadcasts.
 
-    commands ─▶ waiting ─▶ (read the file) ─▶ sent, unconfirmed ─▶ Confirmed or Unroutable
+    commands ─▶ parcels: waiting ─▶ (read the files) ─▶ sent, unconfirmed ─▶ Confirmed or Unroutable
 
 What is sent and not confirmed is bounded: a stream packs all that its writers have in flight into one chunk,
 and whoever attaches at an offset has to read that whole chunk. It also bounds our memory: what waits, waits
 as references to files.
+
+Small messages to one stream that may be joined are, as far as they have to wait anyway: the broker, the network and
+whoever reads the stream have a price for each message, whatever its size. So events of busy workers travel in dozens,
+and a single one at once.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from typing import Callable, NamedTuple, Union
+from collections import Counter, deque
+from typing import Callable, Union
 
 from mapreduce.brokers import base
 from mapreduce.brokers.asking import Asker
 from mapreduce.brokers.base import Kind
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
 from mapreduce.brokers.wire import Wire
+from mapreduce.wire import join
 
 CONTROL_EXCHANGE = "mr.1.control"
 
 MAX_IN_FLIGHT_BYTES = 8 << 20
 MAX_IN_FLIGHT = 1000
+#: Up to here a message may be joined with others of its place.
+MAX_SMALL_BYTES = 16 << 10
+#: What they come to together, at most.
+MAX_JOINED_BYTES = 128 << 10
+MAX_JOINED = 500
+#: Messages on their way to one place, from which on small ones wait for a confirm, and for company.
+MAX_SMALL_IN_FLIGHT = 2
 #: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
 MAX_BACKLOG_BYTES = 2 << 20
 #: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say.
@@ -34,10 +46,20 @@ _ARGUMENTS = {Kind.QUEUE: {"x-queue-type": "classic"}, Kind.STREAM: {"x-queue-ty
 Emit = Callable[[base.BrokerEvent], None]
 
 
-class _Sent(NamedTuple):
-    command: base.Publish
-    size: int  #: bytes
-    at: float  #: monotonic seconds
+class _Parcel:
+    """Publications to one place that travel as one message: one, or several small ones that may be joined."""
+
+    __slots__ = ("at", "commands", "size", "to")
+
+    def __init__(self, command: base.Publish) -> None:
+        self.to = command.to
+        self.commands = [command]
+        self.size = command.size  #: bytes, about
+        self.at = 0.0  #: monotonic seconds, when it was sent
+
+    def add(self, command: base.Publish) -> None:
+        self.commands.append(command)
+        self.size += command.size
 
 
 class Publisher(Listener):
@@ -45,11 +67,15 @@ class Publisher(Listener):
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._waiting: deque[Union[base.Declare, base.Publish]] = deque()  # in the order of their commands
+        #: to be sent; for each place in the order of their commands
+        self._waiting: deque[Union[base.Declare, _Parcel]] = deque()
+        self._open: dict[str, _Parcel] = {}  # place → the parcel that takes what may be joined
+        self._held: set[str] = set()  # places whose open parcel waits for a confirm, and is not in `_waiting`
+        self._busy: Counter[str] = Counter()  # place → parcels with small messages in flight
         self._advice: deque[bytes] = deque()
         self._declaring: deque[str] = deque()
         self._sequence = 0  # of the last publication sent: the broker counts the same way
-        self._unconfirmed: dict[int, _Sent] = {}  # by sequence, in order
+        self._unconfirmed: dict[int, _Parcel] = {}  # by sequence, in order
         self._patient_since = 0.0  # monotonic seconds: nothing sent before can be late yet
         self._in_flight_bytes = 0
         self._returned: set[int] = set()
@@ -76,8 +102,34 @@ class Publisher(Listener):
     def take(self, command: Union[base.Declare, base.Publish, base.Broadcast]) -> None:
         if isinstance(command, base.Broadcast):
             self._advice.append(command.body)
-        else:
+        elif isinstance(command, base.Declare):
             self._waiting.append(command)
+        else:
+            self._put(command)
+
+    def _put(self, command: base.Publish) -> None:
+        """To what waits: into the open parcel of its place, if it fits."""
+        small = command.joins and command.size <= MAX_SMALL_BYTES
+        parcel = self._open.get(command.to)
+        if parcel is not None:
+            if small and parcel.size + command.size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
+                parcel.add(command)
+                return
+            self._close(parcel)
+        parcel = _Parcel(command)
+        if small:
+            self._open[command.to] = parcel
+            if self._busy[command.to] >= MAX_SMALL_IN_FLIGHT:
+                self._held.add(command.to)
+                return
+        self._waiting.append(parcel)
+
+    def _close(self, parcel: _Parcel) -> None:
+        """It takes no more, and is sent next of what goes to its place."""
+        del self._open[parcel.to]
+        if parcel.to in self._held:
+            self._held.discard(parcel.to)
+            self._waiting.append(parcel)
 
     def advance(self) -> None:
         self._asker.advance()
@@ -90,38 +142,54 @@ class Publisher(Listener):
                 self._declaring.append(command.name)
                 self._channel.declare(command.name, dict(_ARGUMENTS[command.kind]))
             else:
+                if self._open.get(command.to) is command:
+                    self._close(command)
                 self._publish(command)
 
     @property
     def idle(self) -> bool:
-        return not (self._waiting or self._advice or self._declaring or self._unconfirmed or self._doubtful)
+        waits = self._waiting or self._held or self._advice or self._declaring
+        return not (waits or self._unconfirmed or self._doubtful)
 
     # -------------------------------------------------------- sending
 
-    def _has_room_for(self, command: Union[base.Declare, base.Publish]) -> bool:
+    def _has_room_for(self, command: Union[base.Declare, _Parcel]) -> bool:
         if self._blocked or self._wire.backlog > MAX_BACKLOG_BYTES:
             return False
         if isinstance(command, base.Declare) or not self._unconfirmed:
             return True
-        in_flight = self._in_flight_bytes + _size(command)
+        in_flight = self._in_flight_bytes + command.size
         return in_flight <= MAX_IN_FLIGHT_BYTES and len(self._unconfirmed) < MAX_IN_FLIGHT
 
-    def _publish(self, command: base.Publish) -> None:
-        # What cannot be sent is refused here. The session lives on: the broker would end it.
-        if _size(command) > self._wire.max_message_bytes:
-            size, limit = _size(command) / 2**20, self._wire.max_message_bytes / 2**20
-            text = f"a message of {size:.1f} MiB is more than the broker takes ({limit:.1f} MiB, max_message_size)"
-            self._emit(base.Unroutable(command.token, text))
+    def _publish(self, parcel: _Parcel) -> None:
+        bodies = self._bodies(parcel)
+        if not bodies:
             return
-        try:
-            body = command.whole()
-        except OSError as error:
-            self._emit(base.cannot_read(command, error))
-            return
+        body = bodies[0] if len(bodies) == 1 else join(bodies)
         self._sequence += 1
-        self._unconfirmed[self._sequence] = _Sent(command, len(body), time.monotonic())
-        self._in_flight_bytes += len(body)
-        self._channel.publish("", command.to, body, message_id=str(self._sequence))
+        self._unconfirmed[self._sequence] = parcel
+        parcel.size, parcel.at = len(body), time.monotonic()
+        self._in_flight_bytes += parcel.size
+        self._busy[parcel.to] += 1
+        self._channel.publish("", parcel.to, body, message_id=str(self._sequence))
+
+    def _bodies(self, parcel: _Parcel) -> list[Union[bytes, bytearray]]:
+        """What can be sent of it; the rest is refused here. The session lives on: the broker would end it."""
+        bodies, kept = [], []
+        for command in parcel.commands:
+            if command.size > self._wire.max_message_bytes:
+                size, limit = command.size / 2**20, self._wire.max_message_bytes / 2**20
+                text = f"a message of {size:.1f} MiB is more than the broker takes ({limit:.1f} MiB, max_message_size)"
+                self._emit(base.Unroutable(command.token, text))
+                continue
+            try:
+                bodies.append(command.whole())
+            except OSError as error:
+                self._emit(base.cannot_read(command, error))
+                continue
+            kept.append(command)
+        parcel.commands = kept
+        return bodies
 
     def _check_patience(self) -> None:
         """Raises `WireClosed` when the oldest unconfirmed message is overdue."""
@@ -132,7 +200,7 @@ class Publisher(Listener):
             self._patient_since = now  # it may not even have been read
         oldest = next(iter(self._unconfirmed.values()))
         if now - max(oldest.at, self._patient_since) > CONFIRM_SECS:
-            raise WireClosed(f"RabbitMQ did not confirm a message to {oldest.command.to} for a minute")
+            raise WireClosed(f"RabbitMQ did not confirm a message to {oldest.to} for a minute")
 
     # -------------------------------------------------------- hearing
 
@@ -156,17 +224,28 @@ class Publisher(Listener):
             self._settle(first)
 
     def _settle(self, sequence: int) -> None:
-        command, size, _ = self._unconfirmed.pop(sequence)
-        self._in_flight_bytes -= size
+        parcel = self._unconfirmed.pop(sequence)
+        self._in_flight_bytes -= parcel.size
+        self._release(parcel.to)
         if sequence not in self._returned:
-            self._emit(base.Confirmed(command.token))
+            for command in parcel.commands:
+                self._emit(base.Confirmed(command.token))
             return
         # The confirmation of a returned message means only that the broker has done with it.
         self._returned.discard(sequence)
-        if command.to not in self._doubtful:
-            self._doubtful[command.to] = []
-            self._asker.ask(command.to)
-        self._doubtful[command.to].append(command.token)
+        if parcel.to not in self._doubtful:
+            self._doubtful[parcel.to] = []
+            self._asker.ask(parcel.to)
+        self._doubtful[parcel.to] += [command.token for command in parcel.commands]
+
+    def _release(self, place: str) -> None:
+        """One message less is on its way there: what was held back for it goes now."""
+        self._busy[place] -= 1
+        if not self._busy[place]:
+            del self._busy[place]
+        if place in self._held:
+            self._held.discard(place)
+            self._waiting.append(self._open[place])
 
     def _learn_whether_absent(self, name: str, messages: int, consumers: int) -> None:
         """A place that is only unavailable returns messages too (see `asking`)."""
@@ -183,7 +262,3 @@ class Publisher(Listener):
     def on_unblocked(self) -> None:
         self._blocked = False
         self._emit(base.Unblocked())
-
-
-def _size(command: base.Publish) -> int:
-    return len(command.head) + (command.body.length if command.body else 0)

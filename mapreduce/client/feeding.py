@@ -67,7 +67,7 @@ class Feeding:
     def split(self, event: InputSplit) -> list[Command]:
         self._reads -= 1
         pieces = self._piece - self._first_piece_of_split if event.inline else 0
-        split = ev.SplitInput(event.split, self._first_piece_of_split, pieces)
+        split = ev.SplitInput(event.split, self._first_piece_of_split, pieces, event.data)
         self._splits.append((split, len(wire.encode(split))))
         self._first_piece_of_split = self._piece
         return [*self.log_splits(), *self.read_ahead()]

@@ -39,6 +39,7 @@ class LogReading:
         self._number = 0
         self._offset = 0
         self._end = 0  #: of all readings; what lies behind it is new
+        self._fresh = False  #: what is read now does
         self._news_at = 0.0
         self._patience = STANDSTILL_SECS
 
@@ -70,13 +71,14 @@ class LogReading:
         if offset < self._offset:
             return False
         self._offset = offset + 1
+        self._fresh = self._offset > self._end
+        self._end = max(self._end, self._offset)
         return True
 
     def is_new(self, entry: Any, now: float) -> bool:
         """Whether the entry just read was in no reading before."""
-        if self._offset <= self._end:
+        if not self._fresh:
             return False
-        self._end = self._offset
         if not isinstance(entry, _NO_NEWS):
             self._news_at, self._patience = now, STANDSTILL_SECS
         return True

@@ -311,11 +311,16 @@ class Client:
             return ack
         if of_log and not self._log.moves_on(event.offset):
             return ack
-        try:
-            msg, body = wire.decode(event.body)
-        except wire.BadMessage as error:
-            return [*ack, Report("warning", f"an unreadable message of job {self.job} is left out: {error}")]
-        return ack + (self._on_log(msg, now) if of_log else self._on_out(msg, body))
+        commands = ack
+        for msg, body in wire.decode_all(event.body):
+            if self.finished:
+                break
+            if isinstance(msg, wire.BadMessage):
+                text = f"an unreadable message of job {self.job} is left out: {msg}"
+                commands.append(Report("warning", text))
+            else:
+                commands += self._on_log(msg, now) if of_log else self._on_out(msg, body)
+        return commands
 
     def _on_log(self, entry: Any, now: float) -> list[Command]:
         self.state.apply(entry)

@@ -39,7 +39,7 @@ class Journal:
         """Log the event; it does not matter much if it gets lost."""
         self._serial += 1
         token = f"{self._prefix}{type(event).__name__}:{self._serial}"
-        return base.Publish(self.log, wire.encode(event), token)
+        return base.Publish(self.log, wire.encode(event), token, joins=True)
 
     def confirmed(self, token: str, now: float) -> None:
         event = self._tokens.pop(token, None)

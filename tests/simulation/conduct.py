@@ -40,7 +40,7 @@ class _Log:
         self.fold = Reference()
         self.facts: list[Facts] = []  #: that there were, in turn
         self.which: dict[int, int] = {}  #: offset → which of these
-        self.entries: dict[int, Any] = {}
+        self.entries: dict[int, list[Any]] = {}  #: by offset; several that were joined have one
         self.next_offset = 0
         self.due: Optional[tuple[int, int]] = None  #: stage and generation to be sealed
         self.waited = 0.0
@@ -106,12 +106,12 @@ class Conduct:
             self._reads_log(name, role, event, event.offset)
 
     def _reads_input(self, worker: Worker, event: base.Delivered) -> None:
-        if b"Seal" not in event.body[5:16]:
+        if not event.tag.startswith("worker/input:"):
             return
         attempt = worker._attempts.get(int(event.tag.rpartition(":")[2]))
         if attempt is not None and attempt.phase is Phase.INPUT and attempt.dispatch.stage > 0:
-            seal = wire.decode(event.body)[0]
-            if seal.generation > attempt.dispatch.generation:
+            seals = [msg for msg, _ in wire.decode_all(event.body) if isinstance(msg, ev.Seal)]
+            if any(seal.generation > attempt.dispatch.generation for seal in seals):
                 self._blame("an attempt reads on that was shown a seal of a later generation")
 
     def _reads_log(self, name: str, keeper: LeaseKeeper, event: base.Delivered, offset: int) -> None:
@@ -120,30 +120,32 @@ class Conduct:
         if coordinator is None or coordinator._next_offset != offset + 1:
             return  # it has left meanwhile
         log = self._reads[event.receipt.number >> 32]
-        entry = log.entries[offset] if offset in log.entries else wire.decode(event.body)[0]
-        if (
-            isinstance(entry, ev.Took)
-            and entry.rank == self._took.get((name, prefix))
-            and entry.worker == name
-        ):
+        if offset not in log.entries:
+            log.entries[offset] = [entry for entry, _ in wire.decode_all(event.body)]
+        entries = log.entries[offset]
+        took = ev.Took(self._took[name, prefix], name) if (name, prefix) in self._took else None
+        if took in entries:
             self._caught_up.add((name, prefix))
         if log.robbed:
             return
         if offset >= log.next_offset:
-            self._fold(log, offset, entry)
-        if not isinstance(entry, _NO_CHANGE) and offset in log.which:
+            self._fold(log, offset, entries)
+        left = coordinator._outranked and len(entries) > 1  # in the midst of them
+        if offset in log.which and not left and not all(isinstance(entry, _NO_CHANGE) for entry in entries):
             right = log.facts[log.which[offset]]
             here = facts_of(coordinator.state)
             if here != right:
                 parted = [field for field in Facts._fields if getattr(here, field) != getattr(right, field)]
-                self._blame(f"after {type(entry).__name__} a coordinator is wrong about: {', '.join(parted)}")
+                names = ", ".join(type(entry).__name__ for entry in entries)
+                self._blame(f"after {names} a coordinator is wrong about: {', '.join(parted)}")
 
-    def _fold(self, log: _Log, offset: int, entry: Any) -> None:
+    def _fold(self, log: _Log, offset: int, entries: list[Any]) -> None:
         log.next_offset = offset + 1
-        log.entries[offset] = entry
-        log.fold.apply(entry)
-        if isinstance(entry, _NO_CHANGE):
-            self._wait(log, entry)
+        for entry in entries:
+            log.fold.apply(entry)
+            if isinstance(entry, _NO_CHANGE):
+                self._wait(log, entry)
+        if all(isinstance(entry, _NO_CHANGE) for entry in entries):
             return
         facts = log.fold.facts()
         if not log.facts or facts != log.facts[-1]:

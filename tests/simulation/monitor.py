@@ -61,7 +61,10 @@ class Monitor:
 
     def comes(self, place: str, body: bytes) -> None:
         """A message is in its place now."""
-        message = wire.decode(body)[0]
+        for message, _ in wire.decode_all(body):
+            self._comes(place, message)
+
+    def _comes(self, place: str, message: Any) -> None:
         if isinstance(message, ev.BlockHead):
             self._block(place, message)
         elif isinstance(message, ev.Seal):

@@ -29,6 +29,8 @@ ACK_TIMEOUT_SECS = 1800.0
 #: rule 9: nobody holds a delivery for longer
 HELD_SECS = 600.0
 _FOREVER = float("inf")
+#: for so long a publication waits for others that may be joined with it
+JOIN_SECS = 0.002
 
 
 class Message:
@@ -184,7 +186,7 @@ class Node:
         for session in list(self.sessions):
             held, session.held = session.held, []
             for command in held:
-                session.arrive_publication(command)
+                session.arrive_publication(*command)
             session.tell(base.Unblocked())
 
     def restart(self, secs: float) -> None:
@@ -219,6 +221,8 @@ class Session:
         self.hampered = False  #: its process was frozen, or the broker slow: nobody to blame for late acks
         self.consumers: dict[int, Consumer] = {}
         self.held: list[Any] = []
+        #: by place, what has come and waits for company: bodies and tokens
+        self._joining: dict[str, list[tuple[bytes, str]]] = {}
         self._world = node.world
         self._hear = hear
         self._gone = False  #: the broker has noticed its end
@@ -241,7 +245,7 @@ class Session:
             if body is None:
                 self._answer("confirms", base.Unroutable(command.token, "a block is gone", unreadable=True))
             else:
-                self._send("publish", self.arrive_publication, (command.to, body, command.token))
+                self._send("publish", self.arrive_publication, command, body)
         elif kind is base.Declare:
             self._send("publish", self.arrive_publication, command)
         elif kind is base.Broadcast:
@@ -318,9 +322,10 @@ class Session:
             del self._tags[event.tag]
         self._hear(event)
 
-    def arrive_publication(self, command: Any) -> None:
+    def arrive_publication(self, command: Any, body: bytes = b"") -> None:
+        """``body``: of a publication."""
         if self.node.blocked:
-            self.held.append(command)
+            self.held.append((command, body))
             return
         node = self.node
         if type(command) is base.Declare:
@@ -333,15 +338,32 @@ class Session:
             else:
                 self.cut(f"{command.name} exists and is no {command.kind.value}")
             return
-        to, body, token = command
-        if to not in node.places:
-            self._answer(("confirms", to), base.Unroutable(token))
-        elif ("at", to) in self._lanes or self._world.chance(node.dawdling):
-            self._world.at(self._lane(("at", to)), self._append, to, body, token)
-        else:
-            self._append(to, body, token)
+        if not command.joins:
+            self._join(command.to)  # what came before it
+            self._publish(command.to, body, [command.token])
+            return
+        waiting = self._joining.setdefault(command.to, [])
+        waiting.append((body, command.token))
+        if len(waiting) == 1:
+            self._world.after(JOIN_SECS, self._join, command.to)
 
-    def _append(self, to: str, body: bytes, token: str) -> None:
+    def _join(self, to: str) -> None:
+        """What may be joined travels on, in one message."""
+        waiting = self._joining.pop(to, [])
+        if waiting:
+            self._world.tally("joined messages", len(waiting) - 1)
+            self._publish(to, wire.join([body for body, _ in waiting]), [token for _, token in waiting])
+
+    def _publish(self, to: str, body: bytes, tokens: list[str]) -> None:
+        if to not in self.node.places:
+            for token in tokens:
+                self._answer(("confirms", to), base.Unroutable(token))
+        elif ("at", to) in self._lanes or self._world.chance(self.node.dawdling):
+            self._world.at(self._lane(("at", to)), self._append, to, body, tokens)
+        else:
+            self._append(to, body, tokens)
+
+    def _append(self, to: str, body: bytes, tokens: list[str]) -> None:
         place = self.node.places.get(to)
         message = None
         self.node.monitor.comes(to, body)
@@ -356,13 +378,14 @@ class Session:
         when = self._lane(("from", ("confirms", to)))
         if message is not None:
             message.confirmed_at = when
-        self._world.at(when, self._reach, base.Confirmed(token), to)
+        for token in tokens:
+            self._world.at(when, self._reach, base.Confirmed(token), to)
 
     def _is_forgotten(self, place: str, body: bytes) -> bool:
         """Whether the broker loses what it is about to confirm."""
         fits = place.startswith("mr.1.job.") and place.endswith(self.node.forgets_only)
         forgotten = self._world.chance(self.node.forgets) and fits
-        if not forgotten or isinstance(wire.decode(body)[0], ONLY_ONCE):
+        if not forgotten or any(isinstance(message, ONLY_ONCE) for message, _ in wire.decode_all(body)):
             return False
         self._world.tally("confirmed entries that are not there")
         self._world.note("trouble", f"an entry for {place} is confirmed and not kept")

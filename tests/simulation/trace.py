@@ -41,10 +41,12 @@ def _token(token: str) -> str:
 
 
 def _message(body: bytes) -> str:
-    try:
-        message, rest = wire.decode(body)
-    except wire.BadMessage as error:
-        return f"unreadable ({error})"
+    return " & ".join(_one_message(message, rest) for message, rest in wire.decode_all(body))
+
+
+def _one_message(message: Any, rest: memoryview) -> str:
+    if isinstance(message, wire.BadMessage):
+        return f"unreadable ({message})"
     return f"{type(message).__name__}{_fields(message)}" + (f"+{len(rest)} bytes" if len(rest) else "")
 
 

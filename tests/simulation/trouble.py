@@ -279,7 +279,7 @@ class Trouble:
             return False
         index = self.rng.choice(candidates)
         body = place.bodies[index]
-        if body is None or isinstance(wire.decode(body)[0], ONLY_ONCE):
+        if body is None or any(isinstance(message, ONLY_ONCE) for message, _ in wire.decode_all(body)):
             return False
         place.bodies[index] = None
         return self._say(f"lose entry {index} of {place.name}: {_kind(body)}", "lost stream entries")
@@ -304,4 +304,4 @@ def _is_data(name: str) -> bool:
 
 
 def _kind(body: bytes) -> str:
-    return type(wire.decode(body)[0]).__name__
+    return " & ".join(type(message).__name__ for message, _ in wire.decode_all(body))
