@@ -317,3 +317,5 @@ _WRITERS: dict[str, Callable[[], Writer]] = {
 
 #: names that `writer` knows
 FORMATS = tuple(_WRITERS)
+#: those of which a file is what its batches are, each by whatever writer, one after the other: csv has a header line
+SEAMLESS = ("text", "jsonl", "msgpack")

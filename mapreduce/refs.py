@@ -53,6 +53,9 @@ class Block(NamedTuple):
 
     Up to about 1 MiB. The blocks of one ``run`` in order are one sorted sequence; the runs of one attempt
     are in order of position, so that equal keys keep the order in which they were emitted.
+
+    What the last stage writes has no order. Its ``kind`` is "" where it is chunks, or the name of an output format
+    where it is bytes of the output file themselves.
     """
 
     path: str

@@ -51,7 +51,7 @@ class Output:
         return cls([], {}, {}, 0, [])
 
     def batches(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
-        """(part, keys, values), a batch at a time."""
+        """(part, keys, values), a batch at a time; of a job that was submitted without an output format."""
         for part, blocks in self.parts:
             for keys, values in read_blocks(blocks):
                 yield part, keys, values

@@ -19,6 +19,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Optional, Union
 
 import mapreduce
@@ -30,6 +31,7 @@ from mapreduce.client import CancelClient, Client, Phase, ResumingClient
 from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, Cancelled, JobLost, OutputError, UsageError
 from mapreduce.feeder import Feeder, input_items
+from mapreduce.formats import SEAMLESS
 from mapreduce.host import Host, Reporter
 from mapreduce.interpreters import Interpreter
 from mapreduce.interrupts import Canceller, cancelling
@@ -72,16 +74,27 @@ class JobRun:
         self._embedded = False
         self._resumed_inputs: Sequence[str] = ()
         self._wants_output = False
+        self._output_format = ""
         self._close_secs = CLOSE_SECS
         self.client: Client
         self.host: Host
 
     @classmethod
-    def submit(cls, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> JobRun:
-        """A new job. Nothing is sent before `collect`. Raises `MapReduceError`."""
+    def submit(
+        cls,
+        job: Job,
+        bundle: dict[str, Any],
+        inputs: Sequence[str],
+        options: Options,
+        output_format: str = "",
+    ) -> JobRun:
+        """A new job. Nothing is sent before `collect`. Raises `MapReduceError`.
+
+        ``output_format``: of the files that its output is for; "" where its pairs are wanted.
+        """
         run = cls(options.report)
         try:
-            run._prepare(job, bundle, inputs, options)
+            run._prepare(job, bundle, inputs, options, output_format)
         except BaseException:
             run.close()
             raise
@@ -94,14 +107,16 @@ class JobRun:
         inputs: Sequence[str],
         broker: str,
         wants_output: bool = False,
+        output_format: str = "",
         report: Optional[Reporter] = None,
     ) -> JobRun:
         """A job whose client died: `collect` goes on in its place. ``inputs``: none, or those of the job once more.
 
         ``wants_output``: `collect` is to raise `UsageError` if the job is a detached one, which brings none.
+        ``output_format``: the same if its output comes in another format.
         """
         run = cls(report)
-        run._resumed_inputs, run._wants_output = inputs, wants_output
+        run._resumed_inputs, run._wants_output, run._output_format = inputs, wants_output, output_format
         client = ResumingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng)
         return run._attach(client, broker)
 
@@ -128,11 +143,15 @@ class JobRun:
             raise
         return self
 
-    def _prepare(self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options) -> None:
+    def _prepare(
+        self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options, output_format: str
+    ) -> None:
         fmt = choose_format(job, options)
         interpreter = interpreters.find(options.python)
         found = find_inputs(inputs, fmt, options.split_bytes, self._spool)
         spec = make_spec(job, bundle, fmt, options, found, interpreter.tag)
+        if output_format in SEAMLESS:  # then executors write what is to stand in the files
+            spec = replace(spec, output=output_format)
         spec, found = with_borders(job, spec, found, self._scratch.path, self._report, interpreter)
         job_id = new_job_id(spec.name)
         self.client = Client(job_id, spec, self._scratch.path, mapreduce.__version__, self._rng)
@@ -252,6 +271,11 @@ class JobRun:
             raise UsageError(
                 f"job {client.job} was submitted with --detach, and -o does not go with it; fetch the output later: "
                 f"mr results {client.job} -o DIR"
+            )
+        if spec.output and self._output_format not in ("", spec.output):
+            raise UsageError(
+                f"job {client.job} was submitted with --format {spec.output}, and goes on with that: "
+                f"--format {self._output_format} does not go with it"
             )
         all_in = client.state.stages[0].total is not None
         again = iter(()) if all_in else find_again(client.job, spec, self._resumed_inputs, self._spool)

@@ -7,6 +7,9 @@
             └────────────┴───────────┴──────────────────────────────┘
 
 A pair that is larger than a chunk, or a block, has one for itself.
+
+What the last stage writes for output files may lie there as it is to stand in them: then a block is just these bytes,
+and its ``kind`` names their format.
 """
 
 from __future__ import annotations
@@ -73,6 +76,15 @@ class BlockWriter:
         self._length += _HEADER.size + len(data)
         self._records += count
         return count
+
+    def write_formatted(self, output_format: str, data: bytes, records: int) -> None:
+        """Append bytes of the output file, which stand for so many records, to partition 0."""
+        if self._label != (0, 0, output_format) or (self._length and self._length + len(data) > BLOCK_BYTES):
+            self.flush()
+            self._label = (0, 0, output_format)
+        self._chunks.append(data)
+        self._length += len(data)
+        self._records += records
 
     def flush(self) -> None:
         """Write and emit the block at hand."""
@@ -159,6 +171,16 @@ def read_blocks(blocks: Iterable[Block]) -> Iterator[Batch]:
     """The pairs of blocks as they lie, in batches of (keys, values). Raises OSError."""
     for run in split_runs(blocks):
         yield from RunReader(run)
+
+
+def read_formatted(blocks: Iterable[Block]) -> Iterator[bytes]:
+    """The bytes of `BlockWriter.write_formatted` as they lie, up to about 1 MiB at a time. Raises OSError."""
+    for run in split_runs(blocks):
+        with open(run[0].path, "rb", buffering=0) as file:
+            for block in run:
+                file.seek(block.offset)
+                for start in range(0, block.length, BLOCK_BYTES):
+                    yield _exactly(file, min(BLOCK_BYTES, block.length - start))
 
 
 def split_runs(blocks: Iterable[Block]) -> Iterator[list[Block]]:

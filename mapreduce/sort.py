@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat, starmap
 from typing import Any, Callable, Optional
 
-from mapreduce import codec, order
+from mapreduce import codec, formats, order
 from mapreduce.drain import drained
+from mapreduce.errors import OutputError
 from mapreduce.job import Fold
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.runs import BlockWriter, Emit, read_blocks
@@ -47,6 +48,9 @@ GROUP_BYTES = 160
 _UNKNOWN, _VARIOUS = object(), object()
 #: two equal values of one of these types are the same in every way (unlike 0.0 and -0.0)
 _ALIKE = {int, str, bytes, bool, type(None)}
+
+#: whatever value of these types can be encoded
+_ENCODABLE = _ALIKE | {float}
 
 Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
 PartitionAll = Callable[[Sequence[Any]], Sequence[int]]
@@ -296,16 +300,36 @@ def _folded(fold: Callable[[Iterator[Any]], Any], groups: Iterable[Any]) -> Iter
 
 
 class PlainWriter:
-    """Writes pairs as they come, all to partition 0."""
+    """Writes pairs as they come, all to partition 0.
 
-    def __init__(self, directory: str, emit: Emit) -> None:
+    ``output``: "" or one of `formats.SEAMLESS`. With a format, what is written is what stands in the output file.
+    Pairs that the format has no place for are written as pairs all the same: whoever reads them will say so.
+    """
+
+    def __init__(self, directory: str, emit: Emit, output: str = "") -> None:
         self._writer = BlockWriter(directory, emit)
+        self._output = output
 
     def write(self, pairs: Iterable[Any]) -> None:
         """Take all pairs. Raises `NotAPair`, `codec.UnsupportedValue`, OSError and what ``pairs`` raises."""
         with self._writer.closed_on_error():
-            for keys, values, _ in slices(iter(pairs)):
+            if self._output:
+                self._write_formatted(iter(pairs))
+            else:
+                for keys, values, _ in slices(iter(pairs)):
+                    self._writer.write(0, 0, "", keys, values)
+
+    def _write_formatted(self, pairs: Iterator[Any]) -> None:
+        encode = formats.writer(self._output)
+        for keys, values, _ in slices(pairs):
+            if not set(map(type, chain(keys, values))) <= _ENCODABLE:
+                codec.encode_chunk(keys, values)  # raises what it would if they travelled
+            try:
+                data = encode(keys, values)
+            except OutputError:
                 self._writer.write(0, 0, "", keys, values)
+            else:
+                self._writer.write_formatted(self._output, data, len(keys))
 
     def close(self) -> None:
         """Emit what is left. Not to be called after an error."""

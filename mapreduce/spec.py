@@ -82,6 +82,8 @@ class JobSpec:
     directory: str = ""
     #: what was found there: "FILES:BYTES:DIGEST" of names, sizes and time stamps; "": it cannot be read again
     listing: str = ""
+    #: "": the last stage writes pairs; else the bytes of output files in this format, one of `formats.SEAMLESS`
+    output: str = ""
 
     @property
     def present_every_secs(self) -> float:

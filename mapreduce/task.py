@@ -157,7 +157,9 @@ class Task:
     def _writer(self) -> Writer:
         directory = self._spec.directory
         if self._is_last():
-            return sort.PlainWriter(directory, self._wrote)
+            return sort.PlainWriter(
+                directory, self._wrote, "" if self._spec.sample else self._job_spec.output
+            )
         partitions = self._job_spec.partitions
         return sort.PartitionedWriter(
             directory, partitions, self._partition_all(partitions), self._combiner(), self._wrote

@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Optional, Protocol
+from operator import attrgetter
+from typing import Optional, Protocol
 
 from mapreduce import formats
 from mapreduce.errors import OutputError, ReaderGone
 from mapreduce.outputs import OutputDirectory
+from mapreduce.refs import Block
+from mapreduce.runs import read_blocks, read_formatted
 
-Batch = tuple[int, list[Any], list[Any]]
+#: the number of a part that is not empty, and what it is made of
+Part = tuple[int, Sequence[Block]]
 
 
 class Sink(Protocol):
     """Takes the whole output, part by part."""
 
-    def write(self, batches: Iterable[Batch], parts: int) -> None:
-        """Write (part, keys, values) batches, parts in order; ``parts`` is how many there are, empty ones included."""
+    def write(self, parts: Iterable[Part], count: int) -> None:
+        """Write the parts, which come in order; ``count`` is how many there are, empty ones included."""
+
+
+class _Encoder:
+    """From the blocks of one file to its bytes."""
+
+    def __init__(self, output_format: str) -> None:
+        self._format = output_format
+        self._encode = formats.writer(output_format)
+
+    def encode(self, blocks: Iterable[Block]) -> Iterator[bytes]:
+        for kind, alike in itertools.groupby(blocks, attrgetter("kind")):
+            if kind == self._format:
+                yield from read_formatted(alike)
+            elif not kind:
+                yield from itertools.starmap(self._encode, read_blocks(alike))
+            else:
+                raise OutputError(
+                    f"the job was submitted with --format {kind}: its output is there in no other"
+                )
 
 
 class StandardOutput:
     """All parts one after the other, as one file."""
 
     def __init__(self, output_format: str) -> None:
-        self._encode = formats.writer(output_format)
+        self._encoder = _Encoder(output_format)
 
-    def write(self, batches: Iterable[Batch], parts: int) -> None:
+    def write(self, parts: Iterable[Part], count: int) -> None:
         if sys.stdout is None:
             raise OutputError("standard output is closed; choose a folder for the output: -o DIR")
         out = sys.stdout.buffer
         try:
-            for _, keys, values in batches:
-                out.write(self._encode(keys, values))
+            for _, blocks in parts:
+                for data in self._encoder.encode(blocks):
+                    out.write(data)
             out.flush()
         except BrokenPipeError as error:
             raise ReaderGone("whoever read the output went away") from error
@@ -48,18 +73,17 @@ class Folder:
         self._directory = directory
         self._format = output_format
 
-    def write(self, batches: Iterable[Batch], parts: int) -> None:
-        written = -1
-        encode = formats.writer(self._format)
-        for part, keys, values in batches:
-            if part != written:
-                self._write_empty(range(written + 1, part))
-                written, encode = part, formats.writer(self._format)
-            self._directory.write(part, encode(keys, values))
-        self._write_empty(range(written + 1, parts))
+    def write(self, parts: Iterable[Part], count: int) -> None:
+        begun = 0
+        for part, blocks in parts:
+            self._write_empty(range(begun, part))
+            for data in _Encoder(self._format).encode(blocks):
+                self._directory.write(part, data)
+            begun = part + 1
+        self._write_empty(range(begun, count))
         self._directory.commit()
 
-    def _write_empty(self, parts: Sequence[int]) -> None:
+    def _write_empty(self, parts: Iterable[int]) -> None:
         for part in parts:
             self._directory.write(part, b"")
 

@@ -6,12 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any, Union
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mapreduce.errors import OutputError
+from mapreduce.formats import SEAMLESS
 from mapreduce.outputs import OutputDirectory
+from mapreduce.refs import Block
+from mapreduce.sort import PlainWriter
+from mapreduce.write import open_sink
+from tests.strategies import values
 
 
 def names(folder: Path) -> list[str]:
@@ -155,3 +164,32 @@ def test_a_folder_with_a_similar_name_is_no_leftover(tmp_path: Path) -> None:
     with OutputDirectory(tmp_path / "counts") as output:
         output.commit()
     assert names(tmp_path) == [".counts.mrs", ".counts[0].mr-1", "counts"]
+
+
+def written(directory: Path, pairs: list[Any], output: str, asked: str) -> Union[bytes, str]:
+    """What the output file holds after an executor has written ``pairs`` as ``output``, or the error."""
+    blocks: list[Block] = []
+    writer = PlainWriter(str(directory), lambda _, block: blocks.append(block), output)
+    writer.write(pairs)
+    writer.close()
+    assert sum(block.records for block in blocks) == len(pairs)
+    try:
+        with open_sink(str(directory / f"out-{output}"), asked) as sink:
+            sink.write([(0, blocks)] if blocks else [], 1)
+    except OutputError as error:
+        return str(error)
+    return (directory / f"out-{output}" / "part-00000").read_bytes()
+
+
+@given(pairs=st.lists(st.tuples(values, values), max_size=30), asked=st.sampled_from(SEAMLESS))
+def test_what_executors_have_formatted_is_what_the_client_would_have_written(
+    pairs: list[Any], asked: str
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        assert written(Path(name), pairs, asked, asked) == written(Path(name), pairs, "", asked)
+
+
+def test_output_in_one_format_is_not_to_be_had_in_another(tmp_path: Path) -> None:
+    assert written(tmp_path, [("a", 1)], "text", "jsonl") == (
+        "the job was submitted with --format text: its output is there in no other"
+    )

@@ -249,6 +249,9 @@ def test_who_cannot_go_on_does_no_harm_to_a_client_that_lives(rabbit_url: str, t
         result = mr("run", "--resume", job, "--broker", rabbit_url)
         assert result.returncode == 4 and result.stderr.count(b"\n") == 1, result.stderr
         assert b"cannot be read again" in result.stderr
+        result = mr("run", "--resume", job, "--broker", rabbit_url, "--format", "jsonl")
+        assert result.returncode == 2 and result.stderr.count(b"\n") == 1, result.stderr
+        assert b"submitted with --format text" in result.stderr
         client.popen.stdin.close()
         with workers(rabbit_url, pool="stdin"):
             assert client.popen.wait(60) == 0, client.errors

@@ -26,6 +26,6 @@ def command(job_id: str, broker: Optional[str], output: Optional[str], output_fo
     url = options.required_broker_url(broker)
     with open_sink(output, output_format) as sink, JobRun.attach(job_id, url) as run:
         result = run.collect()
-        sink.write(result.batches(), result.tasks)
+        sink.write(result.parts, result.tasks)
         run.deliver()
     options.tell_left_out(result)

@@ -141,7 +141,8 @@ def command(
     if local and broker:
         raise UsageError("--local and --broker do not go together")
     if resume is not None:
-        prepare = _resume(context, resume, (() if job_file is None else (job_file, *inputs)), broker, output)
+        given = () if job_file is None else (job_file, *inputs)
+        prepare = _resume(context, resume, given, broker, output, output_format)
     else:
         url = None if local else options.broker_url(broker)
         if detach and not url:
@@ -150,13 +151,13 @@ def command(
             raise UsageError(
                 "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
             )
-        prepare = _submit(job_file, inputs, url, detach, **settings)
+        prepare = _submit(job_file, inputs, url, detach, output_format, **settings)
     with prepare as run, open_sink(output, output_format) as sink:
         result = run.collect()
         if run.client.detached:
             click.echo(run.client.job)
             return
-        sink.write(result.batches(), result.tasks)
+        sink.write(result.parts, result.tasks)
         run.deliver()
     options.tell_left_out(result)
     for name in sorted(result.counters) if counters else ():
@@ -164,7 +165,12 @@ def command(
 
 
 def _resume(
-    context: click.Context, job: str, inputs: tuple[str, ...], broker: Optional[str], output: Optional[str]
+    context: click.Context,
+    job: str,
+    inputs: tuple[str, ...],
+    broker: Optional[str],
+    output: Optional[str],
+    output_format: str,
 ) -> JobRun:
     given = click.core.ParameterSource.COMMANDLINE
     for param in context.command.params:
@@ -172,7 +178,8 @@ def _resume(
         if name not in _WITH_RESUME and context.get_parameter_source(name) is given:
             text = f"--resume goes on with a job as it was submitted: {param.opts[-1]} does not go with it"
             raise UsageError(text)
-    return JobRun.resume(job, inputs, options.required_broker_url(broker), wants_output=output is not None)
+    url = options.required_broker_url(broker)
+    return JobRun.resume(job, inputs, url, wants_output=output is not None, output_format=output_format)
 
 
 def _submit(
@@ -180,6 +187,7 @@ def _submit(
     inputs: tuple[str, ...],
     url: Optional[str],
     detach: bool,
+    output_format: str,
     params: tuple[str, ...],
     split_size: int,
     input_format: Optional[str],
@@ -203,7 +211,8 @@ def _submit(
     )
     with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
-        return JobRun.submit(job, bundle, inputs, settings)
+        # who fetches the output of a detached job may choose the format then
+        return JobRun.submit(job, bundle, inputs, settings, "" if detach else output_format)
 
 
 def _split_param(text: str) -> tuple[str, str]:
