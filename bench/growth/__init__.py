@@ -1,0 +1,1 @@
+"""How a job grows with hosts, tasks and partitions: a simulation with measured costs."""
