@@ -67,7 +67,7 @@ class Surroundings:
         self._threads = _thread._count()
         self._system_threads = _count_system_threads()
         self._open_files = _count_open_files()
-        self._has_children = _any_child()
+        self._has_children, self._waited_for = _any_child(), _faults_of_children()
         self._environ = dict(os.environ)
         self._limits = {kind: resource.getrlimit(kind) for kind in _RESOURCES}
         self._handlers = _handlers()
@@ -181,7 +181,8 @@ class Surroundings:
         """Whether a thread or process of user code's is still there."""
         if self._threads_left():
             return True
-        if self._started or (not self._has_children and _any_child()):
+        before, self._waited_for = self._waited_for, _faults_of_children()
+        if self._started or self._waited_for != before or (not self._has_children and _any_child()):
             self._started = False
             return others_in_group() or _has_child()
         return False
@@ -212,15 +213,26 @@ def _count_open_files() -> int:
 
 def _any_child() -> bool:
     """Whether there is any child process, a dead one included, which is left to whoever waits for it. Not all ways to
-    start one raise an audit event: `multiprocessing` has its own.
+    start one raise an audit event: `multiprocessing` has its own, and on PyPy few do.
     """
-    if not hasattr(os, "waitid"):
-        return False
+    if not hasattr(os, "waitid"):  # PyPy, macOS
+        return any(map(_children_of_thread, os.listdir(_TASKS))) if os.path.isdir(_TASKS) else False
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True
+
+
+def _children_of_thread(thread: str) -> bool:
+    with contextlib.suppress(OSError), open(f"{_TASKS}/{thread}/children", "rb") as file:
+        return bool(file.read(1))
+    return False
+
+
+def _faults_of_children() -> int:
+    """A number that grows with each child that has been waited for, as a daemon's parent is."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
 
 
 def _has_child() -> bool:
