@@ -12,6 +12,7 @@ Exits with 1 if a contender failed or had another answer; a goal that is missed 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
@@ -30,6 +31,7 @@ def main() -> None:
         for workload in chosen:
             print(f"{workload.name:14}{workload.rounds:3} rounds   {workload.title}")
         return
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and end what runs beside us
     interpreter, no_peers, versions = None, "", {}
     try:
         interpreter, versions = str(environment.python()), environment.versions()

@@ -29,7 +29,7 @@ def _pi(small: bool) -> Path:
 
 
 def _nbody(small: bool) -> Path:
-    return data.seeds(120, 1 if small else 100)
+    return data.seeds(120, 1 if small else 1000)
 
 
 PYPY = Workload(
