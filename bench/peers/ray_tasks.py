@@ -14,10 +14,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import ray
-
 from bench.peers.common import arguments
 from bench.pool_wordcount import PARTITIONS, ranges, words
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Not to serve the network is what Ray does by itself on other systems; on Linux this name says it, to `import ray`.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+import ray
 
 
 @ray.remote(num_returns=PARTITIONS)
@@ -67,13 +70,12 @@ def tasks(source: Path, output: Path) -> None:
 @contextlib.contextmanager
 def cluster(processes: int) -> Iterator[None]:
     """Ray with so many workers, on loopback, its files in a folder of our own."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with tempfile.TemporaryDirectory(prefix="ray-") as scratch:
+    # in /tmp, as is Ray's own default: the path of a socket has no room for a longer name
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as scratch:
         ray.init(
             num_cpus=processes,
             include_dashboard=False,
             logging_level="error",
-            _node_ip_address="127.0.0.1",
             _temp_dir=scratch,
         )
         try:
