@@ -25,6 +25,7 @@ _STYLE = """
   .head { font-size: 15px; font-weight: 600 } .quiet { fill: #656d76; font-size: 12px }
   .paper { fill: #ffffff; stroke: #d0d7de } .line { stroke: #d0d7de } .span { stroke: #1f2328; stroke-width: 1.5 }
   .ours { fill: #1f6feb } .peer { fill: #afb8c1 } .limit { fill: #2da44e }
+  .starting { opacity: 0.5 }
   .goal { stroke: #cf222e; stroke-width: 2.5 } .met { fill: #2da44e } .missed { fill: #cf222e }
   .gap { stroke: #ffffff; stroke-width: 4 }
   @media (prefers-color-scheme: dark) {
@@ -40,7 +41,8 @@ _STYLE = """
 def bars(result: Result) -> str:
     """The contenders' medians, the quickest first; whiskers from the quickest round to the slowest.
 
-    A red mark says what time the strictest goal leaves to a contender.
+    A red mark says what time the strictest goal leaves to a contender. The part of a bar in which an engine starts its
+    servers is paler.
     """
     standings = sorted((one for one in result.standings if one.samples), key=_median)
     goals = _strictest(result.verdicts)
@@ -50,8 +52,7 @@ def bars(result: Result) -> str:
         parts += _bar(standing, goals.get(standing.name), scale, 50 + row * _ROW)
     height = 50 + len(standings) * _ROW + 34
     y = height - 16
-    kinds = {standing.kind for standing in standings}
-    parts += _legend(kinds, bool(goals), y)
+    parts += _legend(standings, bool(goals), y)
     return _picture(result.title, "seconds, medians", parts, height)
 
 
@@ -114,7 +115,14 @@ def _bar(standing: Standing, goal: float | None, scale: _Scale, y: int) -> Itera
     value, seconds = _median(standing), standing.values("seconds")
     end = scale(value)
     yield _text(_NAMES - 10, y + 13, standing.title, anchor="end")
-    yield f'<rect class="{standing.kind}" x="{_NAMES}" y="{y}" width="{end - _NAMES:.1f}" height="{_BAR}" rx="2"/>'
+    warm = standing.values("warm")
+    at_work = min(end, scale(statistics.median(warm))) if warm else end
+    for left, right, style in ((_NAMES, at_work, ""), (at_work, end, " starting")):
+        if right > left:
+            yield (
+                f'<rect class="{standing.kind}{style}" x="{left:.1f}" y="{y}" width="{right - left:.1f}" '
+                f'height="{_BAR}" rx="2"/>'
+            )
     if scale.breaks(value):
         x = end - 30
         yield f'<line class="gap" x1="{x}" y1="{y + _BAR + 3}" x2="{x + 8}" y2="{y - 3}"/>'
@@ -130,9 +138,17 @@ def _bar(standing: Standing, goal: float | None, scale: _Scale, y: int) -> Itera
     yield _text(end + 8, y + 13, f"{number(value)} s")
 
 
-def _legend(kinds: set[str], goals: bool, y: int) -> Iterable[str]:
+def _legend(standings: Sequence[Standing], goals: bool, y: int) -> Iterable[str]:
     x = _NAMES
-    for kind, label in (("ours", "mr"), ("peer", "others"), ("limit", "the limit")):
+    kinds = {standing.kind for standing in standings}
+    if any(standing.values("warm") for standing in standings):
+        kinds.add("peer starting")
+    for kind, label in (
+        ("ours", "mr"),
+        ("peer", "others"),
+        ("peer starting", "starting"),
+        ("limit", "the limit"),
+    ):
         if kind in kinds:
             yield f'<rect class="{kind}" x="{x}" y="{y - 10}" width="11" height="11" rx="2"/>'
             yield _text(x + 17, y, label, "quiet")

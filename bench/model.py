@@ -1,7 +1,8 @@
 """What a benchmark is made of: a workload, who competes in it, what is measured, which goals are set. No I/O.
 
 One run of one contender is a `Sample`: figures by name. ``seconds`` (of wall clock, the whole process) and
-``cpu_seconds`` (user and system, of its processes and of the services that it uses) are always there; ``peak_mb`` and
+``cpu_seconds`` (user and system, of its processes and of the services that it uses) and ``input_bytes`` (of the files
+that its command names) are always there; ``peak_mb`` and
 its relatives where memory is watched (`bench.memory`); the rest is what a program says of itself (`Contender`).
 
 All contenders run in turn within each round, so that whatever else the machine does is spread over them. Goals are

@@ -1,9 +1,8 @@
-"""Puts the stored results into docs/performance.md, and draws them into docs/performance/.
+"""Puts the stored results into docs/performance.md and README.md, and draws them into docs/performance/.
 
     python -m bench.report
 
-What stands between a pair of marks in the document is written by this program; all else there is left as it is. A
-document without the marks of a workload gets them at the end of the part of the workloads.
+What stands between a pair of marks in a document is written by this program; all else there is left as it is.
 
     <!-- bench:wordcount -->
     …
@@ -25,15 +24,25 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURES = ROOT / "docs" / "performance"
 
 
+README = ROOT / "README.md"
+#: the workload whose medians the front page shows
+FRONT = "wordcount"
+
+
 class NoMarks(Exception):
-    """The document has no place for a part of the report."""
+    """A document has no place for a part of the report."""
 
 
 def main() -> None:
     write()
 
 
-def write(document: Path = DOCUMENT, pictures: Path = PICTURES, stored: Path = results.RESULTS) -> None:
+def write(
+    document: Path = DOCUMENT,
+    pictures: Path = PICTURES,
+    readme: Path = README,
+    stored: Path = results.RESULTS,
+) -> None:
     """Rewrite what comes from results. Raises `NoMarks`."""
     found = [result for result in (results.load(workload.name, stored) for workload in ALL) if result]
     pictures.mkdir(exist_ok=True)
@@ -41,6 +50,9 @@ def write(document: Path = DOCUMENT, pictures: Path = PICTURES, stored: Path = r
         if any(standing.samples for standing in result.standings):
             (pictures / f"{result.name}.svg").write_text(draw.bars(result))
     (pictures / "goals.svg").write_text(draw.overview(found))
+    for result in found:
+        if result.name == FRONT:
+            readme.write_text(replaced(readme.read_text(), {"front": tables.medians(result)}))
     parts = {result.name: section(result, pictures.name) for result in found}
     parts["summary"] = summary(found, pictures.name)
     document.write_text(replaced(document.read_text(), parts))
@@ -52,7 +64,7 @@ def replaced(text: str, parts: Mapping[str, str]) -> str:
         begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
         between = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         if len(between.findall(text)) != 1:
-            raise NoMarks(f"docs/performance.md needs one pair of marks {begin} … {end}")
+            raise NoMarks(f"there must be one pair of marks {begin} … {end}")
         whole = f"{begin}\n{part}\n{end}"
         text = between.sub(lambda _: whole, text)  # noqa: B023  # called at once
     return text

@@ -47,20 +47,21 @@ class Runner:
         self._rounds = rounds
         self._small = small
         self._peers, self._no_peers = peers
+        self._inputs: dict[str, Path] = {}
         #: by group: the first answer, and whose it is
         self._answers: dict[str, tuple[str, str]] = {}
         self._race = Race()
 
     def run(self) -> Race:
         """All rounds; goals judged."""
-        inputs = {name: str(make(self._small)) for name, make in self._workload.inputs.items()}
-        for name in inputs.values():
-            _read_once(Path(name))
+        self._inputs = {name: make(self._small) for name, make in self._workload.inputs.items()}
+        for path in self._inputs.values():
+            _read_once(path)
         with (
             tempfile.TemporaryDirectory(prefix=f"bench-{self._workload.name}-") as folder,
             running(Path(folder, "broker"), self._workload.workers) as services,
         ):
-            services.places.update({name: shlex.quote(path) for name, path in inputs.items()})
+            services.places.update({name: shlex.quote(str(path)) for name, path in self._inputs.items()})
             if self._peers:
                 services.places["peers"] = shlex.quote(self._peers)
             for number in range(1, self._rounds + 1):
@@ -109,7 +110,9 @@ class Runner:
             limit_secs=LIMIT_SECS,
         )
         self._compare(contender, output)
-        return figures(outcome, brokers=len(services.brokers) if charged else 0)
+        sample = figures(outcome, brokers=len(services.brokers) if charged else 0)
+        read = [path for name, path in self._inputs.items() if contender.uses(name)]
+        return {**sample, "input_bytes": float(sum(path.stat().st_size for path in read))}
 
     def _compare(self, contender: Contender, output: Path) -> None:
         if contender.group is None:
@@ -142,7 +145,7 @@ def figures(outcome: Outcome, brokers: int) -> Sample:
 
 
 def describe(sample: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in sample.items())
+    return ", ".join(f"{name} {value:.4g}" for name, value in sample.items() if name != "input_bytes")
 
 
 def _read_once(path: Path) -> None:

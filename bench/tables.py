@@ -39,6 +39,16 @@ def markdown(result: Result) -> str:
     return "\n\n".join(parts)
 
 
+def medians(result: Result) -> str:
+    """A short table of Markdown: who needs how long."""
+    ranked = sorted(
+        (statistics.median(standing.values("seconds")), standing.title)
+        for standing in result.standings
+        if standing.samples
+    )
+    return _markdown_table([["", "seconds"], *([title, number(secs)] for secs, title in ranked)], right=True)
+
+
 def goal_rows(result: Result) -> list[tuple[str, str, str]]:
     """Text, what was measured, and what becomes of it: met, missed and by how much, or nothing to meet."""
     rows = []
