@@ -38,7 +38,7 @@ def python() -> Path:
     """
     interpreter = HOME / "bin" / "python"
     made = HOME / "made-from"  # written last: with it, the environment is whole
-    recipe = f"{ROOT}\n{REQUIREMENTS.read_text()}"
+    recipe = "\n".join([str(ROOT), *re.findall(r"^[\w.-]+==.*", REQUIREMENTS.read_text(), re.MULTILINE)])
     _java_version()
     if not made.exists() or made.read_text() != recipe:
         _make(interpreter)
