@@ -19,6 +19,8 @@ _NAMES = 250  #: where bars begin
 _VALUES = 90  #: room for the figure behind the longest bar
 #: a bar that is so many times as long as the next one is broken
 _BROKEN = 2.5
+#: on either side of the line of goals
+_DOUBLINGS = 3
 
 _STYLE = """
   text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
@@ -58,12 +60,10 @@ def bars(result: Result) -> str:
 
 def overview(results: Sequence[Result]) -> str:
     """A row for each goal: how far what was measured is from it, on a logarithmic scale."""
+    left, right = 480, WIDTH - _MARGIN - 62
+    middle, half = (left + right) / 2, (right - left) / 2
     parts: list[str] = []
     y = 62
-    left, right, middle = 430, WIDTH - _MARGIN - 60, 0.0
-    reach = 3.0  # doublings on both sides
-    middle = (left + right) / 2
-    half = (right - left) / 2
     for result in results:
         judged = [verdict for verdict in result.verdicts if verdict.short_of_goal is not None]
         if not judged:
@@ -71,8 +71,8 @@ def overview(results: Sequence[Result]) -> str:
         parts.append(_text(_MARGIN, y, result.title, "quiet"))
         y += 20
         for verdict in judged:
-            short = verdict.short_of_goal or 1.0
-            x = middle + max(-1.0, min(1.0, math.log2(short) / reach)) * half
+            doublings = math.log2(verdict.short_of_goal or 1.0)
+            x = middle + max(-1.0, min(1.0, doublings / _DOUBLINGS)) * half
             state = "met" if verdict.met else "missed"
             parts += [
                 _text(_MARGIN + 12, y, verdict.text),
@@ -83,13 +83,11 @@ def overview(results: Sequence[Result]) -> str:
             y += 21
         y += 8
     parts.insert(0, f'<line class="span" x1="{middle}" x2="{middle}" y1="48" y2="{y - 18}"/>')
-    for power in (-3, -2, -1, 0, 1, 2, 3):
-        at = middle + power / reach * half
-        label = "goal" if power == 0 else f"{2.0**power:g} ×"
-        parts.append(_text(at, y + 2, label, "quiet", "middle"))
-    return _picture(
-        "Goals", "left of the line: met; ×: what was measured, in multiples of the goal", parts, y + 18
-    )
+    for doublings, label in ((-3, "8 × better"), (-1, "2 ×"), (0, "goal"), (1, "2 ×"), (3, "8 × worse")):
+        x = middle + doublings / _DOUBLINGS * half
+        parts.append(_text(x, y + 2, label, "quiet", "middle"))
+    about = "left of the line a goal is met; how far from it, on a logarithmic scale"
+    return _picture("Goals", about, parts, y + 18)
 
 
 class _Scale:

@@ -113,9 +113,6 @@ class Workload:
     workers: Sequence[str] = ()
     #: watch the peak memory of all processes, which costs about a hundredth of one core
     memory: bool = False
-    #: the figure that the picture shows, and its unit
-    figure: str = "seconds"
-    unit: str = "s"
 
 
 # ---------------------------------------------------------------- goals

@@ -49,7 +49,8 @@ def write(
     for result in found:
         if any(standing.samples for standing in result.standings):
             (pictures / f"{result.name}.svg").write_text(draw.bars(result))
-    (pictures / "goals.svg").write_text(draw.overview(found))
+    if found:
+        (pictures / "goals.svg").write_text(draw.overview(found))
     for result in found:
         if result.name == FRONT:
             readme.write_text(replaced(readme.read_text(), {"front": tables.medians(result)}))
