@@ -1,6 +1,6 @@
 """A cluster of RabbitMQ nodes on this machine alone: does the engine work on it, and what does it cost?
 
-    python -m bench.cluster         three nodes, twice; about three minutes
+    python -m bench.cluster         one node, then three nodes twice; about five minutes
 
 All nodes are on loopback and gone with this process. Each is a `PrivateNode` with a folder of its own. What makes them
 one cluster is that they share Erlang's cookie and the first one's name service, and that the others find the first one
@@ -10,6 +10,7 @@ figures to look at are processor time and latency; stored in bench/results/clust
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import shutil
@@ -33,7 +34,10 @@ LARGE_MESSAGES = 96
 STREAMS = 100
 JOB_SECS = 120.0
 #: where RabbitMQ puts the leaders of streams: by default on the node that the client is connected to
-SETTINGS = {"leaders near the client": "", "leaders balanced": "queue_leader_locator = balanced\n"}
+SETTINGS = {
+    "3 nodes, leaders near the client": "",
+    "3 nodes, leaders balanced": "queue_leader_locator = balanced\n",
+}
 #: what happens to the job -> the node that is killed: the second one has the client, the leaders and the queues
 JOBS = {"undisturbed": None, "third node killed": 2, "second node killed": 1}
 
@@ -164,24 +168,35 @@ def _bytes_of(folder: Path) -> list[bytes]:
     return [part.read_bytes() for part in sorted(folder.glob("part-*"))]
 
 
+def one_node(folder: Path) -> dict[str, Any]:
+    with PrivateNode(folder / "single") as node:
+        return {"rates": rates([node.url], Meter([pid_of(node)]))}
+
+
+def three_nodes(folder: Path, settings: str) -> dict[str, Any]:
+    with Cluster(folder / "cluster", 3, settings) as cluster:
+        found = rates(cluster.urls, Meter([pid_of(member) for member in cluster.members]))
+        jobs = []
+        for what, kill in JOBS.items():
+            seconds, same = a_job(cluster, folder, kill)
+            jobs.append({"job": what, "seconds": seconds, "same bytes": same})
+        return {"rates": found, "jobs": jobs}
+
+
 def main() -> None:
-    found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
-        folder = Path(name)
-        with PrivateNode(folder / "single") as node:
-            found["1 node"] = rates([node.url], Meter([pid_of(node)]))
-        for label, settings in SETTINGS.items():
-            with Cluster(folder / label, 3, settings) as cluster:
-                meter = Meter([pid_of(member) for member in cluster.members])
-                found[f"3 nodes, {label}"] = rates(cluster.urls, meter)
-                for what, kill in JOBS.items():
-                    seconds, same = a_job(cluster, folder, kill)
-                    found.setdefault("jobs", []).append(
-                        {"cluster": label, "job": what, "seconds": seconds, "same bytes": same}
-                    )
-    names = [name for name in found if name != "jobs"]
-    print(table([{"": row, **{name: found[name][row] for name in names}} for row in found[names[0]]]))
-    print(table(found["jobs"]))
+    parser = argparse.ArgumentParser(description="Tries the engine on a cluster of three nodes on loopback.")
+    parser.add_argument("--only", choices=["1 node", *SETTINGS], help="default: all, one after the other")
+    only = parser.parse_args().only
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for label in [only] if only else ["1 node", *SETTINGS]:
+        with tempfile.TemporaryDirectory(prefix="bench-cluster-") as folder:
+            alone = label not in SETTINGS
+            found[label] = one_node(Path(folder)) if alone else three_nodes(Path(folder), SETTINGS[label])
+    rows = found["1 node"]["rates"] if "1 node" in found else next(iter(found.values()))["rates"]
+    print(table([{"": row, **{label: each["rates"][row] for label, each in found.items()}} for row in rows]))
+    jobs = [{"cluster": label, **job} for label, each in found.items() for job in each.get("jobs", ())]
+    if jobs:
+        print(table(jobs))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 

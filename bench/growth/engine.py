@@ -37,11 +37,21 @@ class Simulation:
 
     def start(self, process: Process) -> None:
         """Run a process up to its first wait."""
+        running = called = False
 
         def go_on() -> None:
-            wait = next(process, None)
-            if wait is not None:
+            nonlocal running, called
+            called = True
+            if running:
+                return  # what it waits for is there already: the loop below goes on, not a deeper call
+            running = True
+            while called:
+                called = False
+                wait = next(process, None)
+                if wait is None:
+                    return
                 wait(go_on)
+            running = False
 
         go_on()
 

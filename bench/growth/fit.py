@@ -21,7 +21,9 @@ FEATURES = {
     "node": ("job", "task", "block", "moved MiB"),
     "worker": ("task", "block", "moved MiB"),
 }
-ROUNDS = 2000
+ROUNDS = 10_000
+#: steps smaller than this part of what is found are none
+ENOUGH = 1e-9
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,19 @@ def least_squares(rows: Sequence[Sequence[float]], wanted: Sequence[float]) -> l
     x = [0.0] * len(rows[0])
     left = list(wanted)
     for _ in range(ROUNDS):
+        largest = 0.0
         for column in range(len(x)):
             squares = sum(row[column] ** 2 for row in rows)
             if squares == 0.0:
                 continue
             step = sum(row[column] * rest for row, rest in zip(rows, left)) / squares
             better = max(0.0, x[column] + step)
+            largest = max(largest, abs(better - x[column]) / max(better, 1e-12))
             for number, row in enumerate(rows):
                 left[number] -= row[column] * (better - x[column])
             x[column] = better
+        if largest < ENOUGH:
+            break
     return x
 
 

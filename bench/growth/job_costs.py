@@ -36,8 +36,8 @@ MIB = 1 << 20
 #: so long a log without news has been read
 QUIET_SECS = 0.5
 RETAIN_SECS = 30
-#: of each job; one counts
-ROUNDS = 2
+#: of each job; the one that others disturbed least counts
+ROUNDS = 1
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Order:
 
     name: str
     work: str
-    lines: int = 0  #: of a made-up input, each a split of its own; 0: ``source`` is the input
-    source: str = ""
+    lines: int = 0  #: of a made-up input, each a split of its own; 0: what `data` has for the work
+    megabytes: int = 0  #: of that, its beginning
     split: str = "8M"
     partitions: int = 8
     executors: int = 2
@@ -55,22 +55,22 @@ class Order:
 
 
 ORDERS = (
-    Order("one partition", "spread", lines=1000, partitions=1),
-    Order("many partitions", "spread", lines=300, partitions=64),
-    Order("word count, 50 MB", "word count", source="text-50"),
-    Order("word count, 20 MB in small splits", "word count", source="text-20", split="1M", partitions=32),
-    Order("sort, 100 MB", "sort", source="lines-100"),
-    Order("word count, 100 MB", "word count", source="text-100", fits=False),
-    Order("word count, 50 MB, one executor", "word count", source="text-50", executors=1, fits=False),
+    Order("one partition", "spread", lines=500, partitions=1),
+    Order("many partitions", "spread", lines=150, partitions=64),
+    Order("word count, 24 MB", "word count", megabytes=24),
+    Order("word count, 12 MB in small splits", "word count", megabytes=12, split="1M", partitions=32),
+    Order("sort, 32 MB", "sort", megabytes=32),
+    Order("word count, 48 MB", "word count", megabytes=48, fits=False),
+    Order("word count, 16 MB, one executor", "word count", megabytes=16, executors=1, fits=False),
     Order(
-        "sort, 100 MB, 2 MiB splits, 32 partitions",
+        "sort, 64 MB, 2 MiB splits, 32 partitions",
         "sort",
-        source="lines-100",
+        megabytes=64,
         split="2M",
         partitions=32,
         fits=False,
     ),
-    Order("2,000 tasks, 4 partitions", "spread", lines=2000, partitions=4, fits=False),
+    Order("1,000 tasks, 4 partitions", "spread", lines=1000, partitions=4, fits=False),
 )
 
 
@@ -106,8 +106,9 @@ def run(order: Order, folder: Path, node: PrivateNode) -> Costs:
     command = [*MR, "worker", "--broker", node.url, "-c", str(order.executors)]
     with background(command, "ready") as (worker, _):
         source = _input(order, folder)
-        warm_up = replace(order, lines=min(order.lines, 20), split="8M" if order.source else order.split)
-        _mr_run(warm_up, _input(warm_up, folder) if order.lines else _small(source, folder), folder, node.url)
+        # whatever the job needs of code is loaded
+        warm_up = replace(order, lines=min(order.lines, 20), megabytes=min(order.megabytes, 1))
+        _mr_run(warm_up, _input(warm_up, folder), folder, node.url)
         before = _clocks(node, worker.pid)
         wall, client, job = _mr_run(order, source, folder, node.url)
         spent = [now - then for now, then in zip(_clocks(node, worker.pid), before)]
@@ -125,18 +126,12 @@ def _mib(size: str) -> float:
 
 
 def _input(order: Order, folder: Path) -> Path:
-    if order.source:
-        return data.DATA / (order.source + (".tsv" if order.source.startswith("lines") else ".txt"))
-    path = folder / f"lines-{order.lines}"
-    path.write_text("x\n" * order.lines)
-    return path
-
-
-def _small(source: Path, folder: Path) -> Path:
-    """The beginning of an input: enough to have all code loaded."""
-    path = folder / "beginning"
-    with open(source, "rb") as file:
-        path.write_bytes(file.read(MIB // 4) + file.readline())
+    path = folder / f"{order.work}-{order.lines}-{order.megabytes}"
+    if order.lines:
+        path.write_text("x\n" * order.lines)
+    elif not path.exists():
+        with open(data.lines() if order.work == "sort" else data.text(), "rb") as file:
+            path.write_bytes(file.read(order.megabytes * data.MB) + file.readline())
     return path
 
 
@@ -214,9 +209,6 @@ def _with_log(costs: Costs, events: list[Any]) -> Costs:
 
 
 def main() -> None:
-    for megabytes in (20, 50, 100):
-        data.text(megabytes)
-    data.lines()
     found = []
     with (
         tempfile.TemporaryDirectory(prefix="bench-growth-") as folder,
