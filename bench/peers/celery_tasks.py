@@ -21,6 +21,7 @@ from pathlib import Path
 from celery import Celery, group
 from celery.exceptions import TimeoutError as NotYet
 from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from bench import pool_wordcount
 from bench.peers.common import arguments
@@ -126,4 +127,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OperationalError as error:
+        sys.exit(f"error: the broker does not answer: {error}; is --broker right, and does it run?")
