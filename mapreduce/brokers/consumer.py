@@ -20,7 +20,7 @@ from mapreduce.brokers.asking import RETRY_SECS, Asker
 from mapreduce.brokers.base import Receipt
 from mapreduce.brokers.publisher import CONTROL_EXCHANGE
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
-from mapreduce.brokers.replies import is_absent, is_unavailable
+from mapreduce.brokers.replies import is_absent, is_elsewhere, is_unavailable
 from mapreduce.brokers.wire import Wire
 
 #: A consumer's deliveries are numbered through all its channels.
@@ -28,6 +28,9 @@ _TAG_BITS = 64
 _TAG_MASK = (1 << _TAG_BITS) - 1
 _TAGS_PER_CHANNEL = 1 << 40
 _NEVER = float("inf")
+
+#: How often in a row a stream is looked for on a node that has no replica of it yet: ten seconds.
+_MOST_ELSEWHERE = 20
 
 #: Broadcasts are advice: whoever does not listen for a while misses the oldest.
 _CONTROL_QUEUE = {"x-queue-type": "classic", "x-max-length": 1000}
@@ -210,7 +213,7 @@ class _Consumer(Listener):
         if is_absent(code, text):
             self._lose_channel(_NEVER)
             self._emit(Ended(self._serial, self._command.tag))
-        elif is_unavailable(code, text):
+        elif is_unavailable(code, text) or (is_elsewhere(code, text) and self._fruitless <= _MOST_ELSEWHERE):
             self._begin_again()
         else:
             raise WireClosed(text, code)

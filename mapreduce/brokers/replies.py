@@ -4,6 +4,9 @@ It says 404 in two cases that must not be mixed up. "No queue" is the truth. "Ho
 said of a stream for a moment after every restart of the broker, until its writer runs again (and publications to it
 are returned meanwhile): it exists, and whoever took it for deleted would give up a job that is alive. 506 with "not
 found" is a stream that has a name but no process: while it is being deleted, for one. To ask again tells.
+
+A node of a cluster says 406 of a stream that it has no replica of: for a moment after the stream was declared over
+another node, while the replica is being made; for good if the node joined the cluster later than that.
 """
 
 from __future__ import annotations
@@ -26,6 +29,11 @@ def is_absent(code: int, text: str) -> bool:
 def is_unavailable(code: int, text: str) -> bool:
     """There is one, but it cannot be used at the moment."""
     return (code == 404 and not is_absent(code, text)) or (code == 506 and "not found" in text)
+
+
+def is_elsewhere(code: int, text: str) -> bool:
+    """The node of the cluster that we are connected to has no replica of the stream, or not yet."""
+    return code == _PRECONDITION_FAILED and "does not have a replica on the local node" in text
 
 
 def end_of_session(code: int, text: str) -> base.Disconnected:
