@@ -14,13 +14,14 @@ import sys
 import time
 import types
 from pathlib import Path
-from typing import Any, Callable, Iterator, Union
+from typing import Any, Callable, Iterator, Optional, Union
 
 import pytest
 
 from mapreduce import code, interpreters, limits, pool
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
+from mapreduce.interpreters import Interpreter
 from mapreduce.pool import ExecutorPool
 from mapreduce.refs import Block, Segment, Split, TaskSpec
 from mapreduce.sort import read_blocks
@@ -34,10 +35,17 @@ PATIENCE_SECS = 30.0
 class Bench:
     """A pool, and attempts to run in it."""
 
-    def __init__(self, folder: Path, count: int = 1, jobs: Path = JOBS, **limits: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int = 1,
+        jobs: Path = JOBS,
+        interpreter: Optional[Interpreter] = None,
+        **limits: Any,
+    ) -> None:
         self.folder = folder
         self._jobs, self._limits = jobs, limits
-        self.pool = ExecutorPool(count)
+        self.pool = ExecutorPool(count, interpreter)
         self._attempts = 0
         self._specs: dict[str, JobSpec] = {}
 

@@ -29,6 +29,7 @@ from jobs import (
     grep,
     inverted_index,
     join,
+    nbody,
     pi,
     sessions,
     sort,
@@ -295,7 +296,41 @@ def test_pi(tmp_path: Path) -> None:
     expected = 4 * sum(inside for inside, _ in parts) / (40 * 20_000)
     output = mr_ok("run", JOBS / "pi.py", tmp_path / "darts.txt", "--split-size", "50")
     assert output == f"pi\t{expected!r}\n".encode()
-    assert math.isclose(expected, math.pi, rel_tol=0.01)
+    assert math.isclose(expected, math.pi, rel_tol=1e-4)
+
+
+# ---------------------------------------------------------------- n-body
+
+
+def test_nbody_keeps_energy_as_others_found() -> None:
+    bodies = nbody.solar_system(random.Random(1), 0.0)
+    # what the n-body program of The Computer Language Benchmarks Game prints, before and after 1,000 steps
+    assert f"{nbody.energy(bodies):.9f}" == "-0.169075164"
+    nbody.advance(bodies, 1000)
+    assert f"{nbody.energy(bodies):.9f}" == "-0.169087605"
+
+
+def test_nbody_functions() -> None:
+    simulated = dict(nbody.simulate("1 0.5"))
+    assert list(simulated) == ["Jupiter", "Saturn", "Uranus", "Neptune"]
+    assert simulated == dict(nbody.simulate("1 0.5")) != dict(nbody.simulate("2 0.5"))
+    assert dict(nbody.simulate("1 0.5", blur=0.0)) == dict(nbody.simulate("2 0.5", blur=0.0))
+    ((planet, result),) = nbody.where("Saturn", iter([(1.0, 2.0, 3.0), (1.0, 2.0, 5.0)]))
+    assert (planet, result) == ("Saturn", {"place": [1.0, 2.0, 4.0], "spread": 1.0})
+
+
+def test_nbody(tmp_path: Path) -> None:
+    lines = [f"{seed} 1" for seed in range(20)]
+    (tmp_path / "systems.txt").write_text("\n".join(lines) + "\n")
+    places = defaultdict(list)
+    for planet, place in itertools.chain.from_iterable(map(nbody.simulate, lines)):
+        places[planet].append(place)
+    expected = dict(pair for planet in places for pair in nbody.where(planet, iter(places[planet])))
+    output = mr_ok(
+        "run", JOBS / "nbody.py", tmp_path / "systems.txt", "--split-size", 20, "--format", "jsonl"
+    )
+    assert dict(json_pairs(output)) == expected
+    assert all(0 < result["spread"] < 0.01 for result in expected.values())
 
 
 # ---------------------------------------------------------------- sessions
