@@ -19,7 +19,7 @@ import time
 from bench import machine, report, results, tables
 from bench.model import Workload
 from bench.peers import environment
-from bench.processes import CommandFailed
+from bench.processes import CommandFailed, adopt_orphans
 from bench.runner import Runner
 from bench.workloads import ALL
 
@@ -32,6 +32,7 @@ def main() -> None:
             print(f"{workload.name:14}{workload.rounds:3} rounds   {workload.title}")
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and end what runs beside us
+    adopt_orphans()
     interpreter, no_peers, versions = None, "", {}
     try:
         interpreter, versions = str(environment.python()), environment.versions()

@@ -136,6 +136,32 @@ def test_what_a_command_and_its_children_compute_is_counted() -> None:
     assert outcome.said == "warm 1\n"
 
 
+ORPHAN = """
+import os, subprocess, sys
+grandchild = "import time, os\\nwhile time.process_time() < 0.2: pass\\nos.write(1, b'x')\\ntime.sleep(60)"
+pipe, end = os.pipe()
+child = subprocess.Popen([sys.executable, "-c", grandchild], stdout=end, start_new_session=True)
+os.read(pipe, 1)
+print("seconds", child.pid)
+"""
+ADOPT = f"""
+import os, sys
+from bench.processes import adopt_orphans, run
+adopt_orphans()
+outcome = run([sys.executable, "-c", {ORPHAN!r}])
+try:
+    os.kill(int(outcome.said.split()[1]), 0)
+except ProcessLookupError:
+    print("gone", outcome.cpu_seconds >= 0.2)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+def test_what_a_command_leaves_behind_is_counted_and_ended() -> None:
+    # in a process of its own: it would adopt what other tests leave
+    assert run([sys.executable, "-c", ADOPT]).said == "gone True\n"
+
+
 def test_a_command_that_fails_or_takes_too_long_says_why() -> None:
     with pytest.raises(CommandFailed, match="exit 3: no such luck"):
         run([sys.executable, "-c", "import sys; print('no such luck', file=sys.stderr); sys.exit(3)"])
