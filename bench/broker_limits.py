@@ -354,12 +354,13 @@ def measure(node: PrivateNode, share: float) -> Row:
 def table(rows: Sequence[Row]) -> str:
     """Columns as the rows name them; numbers short."""
     names = list(rows[-1])
-    cells = [names] + [[_short(row.get(name, "")) for name in names] for row in rows]
+    cells = [names] + [[short(row.get(name, "")) for name in names] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Three figures of a number; anything else as it is."""
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

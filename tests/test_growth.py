@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.broker_limits import table
@@ -17,7 +17,7 @@ from bench.growth.model import Cluster, Task, simulate
 
 COSTS = fit.Costs(
     client={"job": 0.5, "task": 0.001, "input MiB": 0.001, "output MiB": 0.002},
-    node={"job": 0.2, "task": 0.001, "block": 0.0005, "moved MiB": 0.004},
+    node={"job": 0.2, "task": 0.001, "block": 0.0005, "stream": 0.005, "moved MiB": 0.004},
     worker={"task": 0.002, "block": 0.0005, "moved MiB": 0.002},
     executor_task=0.003,
     executor_block=0.0002,
@@ -54,6 +54,7 @@ def test_a_server_takes_so_many_at_a_time_in_order() -> None:
     assert server.busy == 10.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 5))
 def test_a_queue_is_never_faster_than_its_servers_and_never_idles_for_nothing(
     loads: list[int], count: int
@@ -86,6 +87,7 @@ def test_tokens_wait_until_they_are_given_back() -> None:
 # ---------------------------------------------------------------- the fit
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 10), min_size=3, max_size=3))
 def test_least_squares_finds_what_made_the_figures(costs: list[float]) -> None:
     rows = [[1.0, 2.0, 0.0], [1.0, 0.0, 3.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
@@ -127,7 +129,7 @@ def test_the_fit_finds_the_costs_of_made_up_jobs() -> None:
         row["client"] = sum(COSTS.client[name] * fit.features(row)[name] for name in fit.FEATURES["client"])
         row["node"] = sum(COSTS.node[name] * fit.features(row)[name] for name in fit.FEATURES["node"])
         row["worker"] = sum(COSTS.worker[name] * fit.features(row)[name] for name in fit.FEATURES["worker"])
-    found = fit.fitted(rows)
+    found = fit.fitted(rows, {"stream": 0.005, "moved MiB": 0.004})
     assert found.worker == pytest.approx(COSTS.worker, rel=0.05)
     assert found.node == pytest.approx(COSTS.node, rel=0.05)
     assert (found.executor_task, found.executor_block) == pytest.approx((0.003, 0.0002), rel=0.05)
@@ -155,9 +157,9 @@ def test_one_executor_and_nothing_else_takes_what_its_tasks_take() -> None:
 def test_a_slow_broker_sets_the_pace() -> None:
     slow = replace(CLUSTER, hosts=16, node_network=10.0, jitter=0.0)
     outcome = simulate(slow, Task(512.0, 8.0, 32), SORT, FREE)
-    # what goes in: input, then what the maps write; then all reduces read at once, and write at once
+    # what goes in: input, then what the maps write; then reduces read and write, at the same time at best
     assert outcome.maps_seconds == pytest.approx(2 * 512 / 10, rel=0.02)
-    assert outcome.seconds == pytest.approx(4 * 512 / 10, rel=0.02)
+    assert 3 * 512 / 10 <= outcome.seconds <= 4 * 512 / 10 * 1.02
     assert outcome.limit == "broker's network"
 
 
@@ -181,6 +183,7 @@ CLUSTERS = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(CLUSTERS, JOBS)
 def test_nothing_is_busier_than_all_the_time(cluster: Cluster, task: Task) -> None:
     cluster = replace(cluster, replicas=min(cluster.replicas, cluster.nodes))
@@ -189,6 +192,7 @@ def test_nothing_is_busier_than_all_the_time(cluster: Cluster, task: Task) -> No
     assert all(0 <= share <= 1 + 1e-9 for share in outcome.busy.values()), outcome.busy
 
 
+@settings(deadline=None, max_examples=50)
 @given(JOBS)
 def test_what_the_formula_asks_of_the_broker_is_what_the_simulation_carries(task: Task) -> None:
     outcome = simulate(CLUSTER, task, SORT, COSTS)
@@ -204,6 +208,15 @@ def test_a_replica_costs_the_leader_its_network() -> None:
         simulate(replace(one, replicas=n), Task(512, 8, 24), SORT, COSTS).seconds for n in (1, 3)
     )
     assert copied > plain
+
+
+def test_others_take_their_share_of_a_machine_that_all_share() -> None:
+    machine = Cluster(1, 2, 0.0, round_trip=0.0, jitter=0.0, shared_cores=2)
+    alone, among = (simulate(replace(machine, others=n), Task(80.0, 8.0, 4), SORT, FREE) for n in (0, 2))
+    assert alone.others == 0.0
+    # two executors and two others on two cores: each has half of one, but for the end of each stage
+    assert among.seconds == pytest.approx(2 * alone.seconds, rel=0.15)
+    assert among.others == pytest.approx(among.seconds, rel=0.15)
 
 
 # ---------------------------------------------------------------- what is shown

@@ -1,70 +1,152 @@
 """How far does it go? Tables and pictures for `docs/performance.md`, from measured costs.
 
-    python -m bench.growth              a minute; reads bench/results, prints, draws docs/performance/growth-*.svg
+    python -m bench.growth              two minutes; reads bench/results, prints, and fills the tables of "Growing"
 
-The costs come from `python -m bench.broker_limits` and `python -m bench.growth.job_costs`, each of them minutes.
+The costs come from `python -m bench.broker_limits`, `python -m bench.cluster` and `python -m bench.growth.job_costs`,
+each of them minutes.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import broker_limits
+from bench import broker_limits, cluster, report
+from bench.broker_limits import MIB
 from bench.growth import answers, check, fit, job_costs, pictures
-from bench.processes import ROOT
 
 HOSTS = (1, 2, 4, 8, 16, 32, 64, 128)
-BLOCK_KIB = "KiB in a block"
+ALL_FEATURES = ("job", "task", "block", "stream", "input MiB", "output MiB", "moved MiB")
+PICTURE = "growth-executors.svg"
+
+Rows = list[dict[str, Any]]
 
 
 def main() -> None:
-    for path in (broker_limits.RESULTS, job_costs.RESULTS):
+    for path, module in (
+        (broker_limits.RESULTS, "bench.broker_limits"),
+        (job_costs.RESULTS, "bench.growth.job_costs"),
+    ):
         if not path.exists():
-            sys.exit(
-                f"{path} is not there; `python -m bench.broker_limits` and `python -m bench.growth.job_costs` make it"
-            )
+            sys.exit(f"{path} is not there; python -m {module} makes it")
     limits: dict[str, Any] = json.loads(broker_limits.RESULTS.read_text())
     measured = fit.load()
-    costs = fit.fitted(measured)
+    costs = fit.fitted(measured, fit.known_of_node(limits))
     works = [*costs.works.values(), answers.HEAVY]
-    say("Seconds of processor time", cost_rows(costs))
-    say("Seconds per MiB, and MiB for each MiB of input", [vars(work) for work in works])
-    confirm = limits["latency"]["confirm_stream_ms"] / 1000
-    say("Measured and simulated", check.compared(measured, costs, limits["machine"]["cores"], confirm))
-    say("Executors that keep one broker busy", answers.broker_limits(works, costs))
     word_count, sort = costs.works["word count"], costs.works["sort"]
-    say(
-        "64 GiB of words, cut in different ways, 64 executors, 10 Gbit/s",
-        answers.tasks_and_partitions(word_count, costs, (8.0, 32.0, 128.0), (8, 64, 512)),
-    )
-    say(
-        "Minutes by way of the input, 1 Gbit/s",
-        answers.by_reference(works, costs, (1.0, 10.0, 100.0), (1, 4, 16, 64)),
-    )
-    say("20 GiB sorted on 64 executors, 1 Gbit/s", answers.several_nodes(sort, costs))
-    say("One job", answers.one_job(limits, costs))
-    draw_scaling(works, costs)
+    confirm = limits["latency"]["confirm_stream_ms"] / 1000
+    tables: dict[str, Rows] = {
+        "costs": cost_rows(costs),
+        "works": [vars(work) for work in works],
+        "check": check.compared(measured, costs, limits["machine"]["cores"], confirm),
+        "limits": answers.broker_limits(works, costs),
+        "cuts": answers.tasks_and_partitions(word_count, costs, (2.0, 8.0, 32.0), (8, 64, 512)),
+        "references": answers.by_reference(works, costs, (1, 4, 16, 64)),
+        "nodes": answers.several_nodes(sort, costs),
+        "job": answers.one_job(limits, costs),
+    }
+    for name, rows in tables.items():
+        print(f"\n{name}\n{broker_limits.table(rows)}")
+    (report.PICTURES / PICTURE).write_text(scaling(works, costs))
+    parts = {
+        f"growth-{name}": markdown(rows) for name, rows in (*tables.items(), *measured_tables(limits).items())
+    }
+    report.DOCUMENT.write_text(report.replaced(report.DOCUMENT.read_text(), parts))
 
 
-def say(title: str, rows: Sequence[Any]) -> None:
-    print(f"\n{title}\n{broker_limits.table(list(rows))}")
-
-
-def cost_rows(costs: fit.Costs) -> list[dict[str, Any]]:
+def cost_rows(costs: fit.Costs) -> Rows:
+    """Milliseconds."""
     rows = []
     for process in ("client", "node", "worker"):
         found = getattr(costs, process)
-        rows.append({"process": process} | {name: found.get(name, 0.0) for name in ALL_FEATURES})
+        rows.append({"ms of": process, **{name: 1000 * found.get(name, 0.0) for name in ALL_FEATURES}})
+    executor = {"task": costs.executor_task, "block": costs.executor_block}
+    rows.append({"ms of": "executor", **{name: 1000 * executor.get(name, 0.0) for name in ALL_FEATURES}})
     return rows
 
 
-ALL_FEATURES = ("job", "task", "block", "input MiB", "output MiB", "moved MiB")
+def measured_tables(limits: dict[str, Any]) -> dict[str, Rows]:
+    """What was measured of brokers, in the shape of the document."""
+    sizes = [
+        {
+            "message": _size(row["bytes"]),
+            "in, MiB/s": row["in_mib_per_s"],
+            "node's processor, ms/MiB": row["in_node_us"] / 1000 * MIB / row["bytes"],
+            "out, MiB/s": row["out_mib_per_s"],
+            "node's processor, ms/MiB ": row["out_node_us"] / 1000 * MIB / row["bytes"],
+        }
+        for row in limits["sizes"]
+    ]
+    small = [
+        {
+            "to and from a": row["kind"],
+            "in, per s": row["in_per_s"],
+            "node's processor, µs": row["in_node_us"],
+            "out, per s": row["out_per_s"],
+            "node's processor, µs ": row["out_node_us"],
+            "one at a time, ms to its confirmation": limits["latency"][f"confirm_{row['kind']}_ms"],
+        }
+        for row in limits["small"]
+    ]
+    streams = [
+        {
+            "streams": row["streams"],
+            "declaring one more, ms": row["declare_ms"],
+            "node's processor, ms": row["declare_node_ms"],
+            "memory each, KiB": row["kib_each"],
+            "open files each": row["handles_each"],
+        }
+        for row in limits["streams"]
+    ]
+    tables: dict[str, Rows] = {"sizes": sizes, "small": small, "streams": streams}
+    if cluster.RESULTS.exists():
+        found: dict[str, Any] = json.loads(cluster.RESULTS.read_text())
+        tables["cluster"] = [
+            {"": text, **{label: each["rates"][name] for label, each in found.items()}}
+            for name, text in CLUSTER_ROWS.items()
+        ]
+        tables["cluster-jobs"] = [
+            {"cluster": label, "word count of 20 MB": job["job"], "seconds": job["seconds"],
+             "same bytes": "yes" if job["same bytes"] else "NO"}
+            for label, each in found.items() for job in each.get("jobs", ())
+        ]  # fmt: skip
+    return tables
 
 
-def draw_scaling(works: Sequence[fit.Work], costs: fit.Costs) -> None:
+CLUSTER_ROWS = {
+    "confirm_stream_ms": "a small message to a stream, confirmed, ms",
+    "confirm_queue_ms": "the same to a queue, ms",
+    "small_stream_in_per_s": "small messages to a stream, per s",
+    "small_stream_in_node_us": "all nodes' processors for one, µs",
+    "mib_in_per_s": "into a stream, MiB/s",
+    "mib_in_node_ms": "all nodes' processors for one, ms",
+    "mib_out_per_s": "out of it, MiB/s",
+    "mib_out_node_ms": "all nodes' processors for one, ms ",
+    "mib_out_of_another_node_per_s": "out of it through another node, MiB/s",
+    "declare_ms": "declaring a stream, ms",
+    "delete_ms": "deleting it, ms",
+}
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= MIB else f"{count >> 10} KiB"
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table; figures to the right."""
+    names = list(rows[-1])
+    right = [isinstance(rows[-1][name], (int, float)) for name in names]
+    lines = [
+        " | ".join(name.strip() for name in names),
+        " | ".join("---:" if each else "---" for each in right),
+    ]
+    lines += [" | ".join(broker_limits.short(row.get(name, "")) for name in names) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def scaling(works: Sequence[fit.Work], costs: fit.Costs) -> str:
     """Input read per second, over the number of executors."""
     series: dict[str, pictures.Points] = {}
     dashed: dict[str, str] = {}
@@ -72,17 +154,11 @@ def draw_scaling(works: Sequence[fit.Work], costs: fit.Costs) -> None:
         for by_reference in (False, True):
             name = f"{work.name}, by reference" if by_reference else work.name
             found = answers.scaling(work, costs, HOSTS, by_reference)
-            series[name] = [(count, 20 * answers.GIB / outcome.seconds) for count, outcome in found]
+            series[name] = [(count, answers.INPUT / outcome.seconds) for count, outcome in found]
             if by_reference:
                 dashed[name] = work.name
-    picture = pictures.lines(
-        "20 GiB on ever more executors, broker and hosts at 1 Gbit/s",
-        "executors",
-        "MiB of input per second",
-        series,
-        dashed,
-    )
-    (ROOT / "docs" / "performance" / "growth-executors.svg").write_text(picture)
+    title = "8 GiB on ever more executors, broker and hosts at 1 Gbit/s"
+    return pictures.lines(title, "executors", "MiB of input per second", series, dashed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from bench.growth.model import Cluster, Outcome, Task, simulate
 Row = dict[str, Any]
 
 GIB = 1024.0
+#: of the jobs that are simulated, MiB: enough for the beginning and the end not to matter
+INPUT = 8 * GIB
 #: MiB/s of an Ethernet of so many Gbit/s, its headers paid for
 GIGABIT = 112.0
 NETWORKS = {"1 Gbit/s": GIGABIT, "10 Gbit/s": 10 * GIGABIT}
@@ -59,22 +61,21 @@ def executors_at_limit(cluster: Cluster, task: Task, work: Work, costs: Costs) -
 
 
 def broker_limits(works: Sequence[Work], costs: Costs) -> list[Row]:
-    """From how many executors on the broker sets the pace, and what the simulation says about that many."""
+    """From how many executors on the broker sets the pace, and how well that many still work (by simulation)."""
     rows = []
     for work in works:
         for label, speed in NETWORKS.items():
             row: Row = {"job": work.name, "broker's network": label}
             for way, by_reference in (("inline", False), ("by reference", True)):
                 cluster = replace(USUAL, network=speed, node_network=speed)
-                task = Task(20 * GIB, partitions=64, input_by_reference=by_reference)
+                task = Task(INPUT, partitions=64, input_by_reference=by_reference)
                 count, what = executors_at_limit(cluster, task, work, costs)
-                row[way] = round(count)
-                row[f"{way}: of its"] = what
-                if way == "inline":
+                row[f"executors, input {way}"] = round(count)
+                row[f"then full{'' if by_reference else ' (inline)'}"] = what
+                if not by_reference:
                     hosts = max(1, round(count / cluster.executors))
-                    row["share of ideal speed there"] = _share_of_ideal(
-                        replace(cluster, hosts=hosts), task, work, costs
-                    )
+                    busy = _share_of_ideal(replace(cluster, hosts=hosts), task, work, costs)
+                    row["these compute, % of the time"] = 100 * busy
             rows.append(row)
     return rows
 
@@ -86,8 +87,8 @@ def _share_of_ideal(cluster: Cluster, task: Task, work: Work, costs: Costs) -> f
 
 
 def scaling(work: Work, costs: Costs, hosts: Sequence[int], by_reference: bool) -> list[tuple[int, Outcome]]:
-    """20 GiB on ever more hosts: (executors, outcome)."""
-    task = Task(20 * GIB, partitions=64, input_by_reference=by_reference)
+    """`INPUT` on ever more hosts: (executors, outcome)."""
+    task = Task(INPUT, partitions=64, input_by_reference=by_reference)
     return [
         (count * USUAL.executors, simulate(replace(USUAL, hosts=count), task, work, costs)) for count in hosts
     ]
@@ -101,7 +102,7 @@ def tasks_and_partitions(
     cluster = replace(USUAL, network=10 * GIGABIT, node_network=10 * GIGABIT)
     for split in splits:
         for count in partitions:
-            task = Task(64 * GIB, split, count)
+            task = Task(2 * INPUT, split, count)
             outcome = simulate(cluster, task, work, costs)
             maps = math.ceil(task.input / split)
             rows.append(
@@ -121,31 +122,29 @@ def tasks_and_partitions(
     return rows
 
 
-def by_reference(
-    works: Sequence[Work], costs: Costs, gibs: Sequence[float], hosts: Sequence[int]
-) -> list[Row]:
-    """Minutes with all inline, with the input by reference, and if blocks went by reference, too."""
+def by_reference(works: Sequence[Work], costs: Costs, hosts: Sequence[int]) -> list[Row]:
+    """Seconds per GiB with all inline, with the input by reference, and if blocks went by reference, too."""
     rows = []
     ways = {"inline": (False, False), "input by reference": (True, False), "blocks, too": (True, True)}
     for work in works:
-        for gib in gibs:
-            for count in hosts:
-                cluster = replace(USUAL, hosts=count, store=10 * GIGABIT)
-                row: Row = {"job": work.name, "GiB": gib, "executors": count * cluster.executors}
-                for way, (of_input, of_blocks) in ways.items():
-                    # not more tasks than are worth simulating
-                    task = Task(gib * GIB, max(8.0, gib * GIB / 4096), 64, of_input, of_blocks)
-                    outcome = simulate(cluster, task, work, costs)
-                    row[f"{way}: minutes"] = outcome.seconds / 60
-                    row[f"{way}: busiest"] = outcome.limit
-                rows.append(row)
+        for count in hosts:
+            cluster = replace(USUAL, hosts=count, store=10 * GIGABIT)
+            row: Row = {"job": work.name, "executors": count * cluster.executors}
+            for way, (of_input, of_blocks) in ways.items():
+                task = Task(INPUT, 8.0, 64, of_input, of_blocks)
+                outcome = simulate(cluster, task, work, costs)
+                row[f"{way}: s/GiB"] = outcome.seconds / INPUT * GIB
+                row[f"busiest{' ' * len([name for name in row if name.startswith('busiest')])}"] = (
+                    outcome.limit
+                )
+            rows.append(row)
     return rows
 
 
 def several_nodes(work: Work, costs: Costs) -> list[Row]:
     """What a cluster of RabbitMQ nodes changes for a job that keeps one node busy."""
     rows = []
-    task = Task(20 * GIB, partitions=64)
+    task = Task(INPUT, partitions=64)
     for label, nodes, replicas, balanced in (
         ("1 node", 1, 1, True),
         ("3 nodes, a replica on each, leaders near the client", 3, 3, False),
@@ -161,7 +160,7 @@ def several_nodes(work: Work, costs: Costs) -> list[Row]:
 
 
 def _of_broker(outcome: Outcome) -> Row:
-    return {f"{name} %": 100 * outcome.busy[name] for name in ("broker's network", "broker's processor")}
+    return {f"{name}, %": 100 * outcome.busy[name] for name in ("broker's network", "broker's processor")}
 
 
 def one_job(limits: Mapping[str, Any], costs: Costs) -> list[Row]:

@@ -1,7 +1,7 @@
 """How well does the simulation know what was measured? Simulated beside measured, for every job of `job_costs`.
 
 The machine that was measured has all processes on its few cores, so that is what is simulated here: one worker, no
-network, cores that all share.
+network, cores that all share, with whatever else ran there at the time.
 """
 
 from __future__ import annotations
@@ -16,15 +16,30 @@ from bench.growth.model import Cluster, Task, simulate
 Row = dict[str, Any]
 
 
-def simulated(row: Mapping[str, Any], costs: Costs, cores: int, round_trip: float) -> float:
-    """Seconds that the simulation gives a measured job."""
-    cluster = Cluster(
-        1, row["executors"], 0.0, round_trip=round_trip, shared_cores=cores, others=row["others"], jitter=0.0
-    )
+#: more than that many others at a time are no measurement any more
+MOST_OTHERS = 16
+
+
+def simulated(row: Mapping[str, Any], costs: Costs, cores: int, round_trip: float) -> tuple[float, int]:
+    """Seconds that the simulation gives a measured job, among so many processes of others.
+
+    Nobody counted these, but how much of the processors they had is measured: so many that it comes nearest to that.
+    """
     work = work_of(row, costs)
-    # a split that is not inline would have other sizes; here the number of tasks is what counts
+    # the splits are as many as they were, all of one size
     task = Task(row["input"], row["input"] / row["maps"], row["partitions"])
-    return simulate(cluster, task, work, costs).seconds
+    found = []
+    for others in range(MOST_OTHERS + 1):
+        cluster = Cluster(
+            1, row["executors"], 0.0, round_trip=round_trip, shared_cores=cores, others=others, jitter=0.0
+        )
+        outcome = simulate(cluster, task, work, costs)
+        too_much = outcome.others / outcome.seconds / cores - row["others"]
+        found.append((abs(too_much), others, outcome.seconds))
+        if too_much > 0:
+            break
+    _, others, seconds = min(found)
+    return seconds, others
 
 
 def work_of(row: Mapping[str, Any], costs: Costs) -> Work:
@@ -38,7 +53,7 @@ def compared(measured: Sequence[Mapping[str, Any]], costs: Costs, cores: int, ro
     """One row for each job; errors in percent of what was measured."""
     rows = []
     for row in measured:
-        seconds = simulated(row, costs, cores, round_trip)
+        seconds, others = simulated(row, costs, cores, round_trip)
         rows.append(
             {
                 "job": row["name"],
@@ -47,6 +62,7 @@ def compared(measured: Sequence[Mapping[str, Any]], costs: Costs, cores: int, ro
                 "measured s": row["wall"],
                 "simulated s": seconds,
                 "error %": 100 * (seconds - row["wall"]) / row["wall"],
+                "others": others,
                 "costs from it": "yes" if row["fits"] else "no",
             }
         )

@@ -1,8 +1,9 @@
 """From what jobs cost to what a task, a block and a MiB cost: least squares in which nothing costs less than nothing.
 
-Each kind of process gets a line of its own: seconds = Σ cost × count. What the engine's functions cost (map and reduce,
-per MiB) is left to the work that was measured. Relative errors are minimised, so that small jobs count as much as
-large ones.
+What the broker's node needs for a stream and for a MiB is known from `bench.broker_limits`; the rest is fitted. Each
+kind of process gets a line of its own: seconds = Σ cost × count. Relative errors are minimised, so that small jobs
+count as much as large ones. What map and reduce cost per MiB is what the executors of that work have left when their
+tasks and blocks are paid for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bench.growth.job_costs import RESULTS
 #: what the processor time of a process is proportional to; "job" is 1 for each job
 FEATURES = {
     "client": ("job", "task", "input MiB", "output MiB"),
-    "node": ("job", "task", "block", "moved MiB"),
+    "node": ("job", "task", "block", "stream", "moved MiB"),
     "worker": ("task", "block", "moved MiB"),
 }
 ROUNDS = 10_000
@@ -58,6 +59,7 @@ def features(row: Mapping[str, Any]) -> dict[str, float]:
         "block": float(row["blocks"] + row["out_blocks"]),
         "input MiB": row["input"],
         "output MiB": row["output"],
+        "stream": row["partitions"] + 3.0,
         "moved MiB": row["input"] + row["shuffle"] + row["output"],
     }
 
@@ -86,19 +88,34 @@ def least_squares(rows: Sequence[Sequence[float]], wanted: Sequence[float]) -> l
     return x
 
 
-def fitted(measured: Sequence[Mapping[str, Any]]) -> Costs:
-    """The costs, from the jobs that are there for that."""
+def known_of_node(limits: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of a node's processor for a MiB in and out again, in messages of a MiB, and for a stream."""
+    large = next(row for row in limits["sizes"] if row["bytes"] == 1 << 20)
+    return {
+        "moved MiB": (large["in_node_us"] + large["out_node_us"]) / 1e6,
+        "stream": limits["streams"][0]["declare_node_ms"] / 1000,
+    }
+
+
+def fitted(measured: Sequence[Mapping[str, Any]], known: Mapping[str, float]) -> Costs:
+    """The costs, from the jobs that are there for that; ``known``: see `known_of_node`."""
     rows = [row for row in measured if row["fits"]]
-    found = {}
-    for process, names in FEATURES.items():
-        # divided by what was measured: relative errors
-        scaled = [[features(row)[name] / row[process] for name in names] for row in rows]
-        found[process] = dict(zip(names, least_squares(scaled, [1.0] * len(rows))))
+    found = {process: _fitted(process, rows, known if process == "node" else {}) for process in FEATURES}
     executor_task, executor_block = _executor_costs([row for row in rows if row["work"] == "spread"])
     works = {}
     for name in sorted({row["work"] for row in rows} - {"spread"}):
         works[name] = _work(name, [row for row in rows if row["work"] == name], executor_task, executor_block)
     return Costs(found["client"], found["node"], found["worker"], executor_task, executor_block, works)
+
+
+def _fitted(process: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, float]) -> dict[str, float]:
+    """What is not known yet, from what is left; errors count in relation to what was measured."""
+    names = [name for name in FEATURES[process] if name not in known]
+    scaled = [[features(row)[name] / row[process] for name in names] for row in rows]
+    left = [
+        1 - sum(cost * features(row)[name] for name, cost in known.items()) / row[process] for row in rows
+    ]
+    return {**dict(zip(names, least_squares(scaled, left))), **known}
 
 
 def _executor_costs(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

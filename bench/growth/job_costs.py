@@ -59,7 +59,7 @@ ORDERS = (
     Order("many partitions", "spread", lines=150, partitions=64),
     Order("word count, 24 MB", "word count", megabytes=24),
     Order("word count, 12 MB in small splits", "word count", megabytes=12, split="1M", partitions=32),
-    Order("sort, 32 MB", "sort", megabytes=32),
+    Order("sort, 32 MB", "sort", megabytes=32, fits=False),
     Order("word count, 48 MB", "word count", megabytes=48, fits=False),
     Order("word count, 16 MB, one executor", "word count", megabytes=16, executors=1, fits=False),
     Order(

@@ -27,8 +27,8 @@ GRAIN_MIB = 2.0
 #: MiB: what a writer has in flight, and a reader on its way (`brokers.publisher`, `attempt.PREFETCH`)
 WINDOW_MIB = 8.0
 BLOCK_MIB = 1.0
-#: how long a process keeps a core that others wait for, too, as Linux does it, about
-QUANTUM_SECS = 0.01
+#: how long a process keeps a core that others wait for, too: Linux's slice on two cores, about
+QUANTUM_SECS = 0.002
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cluster:
     round_trip: float = 0.0005  #: seconds to the broker and back, its confirmation included
     store: float = 0.0  #: of the storage that references point to, all hosts together, MiB/s; 0: no limit
     shared_cores: int = 0  #: all processes live on one machine with so many cores; 0: each has its own
-    others: float = 0.0  #: share of the shared cores that is somebody else's
+    others: int = 0  #: processes of somebody else that want the shared cores all the time
     jitter: float = 0.1  #: a task takes up to so much more or less
 
 
@@ -59,7 +59,6 @@ class Task:
     partitions: int = 8
     input_by_reference: bool = False
     blocks_by_reference: bool = False  #: what the engine cannot do (yet) over a broker
-    combined: bool = True
 
 
 @dataclass
@@ -69,6 +68,7 @@ class Outcome:
     seconds: float = 0.0
     maps_seconds: float = 0.0  #: until all maps were done
     busy: dict[str, float] = field(default_factory=dict)  #: 0 to 1
+    others: float = 0.0  #: seconds of the shared cores that others had
     blocks: int = 0
     streams: int = 0
 
@@ -81,10 +81,9 @@ class Outcome:
 class _Machine:
     """Where a process runs: a core of its own, or one of those that all share."""
 
-    def __init__(self, simulation: Simulation, cores: int, pool: Server | None, others: float = 0.0) -> None:
+    def __init__(self, simulation: Simulation, cores: int, pool: Server | None) -> None:
         self.processes = Server(simulation, cores)
         self._pool = pool
-        self._stretch = 1 / (1 - others)
 
     def work(self, seconds: float) -> Generator[Wait, None, None]:
         if self._pool is None:
@@ -92,7 +91,7 @@ class _Machine:
             return
         left = seconds
         while left > 0:
-            yield self._pool.use(min(left, QUANTUM_SECS) * self._stretch)
+            yield self._pool.use(min(left, QUANTUM_SECS))
             left -= QUANTUM_SECS
 
 
@@ -112,7 +111,7 @@ class _Node:
     """Of the broker."""
 
     def __init__(self, simulation: Simulation, cluster: Cluster, pool: Server | None) -> None:
-        self.machine = _Machine(simulation, cluster.node_cores, pool, cluster.others)
+        self.machine = _Machine(simulation, cluster.node_cores, pool)
         self.into, self.out = (_Wire(simulation, cluster.node_network) for _ in range(2))
 
 
@@ -120,8 +119,8 @@ class _Host:
     """A worker: its I/O process, its executors, its network card."""
 
     def __init__(self, simulation: Simulation, cluster: Cluster, pool: Server | None) -> None:
-        self.worker = _Machine(simulation, 1, pool, cluster.others)
-        self.executors = _Machine(simulation, cluster.executors, pool, cluster.others)
+        self.worker = _Machine(simulation, 1, pool)
+        self.executors = _Machine(simulation, cluster.executors, pool)
         self.into, self.out = (_Wire(simulation, cluster.network) for _ in range(2))
         self.slots = Tokens(cluster.executors)
         self.holds = Tokens(cluster.executors + 1)
@@ -149,6 +148,8 @@ class JobSimulation:
         self._blocks_each = max(1, math.ceil(each / BLOCK_MIB))
         self._fed = Tokens(0)
         self._over = Tokens(0)
+        self._ended_at = 0.0  #: 0: it has not
+        self._others_secs = 0.0
         self._read_ahead = Tokens(max(1, int(WINDOW_MIB / GRAIN_MIB)))
 
     def run(self) -> Outcome:
@@ -156,7 +157,11 @@ class JobSimulation:
         outcome = Outcome(blocks=self._maps * self._task.partitions * self._blocks_each)
         outcome.streams = self._task.partitions + 3
         self._sim.start(self._job(outcome))
-        outcome.seconds = self._sim.run()
+        for _ in range(self._cluster.others):
+            self._sim.start(self._other())
+        self._sim.run()
+        outcome.seconds = self._ended_at
+        outcome.others = self._others_secs
         outcome.busy = self._busy(outcome.seconds)
         return outcome
 
@@ -179,7 +184,7 @@ class JobSimulation:
             "storage": share([self._store.server]),
         }
         if self._pool is not None:
-            return {"the machine": share([self._pool])}
+            return {"the machine": min(1.0, share([self._pool]))}
         return busy
 
     # ------------------------------------------------------------ the job
@@ -187,7 +192,8 @@ class JobSimulation:
     def _job(self, outcome: Outcome) -> Process:
         costs, task = self._costs, self._task
         yield from self._client.worker.work(costs.client["job"])
-        yield from self._nodes[0].machine.work(costs.node["job"])
+        streams = outcome.streams * costs.node["stream"]
+        yield from self._nodes[0].machine.work(costs.node["job"] + streams)
         self._sim.start(self._feed())
         for number in range(self._maps):
             self._sim.start(self._map(number))
@@ -200,6 +206,13 @@ class JobSimulation:
         for _ in range(task.partitions):
             yield self._over.take()
         yield self._sim.sleep(2 * self._cluster.round_trip)
+        self._ended_at = self._sim.now
+
+    def _other(self) -> Process:
+        assert self._pool is not None
+        while not self._ended_at:
+            yield self._pool.use(QUANTUM_SECS)
+            self._others_secs += QUANTUM_SECS
 
     def _feed(self) -> Process:
         """The client sends pieces, so many at a time; a split is there with its last piece."""
