@@ -59,6 +59,7 @@ mutations: .venv/.develop
 	$(BIN)/python -m tests.mutations --processes $(TEST_PROCESSES)
 
 bench: .venv/.installed
+	@.ci/packages
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(FROM),--from $(FROM)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean:

@@ -5,7 +5,7 @@
     python -m bench --from sort-100              that one and those after it: to go on after a break
     python -m bench --small                      tiny inputs, one round: does it all work? Stores nothing
 
-Results go to bench/results/NAME.json, each as soon as it is there, and then into docs/performance.md (`bench.report`).
+Results go to bench/results/NAME.json and into docs/performance.md (`bench.report`), each as soon as it is there.
 Exits with 1 if a contender failed or had another answer; a goal that is missed is no failure.
 """
 
@@ -56,8 +56,7 @@ def main() -> None:
             broken.append(workload.name)
         if not options.small:
             results.store(result)
-    if not options.small:
-        report.write()
+            report.write()
     if broken:
         sys.exit(f"not all contenders ran, or had the same answer: {', '.join(broken)}")
 

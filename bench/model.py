@@ -111,7 +111,7 @@ class Workload:
     rounds: int = 5
     #: options of each `mr worker` beside a private RabbitMQ; none: no broker is started
     workers: Sequence[str] = ()
-    #: watch the peak memory of all processes, which costs about a hundredth of one core
+    #: watch the peak memory of all processes: in the first round only, for with many threads it takes some time
     memory: bool = False
 
 

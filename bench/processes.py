@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 MR = (sys.executable, "-m", "mapreduce.cli")
 START_SECS = 120.0
 STOP_SECS = 60.0
-SAMPLE_SECS = 0.02
+SAMPLE_SECS = 0.05
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: of <linux/prctl.h>
 _PR_SET_CHILD_SUBREAPER = 36
@@ -132,7 +132,11 @@ def background(
             yield process, _wait_for(process, said, sign)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(STOP_SECS)
+            try:
+                process.wait(STOP_SECS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 class PeakMemory:

@@ -79,7 +79,8 @@ class Runner:
                 continue
             scratch.mkdir()
             try:
-                samples[contender.name] = self._sample(contender, services, scratch)
+                memory = self._workload.memory and number == 1
+                samples[contender.name] = self._sample(contender, services, scratch, memory)
                 text = describe(samples[contender.name])
             except CommandFailed as failure:
                 text = self._race.failures[contender.name] = f"FAILED: {failure}"
@@ -88,7 +89,7 @@ class Runner:
             print(f"{self._workload.name}, round {number}: {contender.title}: {text}", file=sys.stderr)
         return samples
 
-    def _sample(self, contender: Contender, services: Services, scratch: Path) -> Sample:
+    def _sample(self, contender: Contender, services: Services, scratch: Path, memory: bool) -> Sample:
         if contender.uses("peers") and not self._peers:
             raise CommandFailed(self._no_peers)
         output = scratch / "output"
@@ -104,7 +105,7 @@ class Runner:
         outcome = run(
             command,
             services=charged,
-            memory=self._workload.memory,
+            memory=memory,
             output=output / "part-00000" if contender.prints_answer else None,
             variables=contender.variables,
             limit_secs=LIMIT_SECS,
