@@ -5,8 +5,8 @@
 
 What a guest is lent are single packages, never a folder of them: beside ours lie those of the parent's Python, compiled
 for that one, and some would load here and fail later, or hide what is installed here. The engine is always the
-parent's, for both speak over a pipe. The others are lent where the guest lacks them or has them too old; of msgpack
-it then gets the part that is written in Python.
+parent's, for both speak over a pipe, and so is cloudpickle, whose versions cannot read each other's pickles. msgpack is
+lent where the guest lacks it or has it too old: the part that is written in Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, Optional
 
-ENGINE = "mapreduce"
 #: as setup.py has it
 OLDEST_MSGPACK = (1, 0, 5)
 
@@ -35,18 +34,18 @@ class Lender:
 def lend(folders: dict[str, str]) -> None:
     """Make the packages importable."""
     sys.path[:] = [entry for entry in sys.path if entry]  # no file of the current folder hides a module
-    sys.meta_path.insert(0, Lender({ENGINE: folders.pop(ENGINE)}))
+    ours = folders.pop("msgpack", None)
+    sys.meta_path.insert(0, Lender(folders))
     try:
         import msgpack
 
         found = tuple(msgpack.version[:3])
     except ImportError:
         found = ()
-    if found < OLDEST_MSGPACK and "msgpack" in folders:
+    if found < OLDEST_MSGPACK and ours is not None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "msgpack"]:
             del sys.modules[name]
-        sys.meta_path.insert(0, Lender({"msgpack": folders.pop("msgpack")}))
-    sys.meta_path.append(Lender(folders))
+        sys.meta_path.insert(0, Lender({"msgpack": ours}))
 
 
 def main() -> None:

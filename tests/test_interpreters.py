@@ -156,6 +156,15 @@ def test_it_is_lent_single_packages_wherever_they_lie(tmp_path: Path) -> None:
     ]
 
 
+def test_a_pickle_is_read_by_what_wrote_it(tmp_path: Path) -> None:
+    """Another version of cloudpickle may be installed there."""
+    text = make_text(tmp_path / "text", 100)
+    (tmp_path / "cloudpickle.py").write_text("raise ImportError('not this one')\n")
+    script = f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"'
+    with run_job(Job(lambda line: [(line, 1)]), str(text), python=program(tmp_path, script)) as result:
+        assert [key for key, _ in result] == text.read_text().splitlines()
+
+
 def test_what_would_break_it_does_not_reach_it(tmp_path: Path) -> None:
     """Nor does a file of the current folder hide a module."""
     (tmp_path / "here").mkdir()
