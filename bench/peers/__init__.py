@@ -17,4 +17,7 @@
 makes one task of every line of a file and writes each one's answer, the line's length, in the order of the
 input. All read from disk and write to disk, OUTPUT_DIR/part-*, which in order of their names are the output.
 None listens beyond loopback, reports home or opens a dashboard.
+
+`celery_tasks` and `ray_tasks` print `warm SECONDS`: their time once their servers were up. What the Python workers
+of PySpark and Ray compute shows in nobody's CPU time, for their parents ignore how they end: compare wall time.
 """
