@@ -29,11 +29,12 @@ class Phase(IntEnum):
 
     JOB = 0  #: the job's code is on its way
     INPUT = 1  #: the input is on its way
-    READY = 2  #: waits for a free slot
+    READY = 2  #: waits for its turn
     STARTING = 3  #: `Started` is on its way to the log
-    RUNNING = 4
-    PUBLISHING = 5  #: the executor is done; the broker does not have all blocks yet
-    CLOSING = 6  #: the outcome is on its way to the log; then the ack
+    STARTED = 4  #: it is there; waits for a free slot
+    RUNNING = 5
+    PUBLISHING = 6  #: the executor is done; the broker does not have all blocks yet
+    CLOSING = 7  #: the outcome is on its way to the log; then the ack
 
 
 class Attempt:
@@ -54,7 +55,9 @@ class Attempt:
         self.since = now  #: of the delivery; later of the last `Long` or `Alive`
         self.phase = Phase.INPUT
         self.spec: Optional[JobSpec] = None
-        self.slot = -1
+        self.slot = -1  #: none yet
+        self.begun = False  #: from `Phase.STARTING` to `Phase.RUNNING`
+        self.began = 0.0  #: when it was given to an executor
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
@@ -195,7 +198,7 @@ class Attempt:
 
     def started(self, worker: str) -> ev.Started:
         d = self.dispatch
-        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker, self.slot)
+        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker)
 
     def done(self, worker: str) -> ev.Done:
         d = self.dispatch

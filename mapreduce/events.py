@@ -265,7 +265,6 @@ class Started:
     generation: int
     attempt: int
     worker: str
-    slot: int
 
 
 @message

@@ -67,6 +67,8 @@ class Host:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._next_tick = 0.0
+        self._selector = selectors.DefaultSelector()
+        self._watched: set[int] = set()  #: descriptors that are registered there
 
     # ------------------------------------------------------------ from outside
 
@@ -108,6 +110,7 @@ class Host:
             self.feeder.stop()
         if self._connecting is not None:
             self._connecting.abandon()
+        self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -143,18 +146,26 @@ class Host:
         return found
 
     def _wait(self, timeout: float) -> None:
-        with selectors.DefaultSelector() as selector:
-            sources = [self._wake_read]
-            if self._connecting is None:
-                sources.append(self._broker.fileno())
-            if self._pool is not None:
-                sources += self._pool.filenos()
-            for source in sources:
-                if source >= 0:
-                    selector.register(source, selectors.EVENT_READ)
-            selector.select(timeout)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
+        wanted = {self._wake_read}
+        if self._connecting is None:
+            wanted.add(self._broker.fileno())
+        if self._pool is not None:
+            wanted.update(self._pool.filenos())
+        wanted.discard(-1)
+        if wanted != self._watched:
+            self._watch(wanted)
+        ready = self._selector.select(timeout)
+        if any(key.fd == self._wake_read for key, _ in ready):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 4096)
+
+    def _watch(self, wanted: set[int]) -> None:
+        """Wait for these from now on."""
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+        for source in wanted:
+            self._selector.register(source, selectors.EVENT_READ)
+        self._watched = wanted
 
     def _route(self, event: Any) -> None:
         """To the role whose prefix its tag or token begins with; to all if it names none."""

@@ -7,7 +7,10 @@ from mapreduce.effects import Command, Report
 
 
 class Intake:
-    """The consumers of a worker's queues. ``prefetch`` is the number of dispatches that each may hold unacked."""
+    """The consumers of a worker's queues. ``prefetch`` is the number of dispatches that each may hold unacked.
+
+    While the worker is in haste each queue has a second consumer, for as many more as that allows.
+    """
 
     def __init__(self, prefix: str, queues: tuple[str, ...], prefetch: int) -> None:
         self._tags = {queue: f"{prefix}tasks{number}" for number, queue in enumerate(queues)}
@@ -15,6 +18,7 @@ class Intake:
         self._consumed: set[str] = set()  #: queues with a consumer of ours
         self._resume_at = 0.0  #: endless: never
         self._paused = False
+        self._extra: dict[str, str] = {}  #: tag → queue, of the second consumers
 
     @property
     def open(self) -> bool:
@@ -22,11 +26,25 @@ class Intake:
         return not self._paused
 
     def owns(self, tag: str) -> bool:
-        return tag in self._tags.values()
+        return tag in self._tags.values() or tag in self._extra
+
+    def hurry(self, more: int) -> list[Command]:
+        """Hold so many more dispatches of each queue; 0: no more than ever."""
+        if bool(more) == bool(self._extra) or not self.open:
+            return []
+        if not more:
+            return self._calm_down()
+        self._extra = {f"{self._tags[queue]}+": queue for queue in self._tags if queue in self._consumed}
+        return [base.Consume(tag, queue, more) for tag, queue in self._extra.items()]
+
+    def _calm_down(self) -> list[Command]:
+        extra, self._extra = self._extra, {}
+        return [base.Cancel(tag) for tag in extra]
 
     def connected(self) -> list[Command]:
         """A session has begun."""
         self._consumed.clear()
+        self._extra.clear()
         return [base.Declare(queue, base.Kind.QUEUE) for queue in self._tags]
 
     def declared(self, name: str) -> list[Command]:
@@ -35,6 +53,8 @@ class Intake:
 
     def gone(self, tag: str) -> list[Command]:
         """Somebody has deleted a queue."""
+        if self._extra.pop(tag, None) is not None:
+            return []  # the first consumer of it tells, too
         queue = next(queue for queue, its in self._tags.items() if its == tag)
         self._consumed.discard(queue)
         if self._resume_at == float("inf"):
@@ -51,7 +71,8 @@ class Intake:
         self._paused = True
         self._resume_at = max(self._resume_at, until)
         consumed, self._consumed = self._consumed, set()
-        return [base.Cancel(tag) for queue, tag in self._tags.items() if queue in consumed]
+        cancelled = [base.Cancel(tag) for queue, tag in self._tags.items() if queue in consumed]
+        return [*cancelled, *self._calm_down()]
 
     def resume(self, now: float) -> list[Command]:
         """Take dispatches again, if it is time to."""

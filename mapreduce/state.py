@@ -40,7 +40,6 @@ class Running(NamedTuple):
 
     attempt: int
     worker: str
-    slot: int
     long: bool = False
 
 
@@ -282,7 +281,7 @@ class JobState:
         else:
             self._leave_worker(before)
         self.busy[event.worker] += 1
-        task.live[event.dispatch] = Running(event.attempt, event.worker, event.slot)
+        task.live[event.dispatch] = Running(event.attempt, event.worker)
 
     def _long(self, event: ev.Long) -> None:
         task = self.task(event.stage, event.index)

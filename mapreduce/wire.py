@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import Any, Callable, TypeVar, Union, get_args, get_origin, get_type_hints
+from operator import attrgetter
+from typing import Any, Callable, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mapreduce import codec
 
@@ -120,14 +121,15 @@ def to_plain(value: Any) -> Any:
 
     Dicts are left as they are: a field whose values must keep their exact types (tuples among them) is a dict.
     """
-    if dataclasses.is_dataclass(value):
-        cls: Any = type(value)
-        return [to_plain(getattr(value, name)) for name in _names(cls)]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    kind: Any = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind in (tuple, list):
         return [to_plain(item) for item in value]
-    if type(value) is list:
-        return [to_plain(item) for item in value]
-    return value if type(value) is not tuple else [to_plain(item) for item in value]
+    fields = _fields(kind)
+    if fields is None:
+        return value
+    return [item if type(item) in _AS_THEY_ARE else to_plain(item) for item in fields(value)]
 
 
 def from_plain(cls: type[T], plain: Any) -> T:
@@ -135,6 +137,23 @@ def from_plain(cls: type[T], plain: Any) -> T:
     key: Any = cls
     result: T = _record(key)(plain)
     return result
+
+
+#: what has no messages inside
+_AS_THEY_ARE = frozenset([int, str, bytes, dict, type(None), float, bool])
+
+
+@cache
+def _fields(cls: Any) -> Optional[Callable[[Any], Iterable[Any]]]:
+    """What gives the fields of an instance in order; None: it is no dataclass or named tuple."""
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return iter
+    if not hasattr(cls, "__dataclass_fields__"):
+        return None
+    names = _names(cls)
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: [getattr(value, name) for name in names]
 
 
 @cache
@@ -147,19 +166,19 @@ def _record(cls: Any) -> Convert:
     """A converter from a list of fields to ``cls``, a dataclass or a named tuple."""
     hints = get_type_hints(cls)
     names: tuple[str, ...] = getattr(cls, "_fields", ()) or _names(cls)
-    converters = [(name, _converter(hints[name])) for name in names]
+    converters = [_converter(hints[name]) for name in names]
 
     def convert(plain: Any) -> Any:
         if type(plain) is not list:
             raise BadMessage(f"{cls.__name__}: {type(plain).__name__} instead of a list of fields")
-        values = {}
-        for (name, converter), item in zip(converters, plain):
-            try:
-                values[name] = converter(item)
-            except BadMessage as error:
-                raise BadMessage(f"{cls.__name__}.{name}: {error}") from error
+        values: list[Any] = []
         try:
-            return cls(**values)
+            for converter, item in zip(converters, plain):
+                values.append(converter(item))
+        except BadMessage as error:
+            raise BadMessage(f"{cls.__name__}.{names[len(values)]}: {error}") from error
+        try:
+            return cls(*values)
         except TypeError as error:  # too few fields, and no defaults for the rest
             raise BadMessage(f"{cls.__name__}: {error}") from error
 
@@ -184,8 +203,17 @@ def _converter(hint: Any) -> Convert:
     if hint is float:
         return _of_types(float, (float, int))
     if hint in (int, str, bytes, bool):
-        return _of_types(hint, (hint,))
+        return _exactly(hint)
     return _record(hint)
+
+
+def _exactly(kind: type) -> Convert:
+    def convert(plain: Any) -> Any:
+        if type(plain) is not kind:
+            raise BadMessage(f"{type(plain).__name__} instead of {kind.__name__}")
+        return plain
+
+    return convert
 
 
 def _of_types(make: type, types: tuple[type, ...]) -> Convert:

@@ -38,6 +38,8 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
+from mapreduce.haste import AHEAD, DISPATCHES_AHEAD, Haste
+from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
 from mapreduce.refs import Failure
 from mapreduce.spec import ACK_TIMEOUT_SHARE, LONG_SECS, JobSpec
@@ -85,6 +87,11 @@ class Worker:
         self._jobs: dict[str, KnownJob] = {}
         self._attempts: dict[int, Attempt] = {}
         self._ready: list[Attempt] = []
+        #: attempts that may run, in this order, as slots get free; more than there are slots only in `Haste`
+        self._started: list[Attempt] = []
+        self._at_work = 0  #: attempts from `Phase.STARTING` to `Phase.RUNNING`
+        self._haste = Haste()
+        self._now = 0.0  #: of the event that is handled
         self._losses: dict[str, base.Receipt] = {}
         #: jobs that had attempts here when the connection was lost, until their logs say that we are back
         self._interrupted: set[str] = set()
@@ -112,6 +119,7 @@ class Worker:
 
     def handle(self, event: Any, now: float) -> list[Command]:
         handler = self._handlers.get(type(event))
+        self._now = now
         return handler(event, now) if handler is not None else []
 
     # ------------------------------------------------------------ sessions
@@ -234,7 +242,9 @@ class Worker:
         if known is None or known.spec is not None:
             return commands
         # what is unreadable the coordinator reports; the next entry may be the one
-        submitted = next((msg for msg, _ in wire.decode_all(event.body) if isinstance(msg, ev.Submitted)), None)
+        submitted = next(
+            (msg for msg, _ in wire.decode_all(event.body) if isinstance(msg, ev.Submitted)), None
+        )
         if submitted is None:
             return commands
         known.spec = submitted.spec
@@ -313,18 +323,24 @@ class Worker:
     # ------------------------------------------------------------ executing
 
     def _fill_slots(self) -> list[Command]:
+        """Run what is started, start what is ready: as many as there are slots, in haste some more."""
         commands: list[Command] = []
-        while self._ready and None in self._slots:
+        while self._started and None in self._slots:
+            commands += self._execute(self._started.pop(0))
+        most = len(self._slots) * (1 + AHEAD if self._haste.short else 1)
+        while self._ready and self._at_work < most:
             attempt = self._ready.pop(0)
-            attempt.slot = self._slots.index(None)
-            attempt.phase = Phase.STARTING
-            self._slots[attempt.slot] = attempt
+            attempt.phase, attempt.begun = Phase.STARTING, True
+            self._at_work += 1
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
         return commands
 
     def _execute(self, attempt: Attempt) -> list[Command]:
         assert attempt.spec is not None
         attempt.phase = Phase.RUNNING
+        attempt.slot = self._slots.index(None)
+        self._slots[attempt.slot] = attempt
+        attempt.began = self._now
         return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
 
     def _running(self, number: int) -> Optional[Attempt]:
@@ -344,7 +360,8 @@ class Worker:
         self._disk_pause_secs = DISK_PAUSE_SECS
         attempt.phase = Phase.PUBLISHING
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
-        self._slots[attempt.slot] = None
+        self._leave_slot(attempt)
+        self._haste.took(now - attempt.began)
         return self._report_done(attempt) + self._fill_slots()
 
     def _report_done(self, attempt: Attempt) -> list[Command]:
@@ -378,7 +395,7 @@ class Worker:
                 commands.append(Report("warning", f"{failure.message}; taking no task for {secs:.0f} s"))
                 commands += self._intake.pause(now + secs)
             # before the slot of this one is free, lest another one starts in it
-            commands += self._hand_back_all(Phase.STARTING, but=attempt)
+            commands += self._hand_back_all(Phase.RUNNING, but=attempt)
         return commands + self._fail(attempt, failure)
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
@@ -424,7 +441,9 @@ class Worker:
         if attempt is None:
             return []
         if kind == "start" and attempt.phase == Phase.STARTING:
-            return self._execute(attempt)
+            attempt.phase = Phase.STARTED
+            self._started.append(attempt)
+            return self._fill_slots()
         if kind == "block":
             attempt.unconfirmed.discard(event.token)
             return self._report_done(attempt)
@@ -508,8 +527,12 @@ class Worker:
         self._attempts.pop(attempt.number, None)
 
     def _leave_slot(self, attempt: Attempt) -> None:
-        if attempt in self._ready:
-            self._ready.remove(attempt)
+        for line in (self._ready, self._started):
+            if attempt in line:
+                line.remove(attempt)
+        if attempt.begun:
+            attempt.begun = False
+            self._at_work -= 1
         if attempt.slot >= 0 and self._slots[attempt.slot] is attempt:
             self._slots[attempt.slot] = None
 
@@ -539,7 +562,7 @@ class Worker:
     # ------------------------------------------------------------ time
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
-        commands = self._forget_old_jobs() + self._intake.resume(now)
+        commands = self._forget_old_jobs() + self._intake.resume(now) + self._keep_pace(now)
         if self._leave_at is not None:
             commands += self._hand_back_all(self._begun(now))
         for attempt in list(self._attempts.values()):
@@ -555,12 +578,26 @@ class Worker:
                 commands.append(self._log(attempt.job, attempt.alive(self.name), "worker/alive"))
         return commands
 
+    def _keep_pace(self, now: float) -> list[Command]:
+        """Hold more dispatches while tasks are short; hand back what waits behind one that is not."""
+        running = [attempt for attempt in self._slots if attempt is not None]
+        if self._haste.short and any(now - attempt.began > LONG_TASK_SECS for attempt in running):
+            self._haste.stop()
+        if self._haste.short:
+            return self._intake.hurry(DISPATCHES_AHEAD)
+        commands = self._intake.hurry(0)
+        # as many as a worker without haste may hold
+        room = len(self._slots) + 1 - len(running)
+        for attempt in [*self._started, *self._ready][room:]:
+            commands += self._hand_back(attempt)
+        return commands
+
     def _too_long(self, attempt: Attempt, now: float) -> list[Command]:
         """Let go of a dispatch. An attempt that only reads for long is as good as started, if a slot is free for it."""
         commands: list[Command] = []
         if attempt.phase < Phase.STARTING:
             promised = [a for a in self._attempts.values() if a.promised and a.phase < Phase.STARTING]
-            if attempt.phase != Phase.INPUT or len(promised) >= self._slots.count(None):
+            if attempt.phase != Phase.INPUT or len(promised) >= len(self._slots) - self._at_work:
                 return self._hand_back(attempt)
             attempt.promised = True
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("reads")))

@@ -107,7 +107,7 @@ def splits(count: int) -> tuple[Any, ...]:
 
 
 def started(dispatch: int, index: int = 0, worker: str = "w") -> ev.Started:
-    return ev.Started(dispatch, 0, index, 0, dispatch, worker, 0)
+    return ev.Started(dispatch, 0, index, 0, dispatch, worker)
 
 
 def done(dispatch: int, index: int = 0, stage: int = 0, seconds: Optional[float] = None) -> ev.Done:

@@ -432,7 +432,7 @@ class TestWaitNotice:
     def test_workers_that_were_there_are_busy(self) -> None:
         play = self.play()
         play.log(ev.Dispatched((ev.DispatchRef(1, 0, 0), ev.DispatchRef(2, 0, 1))))
-        play.log(ev.Started(1, 0, 0, 0, 7, "w", 0), ev.Done(1, 0, 0, 0, 7, "w", {}, {}, {}))
+        play.log(ev.Started(1, 0, 0, 0, 7, "w"), ev.Done(1, 0, 0, 0, 7, "w", {}, {}, {}))
         assert "all workers are busy" in self.said(play)
 
     def test_a_silent_coordinator(self) -> None:

@@ -110,7 +110,7 @@ def _log_of_two_stages() -> list[object]:
     return [
         ev.Submitted("job", spec, "0", 0.0), ev.Splits(0, (split, split)), ev.InputComplete(2),
         ev.Dispatched((ev.DispatchRef(1, 0, 0), ev.DispatchRef(2, 0, 1))),
-        ev.Started(1, 0, 0, 0, 11, "w", 0), ev.Done(1, 0, 0, 0, 11, "w", {0: 1}, {"tasks": 1}),
+        ev.Started(1, 0, 0, 0, 11, "w"), ev.Done(1, 0, 0, 0, 11, "w", {0: 1}, {"tasks": 1}),
         ev.Done(2, 0, 1, 0, 12, "w", {0: 2}, {"tasks": 1}), ev.StageSealed(1, 0),
         ev.Dispatched((ev.DispatchRef(3, 1, 0),)), ev.Done(3, 1, 0, 0, 13, "w", {0: 1}, {"tasks": 1}),
         ev.StageSealed(2, 0),

@@ -28,7 +28,7 @@ def job(splits: int = 2, stages: int = 2, skip_bad: int = 0) -> JobState:
 def started(
     dispatch: int, index: int, attempt: int, stage: int = 0, generation: int = 0, worker: str = "w"
 ) -> Any:
-    return ev.Started(dispatch, stage, index, generation, attempt, worker, 0)
+    return ev.Started(dispatch, stage, index, generation, attempt, worker)
 
 
 def done(
@@ -275,7 +275,7 @@ def random_event(rng: random.Random) -> Any:
         ev.InputComplete(rng.randrange(4)),
         ev.Took(ev.Rank(rng.randrange(3), rng.randrange(3)), worker),
         ev.Dispatched((ev.DispatchRef(dispatch, stage, index),)),
-        ev.Started(dispatch, stage, index, generation, attempt, worker, 0),
+        ev.Started(dispatch, stage, index, generation, attempt, worker),
         ev.Done(dispatch, stage, index, generation, attempt, worker, blocks, {"n": 1}, {}, skipped),
         ev.AttemptFailed(dispatch, stage, index, generation, attempt, worker, failure),
         ev.Lost(dispatch, stage, index),

@@ -50,7 +50,7 @@ def test_what_takes_twice_as_long_as_others_gets_one_copy() -> None:
 def test_the_first_to_be_done_wins_and_the_other_is_stopped() -> None:
     bench, [slow] = near_the_end()
     [copy] = of_type(bench.wait(7), ev.Dispatch)
-    bench.log(ev.Started(copy.dispatch, 0, slow, 0, 77, "other", 0))
+    bench.log(ev.Started(copy.dispatch, 0, slow, 0, 77, "other"))
     assert ev.StopAttempt(slow) in stopped(bench.log(ev.Done(copy.dispatch, 0, slow, 0, 77, "other", {0: 1})))
     assert bench.it.state.stages[0].done == 4
 
@@ -59,8 +59,8 @@ def test_a_copy_that_starts_after_its_task_is_won_is_stopped() -> None:
     bench, [slow] = near_the_end()
     [copy] = of_type(bench.wait(7), ev.Dispatch)
     bench.log(done(slow, slow))
-    assert stopped(bench.log(ev.Started(copy.dispatch, 0, slow, 0, 77, "other", 0))) == [ev.StopAttempt(77)]
-    assert not stopped(bench.log(ev.Started(slow, 0, slow, 0, slow, "w", 0)))  # the winner's, once more
+    assert stopped(bench.log(ev.Started(copy.dispatch, 0, slow, 0, 77, "other"))) == [ev.StopAttempt(77)]
+    assert not stopped(bench.log(ev.Started(slow, 0, slow, 0, slow, "w")))  # the winner's, once more
 
 
 @pytest.mark.parametrize(("count", "slow"), [(3, 3), (5, 3)])
@@ -97,14 +97,14 @@ def test_a_careful_attempt_is_not_copied() -> None:
     bench.log(failed(slow, slow, "died"))
     again = [each for each in of_type(bench.wait(2), ev.Dispatch) if each.index == slow]
     assert [each.careful for each in again] == [True]
-    bench.log(ev.Started(again[0].dispatch, 0, slow, 0, 5, "w", 0))
+    bench.log(ev.Started(again[0].dispatch, 0, slow, 0, 5, "w"))
     assert not copies(bench.wait(100))
 
 
 def test_an_attempt_beside_which_another_has_failed_gets_no_further_copy() -> None:
     bench, [slow] = near_the_end()
     [copy] = of_type(bench.wait(7), ev.Dispatch)
-    bench.log(ev.Started(copy.dispatch, 0, slow, 0, 77, "other", 0), failed(copy.dispatch, slow))
+    bench.log(ev.Started(copy.dispatch, 0, slow, 0, 77, "other"), failed(copy.dispatch, slow))
     assert bench.it.state.stages[0].tasks[slow].failures == 0
     assert not copies(bench.wait(100))
 
@@ -165,7 +165,7 @@ def test_the_first_task_that_runs_is_never_copied() -> None:
 
 def test_what_reads_input_that_is_void_is_stopped() -> None:
     entries = (*splits(1), done(7), ev.StageSealed(1, 0))
-    bench = Bench((*entries, *(ev.Started(8 + n, 1, n, 0, 8 + n, "w", n) for n in range(2))))
+    bench = Bench((*entries, *(ev.Started(8 + n, 1, n, 0, 8 + n, "w") for n in range(2))))
     assert stopped(bench.log(ev.Missing(8, 1, 0, 0, (99,)))) == [], "nobody's win"
     assert stopped(bench.log(ev.Missing(8, 1, 0, 0, (7,)))) == [ev.StopAttempt(9)]
     assert stopped(bench.log(ev.Missing(9, 1, 1, 0, (7,)))) == [], "of a seal that is void already"

@@ -45,7 +45,7 @@ VALID: list[tuple[Any, bytes]] = [
     (ev.InputComplete(1), b""),
     (ev.Took(RANK, "w"), b""),
     (ev.Dispatched((ev.DispatchRef(7, 0, 0),)), b""),
-    (ev.Started(7, 0, 0, 0, 5, "w", 0), b""),
+    (ev.Started(7, 0, 0, 0, 5, "w"), b""),
     (ev.Done(7, 0, 0, 0, 5, "w", {0: 1}, {"c": 1}, {}, (Skipped(0, "f", 0, "r", "x"),)), b""),
     (ev.AttemptFailed(7, 0, 0, 0, 5, "w", FAILURE), b""),
     (ev.Lost(7, 0, 0), b""),

@@ -71,7 +71,7 @@ def test_wrong_fields_are_a_bad_message_or_a_message(tag: str, fields: Any) -> N
 
 @given(st.data())
 def test_a_cut_message_is_a_bad_message(data: st.DataObject) -> None:
-    whole = wire.encode(events.Started(1, 0, 2, 0, 3, "w", 0))
+    whole = wire.encode(events.Started(1, 0, 2, 0, 3, "w"))
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(wire.BadMessage):
         wire.decode(whole[:cut])
@@ -95,3 +95,21 @@ def test_fields_appended_later_are_ignored_and_missing_ones_take_their_defaults(
 def test_optional_is_optional() -> None:
     hints = get_type_hints(events.Dispatch)
     assert hints["input"] == Optional[events.SplitInput]
+
+
+@given(st.lists(st.binary(max_size=300), min_size=2, max_size=5), st.data())
+def test_joined_messages_come_back_one_by_one_and_whatever_is_wrong_with_one_is_told(
+    bodies: list[bytes], data: st.DataObject
+) -> None:
+    messages = [wire.encode(events.Piece(number), body) for number, body in enumerate(bodies)]
+    whole = wire.join(messages)
+    read = [(message, bytes(body)) for message, body in wire.decode_all(whole)]
+    assert read == [(events.Piece(number), body) for number, body in enumerate(bodies)]
+    bad = data.draw(st.integers(0, len(bodies) - 1))
+    messages[bad] = bytes([9]) + messages[bad][1:]
+    read_anyway = [message for message, _ in wire.decode_all(wire.join(messages))]
+    assert [number for number, message in enumerate(read_anyway) if isinstance(message, wire.BadMessage)] == [
+        bad
+    ]
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    assert any(isinstance(message, wire.BadMessage) for message, _ in wire.decode_all(whole[:cut]))

@@ -26,6 +26,8 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
+from mapreduce.haste import AHEAD, DISPATCHES_AHEAD
+from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.refs import Block, Failure, Segment, Split
 from mapreduce.spec import LONG_SECS, JobSpec
 from mapreduce.worker import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
@@ -624,3 +626,50 @@ def test_names_that_no_job_can_have_are_set_aside_and_remove_nothing(job: str) -
     bench = Bench()
     assert logged(bench.dispatch(job=job)) == ["Aside"] and not bench.worker._attempts
     assert bench.deliver("worker/control", ev.StopJob(job)) == []
+
+
+# ---------------------------------------------------------------- short tasks
+
+
+def run_short(bench: Bench, number: int) -> None:
+    """A task that takes no time."""
+    started = published(bench.start(number))
+    (execute,) = bench.tell(base.Confirmed(started[0].token))
+    attempt = bench.worker._attempts[execute.task.attempt]
+    (done,) = bench.done(attempt)
+    bench.tell(base.Confirmed(done.token))
+
+
+def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_turn() -> None:
+    bench = Bench()
+    for number in range(50):
+        run_short(bench, number)
+    assert base.Consume("worker/tasks0+", "tasks", DISPATCHES_AHEAD) in bench.tell(Tick())
+    started = [publish for number in range(100, 120) for publish in published(bench.dispatch(number))]
+    assert len(started) == 1 + AHEAD
+    first, *others = (command for each in started for command in bench.tell(base.Confirmed(each.token)))
+    assert isinstance(first, Execute) and not others
+    attempt = bench.worker._attempts[first.task.attempt]
+    assert kinds(bench.done(attempt)) == [
+        base.Publish,
+        Execute,
+        base.Publish,
+    ]  # `Done`; the next; one more `Started`
+
+
+def test_behind_a_task_that_takes_long_nothing_waits_that_others_could_do() -> None:
+    bench = Bench()
+    for number in range(50):
+        run_short(bench, number)
+    bench.tell(Tick())
+    for number in range(100, 120):
+        for each in published(bench.dispatch(number)):
+            bench.tell(base.Confirmed(each.token))
+    bench.now += LONG_TASK_SECS + 0.1
+    commands = bench.tell(Tick())
+    assert base.Cancel("worker/tasks0+") in commands
+    assert logged(commands) == ["Returned"] * 18
+    assert [a.phase for a in bench.worker._attempts.values() if a.phase < Phase.CLOSING] == [
+        Phase.RUNNING,
+        Phase.STARTED,
+    ]

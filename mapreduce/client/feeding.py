@@ -15,10 +15,11 @@ from mapreduce.client.sent import Sent
 from mapreduce.effects import Command, InputSplit, ReadInput
 from mapreduce.spec import MIB
 
-#: items of the input that may be read ahead of their confirms; pieces are about 1 MiB
+#: pieces that may be read ahead of their confirms, of about 1 MiB
 READ_AHEAD = 8
-#: splits in one log event, and bytes of them, at most
-SPLITS_PER_EVENT = 500
+#: splits that may wait to be logged: one event takes so many
+SPLITS_AHEAD = 500
+#: bytes of splits in one log event, at most
 SPLIT_BYTES_PER_EVENT = MIB
 
 
@@ -52,11 +53,11 @@ class Feeding:
 
     def read_ahead(self) -> list[Command]:
         """Ask for as much as may be on its way."""
-        commands: list[Command] = []
-        while self._open and not self._ended and self._reads + len(self._sent) < READ_AHEAD:
-            self._reads += 1
-            commands.append(ReadInput())
-        return commands
+        if not self._open or self._ended or len(self._splits) >= SPLITS_AHEAD:
+            return []
+        more = READ_AHEAD - self._reads - self._sent.outstanding("piece")
+        self._reads += max(0, more)
+        return [ReadInput() for _ in range(more)]
 
     def piece(self, data: bytes) -> list[Command]:
         self._reads -= 1
@@ -110,7 +111,7 @@ class Feeding:
     def _next_batch(self) -> tuple[ev.SplitInput, ...]:
         """As many splits as one event may list: at least one."""
         count = size = 0
-        for _, length in self._splits[:SPLITS_PER_EVENT]:
+        for _, length in self._splits[:SPLITS_AHEAD]:
             if count and size + length > SPLIT_BYTES_PER_EVENT:
                 break
             count, size = count + 1, size + length

@@ -40,8 +40,9 @@ class Sent:
         publication = self._unconfirmed.pop(token, None)
         return None if publication is None else (self._kind(token), publication)
 
-    def outstanding(self, kind: str) -> bool:
-        return any(self._kind(token) == kind for token in self._unconfirmed)
+    def outstanding(self, kind: str) -> int:
+        """How many of these are not confirmed."""
+        return sum(self._kind(token) == kind for token in self._unconfirmed)
 
     def forget(self) -> None:
         self._unconfirmed.clear()

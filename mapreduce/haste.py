@@ -1,0 +1,37 @@
+"""How far a worker works ahead: not at all, unless its tasks are so short that the ways between them take longer.
+
+A task that is over in milliseconds waits longer for its dispatch to come and for its `Started` to be confirmed than it
+runs. So while tasks are short a worker holds more dispatches than it has executors, and has more of them logged as
+started. At the first one that takes long it hands back what others could do meanwhile.
+"""
+
+from __future__ import annotations
+
+#: the mean below which tasks are short, and how long one may run before they no longer are
+SHORT_SECS = 0.05
+LONG_SECS = 1.0
+#: attempts for each slot that may be started and wait for it, and dispatches that are held for these
+AHEAD = 8
+DISPATCHES_AHEAD = 40
+#: how much of the mean is the last task's
+_SHARE = 0.1
+
+
+class Haste:
+    """What a worker's tasks have taken of late."""
+
+    def __init__(self) -> None:
+        self._mean = LONG_SECS
+
+    @property
+    def short(self) -> bool:
+        """Tasks are so short that it pays to work ahead."""
+        return self._mean < SHORT_SECS
+
+    def took(self, secs: float) -> None:
+        """A task has run for so long."""
+        self._mean += _SHARE * (min(secs, LONG_SECS) - self._mean)
+
+    def stop(self) -> None:
+        """One takes long."""
+        self._mean = LONG_SECS
