@@ -22,15 +22,15 @@ from mapreduce import parameters
 from mapreduce.codec import UnsupportedValue
 from mapreduce.errors import InputError
 from mapreduce.job import Fold, Stage, TooManyCounters, is_whole
+from mapreduce.pairs import NotAPair
 from mapreduce.refs import Failure, trouble_of
-from mapreduce.sort import NotAPair
 from mapreduce.splits import BadRecord
 from mapreduce.units import shown_size
 
 ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: the modules of the engine that call functions of users
-TASK, SORT, JOB, CAREFUL = CALLERS = tuple(
-    ENGINE + name for name in ("task.py", "sort.py", "job.py", "careful.py")
+TASK, GROUPING, SORT, PAIRS, JOB, CAREFUL = CALLERS = tuple(
+    ENGINE + name for name in ("task.py", "grouping.py", "sort.py", "pairs.py", "job.py", "careful.py")
 )
 #: the user's traceback goes without these
 HIDDEN = (ENGINE, "<frozen importlib", os.path.abspath(importlib.__file__))
@@ -122,7 +122,7 @@ class Blame:
                 if user.f_code in _codes(function):
                     return role
         at_work = {(frame.f_code.co_filename, frame.f_code.co_name) for frame in frames}
-        if (SORT, "combined") in at_work:
+        if (GROUPING, "combined") in at_work:
             return "combine"
         if (TASK, "_partition_keys") in at_work:
             return "partition"

@@ -23,6 +23,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Optional
 
 from mapreduce import codec, order, sort
@@ -136,7 +137,7 @@ class _Selective(Task):
 
     def _all_placed(self) -> Iterator[tuple[Place, Any]]:
         if self._stage.reduce is not None:
-            for position, group in enumerate(self._groups()):
+            for position, group in enumerate(chain.from_iterable(self._groups())):
                 yield Place(position, f"key {shorten(group[0])}", -1, ""), group
             return
         before = 0

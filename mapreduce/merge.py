@@ -1,16 +1,17 @@
 """From runs to groups: a stable merge in bounded memory.
 
-What fits in memory is laid end to end and sorted: `list.sort` finds the runs and merges them at C speed. Of
-more, one chunk of each run is held. All keys up to the *frontier*, the least of the chunks' last keys, are
-complete and can go on:
+Of each run a stretch is held: a chunk, or some. All keys up to the *frontier*, the least of the stretches' last
+keys, are complete and can go on:
 
     run 0   a b d │ f …          frontier: c, of run 1. From runs up to that one go the keys <= c,
     run 1   a c c │ c …          from those after it only keys < c, for run 1 may have more of c,
     run 2   b c e │ …            which come first.
-                                 Out: a b, a c c, b. The chunk of run 1 is used up: the next one is read.
+                                 Out: a b, a c c, b. The stretch of run 1 is used up: the next one is read.
 
-Each step uses up a chunk, so a key of any number of values streams through. When there are more runs than
-chunks fit in memory, consecutive runs are merged into longer ones on disk first, as often as it takes.
+What goes on is laid end to end and sorted: `list.sort` finds the runs and merges them at C speed. A step goes
+through about `STEP_BYTES`, which stay in the processor's caches, and uses up a stretch, so a key of any number of
+values streams through. More runs than can be open at a time are sorted in memory where they fit; else consecutive
+runs are merged into longer ones on disk first, as often as it takes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, islice
-from operator import ne
-from typing import Any, Callable, Optional
+from operator import itemgetter, ne
+from typing import Any, Callable
 
 from mapreduce import order
 from mapreduce.refs import Block
@@ -32,10 +33,15 @@ from mapreduce.runs import CHUNK_BYTES, Batch, BlockWriter, RunReader, read_bloc
 MEMORY_BYTES = 128 * 1024 * 1024
 #: what a pair takes on top of its encoded bytes, about
 PAIR_BYTES = 128
+#: what one step of a merge goes through, as `_weight` counts, or a chunk of each run: more takes longer
+STEP_BYTES = 2 * 1024 * 1024
 #: runs merged, and so files open, at a time
 MAX_FAN_IN = 200
 
 Run = Sequence[Block]
+#: keys, values and what they are ordered by
+Taken = tuple[list[Any], list[Any], list[Any]]
+Group = tuple[Any, Iterator[Any]]
 
 # ---------------------------------------------------------------- runs -> batches
 
@@ -119,10 +125,10 @@ def _common_kind(runs: Sequence[Run]) -> str:
 def _merge_runs(runs: Sequence[Run], memory_bytes: int) -> Iterator[Batch]:
     if len(runs) == 1:
         yield from RunReader(runs[0])
-    elif _fits(runs, memory_bytes):
-        yield from _merge_in_memory(runs)
+    elif len(runs) <= _fan_in(runs, memory_bytes):
+        yield from _merge_stretches(runs)
     else:
-        yield from _merge_chunks(runs)
+        yield from _merge_in_memory(runs)
 
 
 def _merge_in_memory(runs: Sequence[Run]) -> Iterator[Batch]:
@@ -143,57 +149,85 @@ def sort_pairs(keys: list[Any], values: list[Any], ranks: list[Any]) -> Batch:
 
 
 class _Cursor:
-    """Where the merge stands in one run: the rest of its current chunk."""
+    """Where the merge stands in one run: a stretch of it, some chunks long."""
 
-    def __init__(self, run: Run, wrapped: bool) -> None:
-        self._chunks = iter(RunReader(run))
+    def __init__(self, run: Run, wrapped: bool, weight: int) -> None:
+        self._chunks = RunReader(run).chunks()
         self._wrapped = wrapped
+        self._weight = weight
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._ranks: list[Any] = []
-        self._start = 0
-        self.last: Any = None
+        self._held = 0.0  #: weight of the stretch
+        self._start = 0  #: what lies before it is used up
+        #: there is nothing behind the stretch
+        self.ended = False
 
-    def advance(self) -> bool:
-        """Read the next chunk if this one is used up; False at the end of the run."""
-        if self._start < len(self._keys):
-            return True
+    def fill(self) -> bool:
+        """Read on until the stretch weighs enough; False if the run is used up."""
+        if self._start:
+            self._held *= 1 - self._start / len(self._keys)
+            for column in (
+                (self._keys, self._values, self._ranks) if self._wrapped else (self._keys, self._values)
+            ):
+                del column[: self._start]
+            self._start = 0
+        while not self.ended and (not self._keys or self._held < self._weight):
+            self._read()
+        return bool(self._keys)
+
+    def _read(self) -> None:
         chunk = next(self._chunks, None)
         if chunk is None:
-            return False
-        self._keys, self._values = chunk
-        self._ranks = list(map(order.sort_key, self._keys)) if self._wrapped else self._keys
-        self._start, self.last = 0, self._ranks[-1]
-        return True
+            self.ended = True
+            return
+        keys, values, length = chunk
+        self._keys += keys
+        self._values += values
+        self._held += length + PAIR_BYTES * len(keys)
+        if self._wrapped:
+            self._ranks += map(order.sort_key, keys)
+        else:
+            self._ranks = self._keys
 
-    def take(self, frontier: Any, inclusive: bool) -> Optional[tuple[list[Any], list[Any], list[Any]]]:
+    @property
+    def last(self) -> Any:
+        return self._ranks[-1]
+
+    def take(self, frontier: Any, inclusive: bool) -> Taken:
         """Keys, values and ranks up to the frontier."""
         search = bisect_right if inclusive else bisect_left
-        start, end = self._start, search(self._ranks, frontier, self._start)
-        if start == end:
-            return None
+        return self._take(search(self._ranks, frontier))
+
+    def take_all(self) -> Taken:
+        """The same of all that is here."""
+        return self._take(len(self._keys))
+
+    def _take(self, end: int) -> Taken:
         self._start = end
-        return self._keys[start:end], self._values[start:end], self._ranks[start:end]
+        keys = self._keys[:end]
+        return keys, self._values[:end], self._ranks[:end] if self._wrapped else keys
 
     def close(self) -> None:
         self._chunks.close()  # type: ignore[attr-defined]
 
 
-def _merge_chunks(runs: Sequence[Run]) -> Iterator[Batch]:
+def _merge_stretches(runs: Sequence[Run]) -> Iterator[Batch]:
     """The frontier merge, see above."""
     wrapped = not _common_kind(runs)
-    cursors = [_Cursor(run, wrapped) for run in runs]
+    cursors = [_Cursor(run, wrapped, STEP_BYTES // len(runs)) for run in runs]
     everyone = cursors
     try:
         while True:
-            cursors = [cursor for cursor in cursors if cursor.advance()]
+            cursors = [cursor for cursor in cursors if cursor.fill()]
             if not cursors:
                 return
-            lasts = [cursor.last for cursor in cursors]
-            frontier = min(lasts)
-            first = lasts.index(frontier)
-            taken = [cursor.take(frontier, i <= first) for i, cursor in enumerate(cursors)]
-            yield _join([part for part in taken if part is not None])
+            bounds = [(i, cursor.last) for i, cursor in enumerate(cursors) if not cursor.ended]
+            if bounds:
+                first, frontier = min(bounds, key=itemgetter(1))
+                yield _join([cursor.take(frontier, i <= first) for i, cursor in enumerate(cursors)])
+            else:
+                yield _join([cursor.take_all() for cursor in cursors])
     finally:
         for cursor in everyone:
             cursor.close()
@@ -214,15 +248,8 @@ def merge_groups(
     directory: str,
     memory_bytes: int = MEMORY_BYTES,
     taken: Callable[[int], None] = lambda pairs: None,
-) -> Generator[tuple[Any, Iterator[Any]], None, None]:
-    """What `groups` makes of `merge`; ``taken`` is told how many pairs have been read, now and then.
-
-    Where all fits in memory and keys are what a dict takes as they are, it groups first and then sorts the
-    keys alone, which are fewer.
-    """
-    runs = list(split_runs(blocks))
-    if _fits(runs, memory_bytes) and _common_kind(runs):
-        return _group_in_memory(blocks, taken)
+) -> Generator[Iterable[Group], None, None]:
+    """What `groups` makes of `merge`; ``taken`` is told how many pairs have been read, now and then."""
     return groups(_counted(merge(blocks, directory, memory_bytes), taken))
 
 
@@ -232,40 +259,11 @@ def _counted(batches: Iterator[Batch], taken: Callable[[int], None]) -> Iterator
         yield batch
 
 
-class _Several(list[Any]):
-    """The values of a key, which are no list of the user's."""
-
-    __slots__ = ()
-
-
-_NOTHING = object()
-
-
-def _group_in_memory(
-    blocks: Iterable[Block], taken: Callable[[int], None]
-) -> Generator[tuple[Any, Iterator[Any]], None, None]:
-    grouped: dict[Any, Any] = {}  # a value, or `_Several`: many keys have one value, and need no list
-    known = grouped.get
-    for keys, values in read_blocks(blocks):
-        taken(len(keys))
-        for key, value in zip(keys, values):
-            before = known(key, _NOTHING)
-            if before is _NOTHING:
-                grouped[key] = value
-            elif type(before) is _Several:
-                before.append(value)
-            else:
-                grouped[key] = _Several((before, value))
-    for key in sorted(grouped):
-        value = grouped[key]
-        yield key, iter(value if type(value) is _Several else (value,))
-
-
 # ---------------------------------------------------------------- batches -> groups
 
 
-def groups(batches: Iterable[Batch]) -> Generator[tuple[Any, Iterator[Any]], None, None]:
-    """(key, values) for each group of keys with equal sort keys, of sorted ``batches``.
+def groups(batches: Iterable[Batch]) -> Generator[Iterable[Group], None, None]:
+    """(key, values) for each group of keys with equal sort keys, of sorted ``batches``: many at a time.
 
     The key is the group's first. A group may be longer than memory: values are read as they are drawn. As with
     itertools.groupby, a group's values are gone once the next group is asked for.
@@ -274,21 +272,22 @@ def groups(batches: Iterable[Batch]) -> Generator[tuple[Any, Iterator[Any]], Non
     batch = next(batches, None)
     while batch is not None:
         keys, values = batch
-        start = 0
-        for end in _borders(keys):
-            yield keys[start], iter(values[start:end])
-            start = end
+        borders = _borders(keys)
+        starts = [0, *borders]
+        start = starts.pop()
+        lists = map(values.__getitem__, map(slice, starts, borders))
+        yield zip(map(keys.__getitem__, starts), map(iter, lists))
         rest: list[Batch] = []
         tail = chain(values[start:], chain.from_iterable(_continued(keys[start], batches, rest)))
-        yield keys[start], tail
+        yield ((keys[start], tail),)
         deque(tail, maxlen=0)  # what the user did not want
         batch = rest[0] if rest else None
 
 
-def _borders(keys: list[Any]) -> Iterator[int]:
+def _borders(keys: list[Any]) -> list[int]:
     """Positions of keys that begin a group, without the first."""
     ranks = keys if order.kind(keys) else list(map(order.sort_key, keys))
-    return compress(count(1), map(ne, ranks, islice(ranks, 1, None)))
+    return list(compress(count(1), map(ne, ranks, islice(ranks, 1, None))))
 
 
 def _continued(key: Any, batches: Iterator[Batch], rest: list[Batch]) -> Iterator[list[Any]]:

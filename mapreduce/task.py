@@ -91,7 +91,7 @@ class Task:
             batches = self._records()
             return self._sampled(self._made_of(chain.from_iterable(batches), batches))
         groups = self._groups()
-        return self._made_of(groups, groups)
+        return self._made_of(chain.from_iterable(groups), groups)
 
     def _made_of(self, items: Iterator[Any], source: Source) -> Pairs:
         """What the functions of the stage make of records or groups; ``source`` is the generator behind them."""
@@ -99,7 +99,7 @@ class Task:
         if stage.reduce is None:
             assert stage.map is not None
             return _mapped(stage.map, items, source)
-        pairs = _reduced(stage.reduce, source)
+        pairs = _reduced(stage.reduce, items, source)
         if stage.map is None:
             return pairs
         between = _checkpoint(pairs)
@@ -126,6 +126,7 @@ class Task:
                 break
 
     def _groups(self) -> Source:
+        """Groups, many at a time."""
         return sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
 
     def _took(self, pairs: int) -> None:
@@ -196,12 +197,13 @@ def _mapped(function: Function, records: Iterator[Any], source: Source) -> Pairs
     return drained(chain.from_iterable(map(function, records)), source)
 
 
-def _reduced(function: Function, groups: Source) -> Pairs:
+def _reduced(function: Function, groups: Iterator[Any], source: Source) -> Pairs:
+    """``source`` is the generator behind ``groups``."""
     if isinstance(function, Fold):
         return _folded(function.function, groups)
     if is_whole(function):
         return iter(function(groups))
-    return drained(chain.from_iterable(starmap(function, groups)), groups)
+    return drained(chain.from_iterable(starmap(function, groups)), source)
 
 
 def _folded(function: Function, groups: Iterator[Any]) -> Pairs:

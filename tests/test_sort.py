@@ -99,10 +99,10 @@ def test_groups_are_those_of_a_serial_run(
             blocks = [block for written in outputs for block in written.blocks[partition]]
             files = os.listdir(directory)
             merged = sort.merge(blocks, directory, merge_bytes)
-            actual = [(key, list(group)) for key, group in sort.groups(merged)]
+            actual = [(key, list(group)) for key, group in chain.from_iterable(sort.groups(merged))]
             assert same(actual, expected_groups(tasks, partition))
             at_once = sort.merge_groups(blocks, directory, merge_bytes)
-            assert same([(key, list(group)) for key, group in at_once], actual)
+            assert same([(key, list(group)) for key, group in chain.from_iterable(at_once)], actual)
             assert os.listdir(directory) == files
 
 
@@ -116,7 +116,7 @@ def test_values_that_nobody_wants_are_skipped(
         blocks = [block for written in outputs for block in written.blocks[0]]
         wanted = iter(takes)
         for (key, group), (expected_key, expected) in zip(
-            sort.groups(sort.merge(blocks, directory, 1)), expected_groups(tasks, 0)
+            chain.from_iterable(sort.groups(sort.merge(blocks, directory, 1))), expected_groups(tasks, 0)
         ):
             taken = [value for value, _ in zip(group, range(next(wanted, 0)))]
             assert same([key, taken], [expected_key, expected[: len(taken)]])
@@ -144,7 +144,7 @@ def test_a_combiner_sees_values_in_order_and_changes_nothing_else(
         outputs = [write(directory, pairs, combine, write_bytes) for pairs in single]
         for partition in range(PARTITIONS):
             blocks = [block for written in outputs for block in written.blocks[partition]]
-            groups = sort.groups(sort.merge(blocks, directory))
+            groups = chain.from_iterable(sort.groups(sort.merge(blocks, directory)))
             actual = [(key, list(chain.from_iterable(group))) for key, group in groups]
             assert same(actual, expected_groups(tasks, partition))
 
@@ -250,7 +250,8 @@ with tempfile.TemporaryDirectory() as directory:
             for i in range(pairs_each)
         )
         writer.close()
-    found = sum(1 for _, values in sort.groups(sort.merge(blocks, directory, 8 << 20)) for _ in values)
+    merged = sort.groups(sort.merge(blocks, directory, 8 << 20))
+    found = sum(1 for groups in merged for _, values in groups for _ in values)
 assert found == (1 if combine else writers * pairs_each), found
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -1,0 +1,177 @@
+"""Pairs by key, in memory: what a combiner needs.
+
+While all values are one and the same object, a 1 above all, keys are only counted. A plain loop does that: it needs no
+lists of keys and values, and what it costs beyond the map's own work is mostly the processor's waiting for the dict.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat, starmap
+from typing import Any, Callable
+
+from mapreduce import codec, order
+from mapreduce.drain import drained
+from mapreduce.job import Fold
+from mapreduce.pairs import columns, slices
+
+#: what an entry of a dict and its list take
+GROUP_BYTES = 160
+
+#: `Groups` has seen no value yet; has seen two that differ
+_UNKNOWN, _VARIOUS = object(), object()
+#: as many of one of these are the same for a combiner as so many equal ones (unlike 0.0 and -0.0)
+_COUNTED = {int, str, bytes, bool, type(None)}
+
+Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
+
+
+class Groups:
+    """Keys, and the values of each in order. Keys that `order` calls equal are one; the first stands for all."""
+
+    def __init__(self) -> None:
+        #: as `codec.weigh` counts
+        self.weight = 0
+        self._value: Any = _UNKNOWN  #: the one value; `_VARIOUS` from the first other one on
+        self._counts: dict[Any, int] = {}  #: of a key's values, as long as they are all one
+        # All by what stands for the key in a dict. Most keys have but one value, and a list for each of those
+        # would double the time, not least the garbage collector's.
+        self._firsts: dict[Any, Any] = {}
+        self._others: defaultdict[Any, list[Any]] = defaultdict(list)
+        #: the key, where it differs from what stands for it
+        self._keys: dict[Any, Any] = {}
+
+    def add(self, pairs: list[Any]) -> int:
+        """Take pairs; how much memory their values take. Raises `NotAPair` and `codec.UnsupportedValue`."""
+        rest = self._count(pairs) if self._value is not _VARIOUS else pairs
+        if not rest:
+            return 0
+        keys, values = columns(rest)
+        weight = codec.weigh(values)
+        self.add_columns(keys, values, weight)
+        return weight
+
+    def add_columns(self, keys: list[Any], values: list[Any], values_weight: int) -> None:
+        """Take pairs as columns. Raises `codec.UnsupportedValue`."""
+        self._spell_out()
+        firsts, others = self._firsts, self._others
+        before = len(firsts)
+        stand_ins = order.hashable_all(keys)
+        for key, value in zip(stand_ins, values):
+            if key in firsts:
+                others[key].append(value)
+            else:
+                firsts[key] = value
+        self._remember(stand_ins, keys)
+        self.weight += values_weight + self._weigh_new(firsts, before)
+
+    # ------------------------------------------------------------ counting
+
+    def _count(self, pairs: list[Any]) -> list[Any]:
+        """Take pairs for as long as their value is the one; the pairs that are left."""
+        if set(map(type, pairs)) != {tuple}:
+            return pairs  # `columns` says what is wrong
+        if self._value is _UNKNOWN and len(pairs[0]) == 2 and type(pairs[0][1]) in _COUNTED:
+            self._value = pairs[0][1]
+        counts, one, rest = self._counts, self._value, iter(pairs)
+        before, known = len(counts), counts.get
+        left: list[Any] = []
+        try:
+            for pair in rest:
+                key, value = pair
+                if value is not one:
+                    left = [pair, *rest]
+                    break
+                counts[key] = known(key, 0) + 1
+        except (TypeError, ValueError):  # a key without a hash; no pair
+            left = [pair, *rest]
+        new = list(islice(reversed(counts), len(counts) - before))
+        if order.hashable_all(new) is not new:
+            self._spell_out()
+        else:
+            self.weight += GROUP_BYTES * len(new) + codec.weigh(new)
+        return left
+
+    def _spell_out(self) -> None:
+        """From counts to lists of values."""
+        if self._value is _VARIOUS:
+            return
+        value, counts = self._value, self._counts
+        self._value, self._counts, self.weight = _VARIOUS, {}, 0
+        if counts:
+            keys = list(chain.from_iterable(map(repeat, counts, counts.values())))
+            self.add_columns(keys, [value] * len(keys), codec.weigh([value]) * len(keys))
+
+    # ------------------------------------------------------------ stand-ins
+
+    def _remember(self, stand_ins: Sequence[Any], keys: list[Any]) -> None:
+        if stand_ins is not keys:
+            for stand_in, key in zip(stand_ins, keys):
+                if stand_in is not key:
+                    self._keys.setdefault(stand_in, key)
+
+    def _weigh_new(self, grouped: dict[Any, Any], before: int) -> int:
+        new = list(islice(reversed(grouped), len(grouped) - before))
+        return GROUP_BYTES * len(new) + codec.weigh(self._named(new))
+
+    def _named(self, stand_ins: list[Any]) -> list[Any]:
+        return [self._keys.get(each, each) for each in stand_ins] if self._keys else stand_ins
+
+    # ------------------------------------------------------------ combining
+
+    def combined(self, combine: Combine) -> tuple[list[Any], list[Any]]:
+        """Keys and values: those of keys that have several combined, the others as they are.
+
+        Nothing can be done with the object afterwards. Raises `NotAPair` and what ``combine`` raises.
+        """
+        one = self._value
+        if type(one) is int and isinstance(combine, Fold) and combine.function is sum:
+            counts = self._counts
+            return list(counts), list(counts.values()) if one == 1 else [one * n for n in counts.values()]
+        keys, values, several, lists = self._split()
+        keys = self._named(keys)
+        groups = zip(self._named(several), lists)
+        if isinstance(combine, Fold):
+            pairs = _folded(combine.function, groups)
+        else:
+            end = _nothing()
+            pairs = drained(chain.from_iterable(starmap(combine, chain(groups, end))), end)
+        for more_keys, more_values, _ in slices(pairs):
+            keys += more_keys
+            values += more_values
+        return keys, values
+
+    def _split(self) -> tuple[list[Any], list[Any], list[Any], Iterator[Iterator[Any]]]:
+        """Keys with one value, and these; keys with several, and these."""
+        value = self._value
+        if value is not _VARIOUS:
+            counts = self._counts
+            single = [key for key, n in counts.items() if n == 1]
+            several = [key for key, n in counts.items() if n > 1]
+            return (
+                single,
+                [value] * len(single),
+                several,
+                map(repeat, repeat(value), filter(_SEVERAL, counts.values())),
+            )
+        firsts, others = self._firsts, self._others
+        several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
+        heads = list(map(firsts.pop, several))
+        lists = (iter([head, *others[key]]) for head, key in zip(heads, several))
+        return list(firsts), list(firsts.values()), several, lists
+
+
+_SEVERAL = (1).__lt__
+
+
+def _nothing() -> Generator[Any, None, None]:
+    """A generator at the end of an iterator tells whether that was drained."""
+    return
+    yield
+
+
+def _folded(fold: Callable[[Iterator[Any]], Any], groups: Iterable[Any]) -> Iterator[Any]:
+    # `blame` knows this frame by its name, and the group by the name `key`
+    for key, values in groups:
+        yield key, fold(values)
