@@ -84,7 +84,7 @@ def _java_version() -> str:
     advice = f"install it (Debian, Ubuntu: apt install default-jre-headless) or set JAVA_HOME to Java {JAVA} or later"
     if java is None:
         raise PeersUnavailable(f"PySpark needs Java, and none is here: {advice}")
-    version = re.search(r'version "((\d+)[^"]*)"', _output([java, "-version"]))
+    version = re.search(r'version "((\d+)[^"]*)"', _output([java, "-XX:-UsePerfData", "-version"]))
     if version is None or int(version[2]) < JAVA:
         raise PeersUnavailable(
             f"PySpark needs Java {JAVA}; {java} is {version[1] if version else 'unknown'}: {advice}"
