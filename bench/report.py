@@ -73,7 +73,7 @@ def replaced(text: str, parts: Mapping[str, str]) -> str:
 
 def section(result: Result, folder: str) -> str:
     """What is said of one workload: its picture, what it is, its tables, when and where."""
-    failed = [f"{one.title} failed: {one.failure}" for one in result.standings if one.failure]
+    failed = [f"{one.title} failed:\n\n```\n{one.failure}\n```" for one in result.standings if one.failure]
     parts = [
         f"![{result.title}]({folder}/{result.name}.svg)",
         result.about,

@@ -83,7 +83,8 @@ class Runner:
                 samples[contender.name] = self._sample(contender, services, scratch, memory)
                 text = describe(samples[contender.name])
             except CommandFailed as failure:
-                text = self._race.failures[contender.name] = f"FAILED: {failure}"
+                self._race.failures[contender.name] = str(failure)
+                text = f"FAILED: {failure}"
             finally:
                 shutil.rmtree(scratch)
             print(f"{self._workload.name}, round {number}: {contender.title}: {text}", file=sys.stderr)

@@ -192,9 +192,9 @@ def test_one_that_fails_is_told_and_does_not_stop_the_others() -> None:
         small=True,
         peers=(None, "there are no peers here"),
     ).run()
-    assert race.failures["wrong"] == "FAILED: its answer is not that of good"
+    assert race.failures["wrong"] == "its answer is not that of good"
     assert "ZeroDivisionError" in race.failures["bad"]
-    assert race.failures["absent"] == "FAILED: there are no peers here"
+    assert race.failures["absent"] == "there are no peers here"
     assert [sorted(one) for one in race.rounds] == [["good", "help", "once"], ["good", "help"]]
     assert race.verdicts[0].met
 
@@ -263,7 +263,7 @@ def result(name: str = "try") -> results.Result:
             results.Standing("pool", "by hand", PEER, [{"seconds": 10.0, "cpu_seconds": 18.0, "warm": 9.5}]),
             results.Standing("gnu", "GNU <sort>", LIMIT, [{"seconds": 1.0, "cpu_seconds": 2.0}]),
             results.Standing("slow", "slow", PEER, [{"seconds": 220.0, "cpu_seconds": 400.0}]),
-            results.Standing("broken", "broken", PEER, [], "FAILED: exit 1"),
+            results.Standing("broken", "broken", PEER, [], "exit 1"),
         ],
         verdicts,
     )
