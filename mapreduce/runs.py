@@ -134,6 +134,11 @@ class RunReader:
         self._file: Optional[BinaryIO] = None
 
     def __iter__(self) -> Iterator[Batch]:
+        for keys, values, _ in self.chunks():
+            yield keys, values
+
+    def chunks(self) -> Iterator[tuple[list[Any], list[Any], int]]:
+        """Keys, values, and how many bytes they were."""
         try:
             for block in self._blocks:
                 if self._file is None:
@@ -143,12 +148,12 @@ class RunReader:
             if self._file is not None:
                 self._file.close()
 
-    def _read(self, file: BinaryIO, block: Block) -> Iterator[Batch]:
+    def _read(self, file: BinaryIO, block: Block) -> Iterator[tuple[list[Any], list[Any], int]]:
         file.seek(block.offset)
         left = block.length
         while left > 0:
             length, _ = _HEADER.unpack(_exactly(file, _HEADER.size))
-            yield decode(_exactly(file, length), file.name)
+            yield (*decode(_exactly(file, length), file.name), length)
             left -= _HEADER.size + length
 
 
