@@ -19,7 +19,6 @@ import os
 import platform
 import select
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +61,10 @@ IN_FLIGHT, PREFETCH = 1000, 8
 PATIENCE_SECS = 60.0
 
 Row = dict[str, Any]
+
+
+class Surprise(Exception):
+    """The broker said something else than it was asked for, or nothing."""
 
 
 class Session:
@@ -115,11 +118,11 @@ class Session:
         deadline = time.monotonic() + PATIENCE_SECS
         while count > 0:
             if time.monotonic() > deadline:
-                sys.exit(f"{count} answers {kind.__name__} are missing after {PATIENCE_SECS:.0f} s")
+                raise Surprise(f"{count} answers {kind.__name__} are missing after {PATIENCE_SECS:.0f} s")
             select.select([self._broker.fileno()], [], [], 1.0)
             for event in self._broker.poll():
                 if not isinstance(event, kind):
-                    sys.exit(f"{event!r} instead of {kind.__name__}")
+                    raise Surprise(f"{event!r} instead of {kind.__name__}")
                 count -= 1
                 then(event)
 

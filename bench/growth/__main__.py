@@ -50,9 +50,8 @@ def main() -> None:
     for name, rows in tables.items():
         print(f"\n{name}\n{broker_limits.table(rows)}")
     (report.PICTURES / PICTURE).write_text(scaling(works, costs))
-    parts = {
-        f"growth-{name}": markdown(rows) for name, rows in (*tables.items(), *measured_tables(limits).items())
-    }
+    tables.update(measured_tables(limits))
+    parts = {f"growth-{name}": markdown(rows) for name, rows in tables.items() if rows}
     report.DOCUMENT.write_text(report.replaced(report.DOCUMENT.read_text(), parts))
 
 

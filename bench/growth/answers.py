@@ -33,6 +33,7 @@ class Demand:
     executor: float  #: seconds of an executor
     wire: float  #: MiB into the broker; as much goes out
     node: float  #: seconds of the broker's processors
+    client: float  #: seconds of the client
 
 
 def demand(task: Task, work: Work, costs: Costs) -> Demand:
@@ -46,22 +47,26 @@ def demand(task: Task, work: Work, costs: Costs) -> Demand:
         work.map_secs + work.shuffle * work.reduce_secs + 2 * blocks * costs.executor_block / task.input,
         moved,
         moved * costs.node["moved MiB"] + fixed / task.input,
+        (0.0 if task.input_by_reference else costs.client["input MiB"])
+        + work.output * costs.client["output MiB"]
+        + maps / task.input * costs.client["task"],
     )
 
 
 def executors_at_limit(cluster: Cluster, task: Task, work: Work, costs: Costs) -> tuple[float, str]:
-    """So many executors ask for all that one node of the broker has; and of what."""
+    """So many executors ask for all that one node of the broker, or the job's one client, has; and of what."""
     each = demand(task, work, costs)
     rates = {
         "network": cluster.node_network / each.wire if each.wire else math.inf,
         "processor": cluster.node_cores / each.node,
+        "client": 1 / each.client,
     }
     what = min(rates, key=lambda name: rates[name])
     return each.executor * rates[what], what
 
 
 def broker_limits(works: Sequence[Work], costs: Costs) -> list[Row]:
-    """From how many executors on the broker sets the pace, and how well that many still work (by simulation)."""
+    """From how many executors on something else sets the pace, and how well that many still work (by simulation)."""
     rows = []
     for work in works:
         for label, speed in NETWORKS.items():
@@ -71,11 +76,13 @@ def broker_limits(works: Sequence[Work], costs: Costs) -> list[Row]:
                 task = Task(INPUT, partitions=64, input_by_reference=by_reference)
                 count, what = executors_at_limit(cluster, task, work, costs)
                 row[f"executors, input {way}"] = round(count)
-                row[f"then full{'' if by_reference else ' (inline)'}"] = what
+                row[f"full then{' ' * by_reference}"] = what
                 if not by_reference:
                     hosts = max(1, round(count / cluster.executors))
-                    busy = _share_of_ideal(replace(cluster, hosts=hosts), task, work, costs)
-                    row["these compute, % of the time"] = 100 * busy
+                    # work for all of them, several times over
+                    large = replace(task, input=max(INPUT, 6 * count * task.split))
+                    share = _share_of_ideal(replace(cluster, hosts=hosts), large, work, costs)
+                    row["of ideal speed with so many, %"] = 100 * share
             rows.append(row)
     return rows
 
@@ -166,17 +173,20 @@ def _of_broker(outcome: Outcome) -> Row:
 def one_job(limits: Mapping[str, Any], costs: Costs) -> list[Row]:
     """What one job can have of each thing, and what stops it there."""
     streams = limits["streams"][-1]
-    coordinator = costs.worker["task"]
     return [
-        {"what": "tasks per second", "at most": 1 / coordinator, "because": "the coordinator is one thread"},
+        {
+            "what": "tasks per second",
+            "at most": 1 / costs.worker["task"],
+            "because": "a task costs its worker and the coordinator so much; here they were one process",
+        },
         {
             "what": "partitions per second when a job is submitted",
             "at most": 1000 / streams["declare_ms"],
             "because": "each is a stream to be declared",
         },
         {
-            "what": "KiB of the broker's memory per partition",
-            "at most": streams["kib_each"],
-            "because": f"{streams['handles_each']:.0f} open files and some processes",
+            "what": "partitions per GiB of the broker's memory",
+            "at most": GIB * 1024 / streams["kib_each"],
+            "because": f"each takes that much, and {streams['handles_each']:.0f} open files",
         },
     ]

@@ -148,6 +148,8 @@ class JobSimulation:
         self._blocks_each = max(1, math.ceil(each / BLOCK_MIB))
         self._fed = Tokens(0)
         self._over = Tokens(0)
+        self._out = task.input * work.output / task.partitions  #: MiB that a reduce writes
+        self._collected = Tokens(0)  #: grains of output that the client has
         self._ended_at = 0.0  #: 0: it has not
         self._others_secs = 0.0
         self._read_ahead = Tokens(max(1, int(WINDOW_MIB / GRAIN_MIB)))
@@ -205,6 +207,8 @@ class JobSimulation:
             self._sim.start(self._reduce(number))
         for _ in range(task.partitions):
             yield self._over.take()
+        for _ in range(task.partitions * len(_grains(self._out))):
+            yield self._collected.take()
         yield self._sim.sleep(2 * self._cluster.round_trip)
         self._ended_at = self._sim.now
 
@@ -270,8 +274,9 @@ class JobSimulation:
         seconds = mib * self._work.reduce_secs + self._costs.executor_task
         yield from host.executors.work((seconds + blocks * self._costs.executor_block) * self._luck())
         host.slots.give()
-        out = self._task.input * self._work.output / self._task.partitions
-        yield from self._send(host, host_number, out, math.ceil(out / BLOCK_MIB), 0, to_client=True)
+        yield from self._send(
+            host, host_number, self._out, math.ceil(self._out / BLOCK_MIB), 0, to_client=True
+        )
         yield from self._done(host)
         host.holds.give()
         self._over.give()
@@ -324,6 +329,7 @@ class JobSimulation:
         if to_client:
             yield from self._read(self._client, 0, mib)
             yield from self._client.worker.work(mib * self._costs.client["output MiB"])
+            self._collected.give()
 
     def _fetch(
         self, host: _Host, at: int, mib: float, stream: int, source: _Wire | None
@@ -369,7 +375,9 @@ class JobSimulation:
         for copy in copies:
             yield from far.out.carry(mib)
             yield from copy.into.carry(mib)
-            yield from copy.machine.work(work / 2)
+            yield from copy.machine.work(
+                work
+            )  # `bench.cluster`: three nodes need three times one's processor
         yield self._sim.sleep(self._cluster.round_trip * (2 if copies else 1))
 
     def _read(self, host: _Host, at: int, mib: float) -> Generator[Wait, None, None]:

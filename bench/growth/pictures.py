@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 800, 420
-LEFT, RIGHT, TOP, BOTTOM = 70, 620, 50, 360
+LEFT, RIGHT, TOP, BOTTOM = 70, 590, 50, 360
 
 _STYLE = """
   text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
