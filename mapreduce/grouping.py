@@ -14,7 +14,7 @@ from typing import Any, Callable
 from mapreduce import codec, order
 from mapreduce.drain import drained
 from mapreduce.job import Fold
-from mapreduce.pairs import columns, slices
+from mapreduce.pairs import SLICE_PAIRS, columns, slices
 
 #: what an entry of a dict and its list take
 GROUP_BYTES = 160
@@ -25,6 +25,8 @@ _UNKNOWN, _VARIOUS = object(), object()
 _COUNTED = {int, str, bytes, bool, type(None)}
 
 Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
+Group = tuple[Any, Iterator[Any]]
+Columns = tuple[list[Any], list[Any]]
 
 
 class Groups:
@@ -120,49 +122,58 @@ class Groups:
 
     # ------------------------------------------------------------ combining
 
-    def combined(self, combine: Combine) -> tuple[list[Any], list[Any]]:
-        """Keys and values: those of keys that have several combined, the others as they are.
+    def combined(self, combine: Combine) -> Iterator[Columns]:
+        """All keys and values: those of keys that have several combined, the others as they are.
 
-        Nothing can be done with the object afterwards. Raises `NotAPair` and what ``combine`` raises.
+        Some at a time: what is done with a key at once finds it in the processor's cache. Nothing else can be done with
+        the object any more. Raises `NotAPair` and what ``combine`` raises.
         """
         one = self._value
+        if one is _VARIOUS:
+            return self._combined_lists(combine)
         if type(one) is int and isinstance(combine, Fold) and combine.function is sum:
-            counts = self._counts
-            return list(counts), list(counts.values()) if one == 1 else [one * n for n in counts.values()]
-        keys, values, several, lists = self._split()
-        keys = self._named(keys)
-        groups = zip(self._named(several), lists)
-        if isinstance(combine, Fold):
-            pairs = _folded(combine.function, groups)
-        else:
-            end = _nothing()
-            pairs = drained(chain.from_iterable(starmap(combine, chain(groups, end))), end)
-        for more_keys, more_values, _ in slices(pairs):
-            keys += more_keys
-            values += more_values
-        return keys, values
+            return self._multiplied(one)
+        return self._combined_counts(combine)
 
-    def _split(self) -> tuple[list[Any], list[Any], list[Any], Iterator[Iterator[Any]]]:
-        """Keys with one value, and these; keys with several, and these."""
-        value = self._value
-        if value is not _VARIOUS:
-            counts = self._counts
-            single = [key for key, n in counts.items() if n == 1]
-            several = [key for key, n in counts.items() if n > 1]
-            return (
-                single,
-                [value] * len(single),
-                several,
-                map(repeat, repeat(value), filter(_SEVERAL, counts.values())),
-            )
-        firsts, others = self._firsts, self._others
-        several = [key for key in firsts if key in others]  # of equal keys the first: not so in `others`
-        heads = list(map(firsts.pop, several))
-        lists = (iter([head, *others[key]]) for head, key in zip(heads, several))
-        return list(firsts), list(firsts.values()), several, lists
+    def _multiplied(self, one: int) -> Iterator[Columns]:
+        """A sum of equal numbers."""
+        for some in _some(self._counts.items()):
+            yield [key for key, _ in some], [one * n for _, n in some]
+
+    def _combined_counts(self, combine: Combine) -> Iterator[Columns]:
+        one = self._value
+        for some in _some(self._counts.items()):
+            keys = [key for key, n in some if n == 1]
+            several = [(key, repeat(one, n)) for key, n in some if n > 1]
+            yield _with_combined(keys, [one] * len(keys), combine, several)
+
+    def _combined_lists(self, combine: Combine) -> Iterator[Columns]:
+        others = self._others
+        for some in _some(self._firsts.items()):
+            # of equal keys `_firsts` has the first: not so `_others`
+            single = [pair for pair in some if pair[0] not in others]
+            keys = self._named([key for key, _ in single])
+            several = [(key, iter([value, *others.pop(key)])) for key, value in some if key in others]
+            named = zip(self._named([key for key, _ in several]), [values for _, values in several])
+            yield _with_combined(keys, [value for _, value in single], combine, list(named))
 
 
-_SEVERAL = (1).__lt__
+def _some(items: Iterable[Any]) -> Iterator[list[Any]]:
+    items = iter(items)
+    return iter(lambda: list(islice(items, SLICE_PAIRS)), [])
+
+
+def _with_combined(keys: list[Any], values: list[Any], combine: Combine, several: Sequence[Group]) -> Columns:
+    """These and what ``combine`` makes of groups."""
+    if isinstance(combine, Fold):
+        pairs = _folded(combine.function, several)
+    else:
+        end = _nothing()
+        pairs = drained(chain.from_iterable(starmap(combine, chain(several, end))), end)
+    for more_keys, more_values, _ in slices(pairs):
+        keys += more_keys
+        values += more_values
+    return keys, values
 
 
 def _nothing() -> Generator[Any, None, None]:

@@ -25,9 +25,18 @@ from itertools import chain, compress, count, islice
 from operator import itemgetter, ne
 from typing import Any, Callable
 
-from mapreduce import order
+from mapreduce import buckets, order
 from mapreduce.refs import Block
-from mapreduce.runs import CHUNK_BYTES, Batch, BlockWriter, RunReader, read_blocks, split_runs
+from mapreduce.runs import (
+    BUCKETED,
+    CHUNK_BYTES,
+    Batch,
+    BlockWriter,
+    RunReader,
+    read_blocks,
+    read_buckets,
+    split_runs,
+)
 
 #: of decoded data, as `_weight` counts
 MEMORY_BYTES = 128 * 1024 * 1024
@@ -54,14 +63,25 @@ def merge(blocks: Iterable[Block], directory: str, memory_bytes: int = MEMORY_BY
     go, which are gone at the end. Raises OSError.
     """
     runs: list[Run] = list(split_runs(blocks))
+    if not runs:
+        return
     spilled: set[str] = set()
     try:
+        if any(map(_is_bucketed, runs)):
+            if _fits(runs, memory_bytes):
+                yield from _merge_in_memory(runs)
+                return
+            runs = _sort_pass(runs, directory, memory_bytes, spilled)
         while not _fits(runs, memory_bytes) and len(runs) > _fan_in(runs, memory_bytes):
             runs = _merge_pass(runs, directory, memory_bytes, spilled)
             _remove(spilled - {run[0].path for run in runs}, spilled)
         yield from _merge_runs(runs, memory_bytes)
     finally:
         _remove(set(spilled), spilled)
+
+
+def _is_bucketed(run: Run) -> bool:
+    return run[0].kind.startswith(BUCKETED)
 
 
 def _remove(paths: set[str], spilled: set[str]) -> None:
@@ -91,6 +111,24 @@ def _chunk_weight(block: Block) -> int:
     return pairs * (pair_bytes + PAIR_BYTES)
 
 
+def _sort_pass(runs: Sequence[Run], directory: str, memory_bytes: int, spilled: set[str]) -> list[Run]:
+    """Sort consecutive runs, as many as can be held, into one run in a new file, and so on."""
+    blocks: list[Block] = []
+    writer = BlockWriter(directory, lambda _, block: blocks.append(block))
+    spilled.add(writer.path)
+    held: list[Run] = []
+    with writer.closed_on_error():
+        for number, run in enumerate(runs, 1):
+            held.append(run)
+            if number == len(runs) or not _fits([*held, runs[number]], memory_bytes):
+                kind = _common_kind(held)
+                for keys, values in _merge_in_memory(held):
+                    writer.write(0, number, kind, keys, values)
+                held = []
+    writer.close()
+    return list(split_runs(blocks))
+
+
 def _merge_pass(runs: Sequence[Run], directory: str, memory_bytes: int, spilled: set[str]) -> list[Run]:
     """Merge consecutive runs into fewer, longer ones, in a new file."""
     blocks: list[Block] = []
@@ -118,13 +156,13 @@ def _bundles(runs: Sequence[Run], memory_bytes: int) -> Iterator[Sequence[Run]]:
 
 
 def _common_kind(runs: Sequence[Run]) -> str:
-    kinds = {run[0].kind for run in runs}
+    kinds = {run[0].kind.lstrip(BUCKETED) for run in runs}
     return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _merge_runs(runs: Sequence[Run], memory_bytes: int) -> Iterator[Batch]:
-    if len(runs) == 1:
-        yield from RunReader(runs[0])
+    if len(runs) <= 1:
+        yield from read_blocks(chain.from_iterable(runs))
     elif len(runs) <= _fan_in(runs, memory_bytes):
         yield from _merge_stretches(runs)
     else:
@@ -248,8 +286,15 @@ def merge_groups(
     directory: str,
     memory_bytes: int = MEMORY_BYTES,
     taken: Callable[[int], None] = lambda pairs: None,
+    totals: bool = False,
 ) -> Generator[Iterable[Group], None, None]:
-    """What `groups` makes of `merge`; ``taken`` is told how many pairs have been read, now and then."""
+    """What `groups` makes of `merge`; ``taken`` is told how many pairs have been read, now and then.
+
+    ``totals``: int values may be added up, and come as one.
+    """
+    runs = list(split_runs(blocks))
+    if runs and all(map(_is_bucketed, runs)) and _fits(runs, memory_bytes) and _common_kind(runs):
+        return buckets.group(_counted(read_buckets(blocks), taken), totals)
     return groups(_counted(merge(blocks, directory, memory_bytes), taken))
 
 

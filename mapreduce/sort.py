@@ -20,9 +20,10 @@ from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, next_size, slices
-from mapreduce.runs import BlockWriter, Emit, read_blocks
+from mapreduce.runs import BUCKETED, BUCKETS, Batch, BlockWriter, Emit, read_blocks
 
 __all__ = [
+    "BUCKETS",
     "NotAPair",
     "PartitionedWriter",
     "PlainWriter",
@@ -48,7 +49,8 @@ class PartitionedWriter:
     ``partition_all`` maps keys to their partitions. ``combine(key, values)`` yields pairs that stand for
     those of ``key``; it is called any number of times, not at all for a key with one value. A `job.Fold` does
     the same; its function is called without the detour over pairs. ``emit`` is told of each block once it is
-    on disk, in ``directory``.
+    on disk, in ``directory``. ``spread`` is as ``partition_all`` for `BUCKETS` times as many partitions, the same
+    but for multiples of their number: what was combined and fits into one run need not be sorted then.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class PartitionedWriter:
         combine: Optional[Combine],
         emit: Emit,
         memory_bytes: int = MEMORY_BYTES,
+        spread: Optional[PartitionAll] = None,
     ) -> None:
         self._writer = BlockWriter(directory, emit)
+        self._spread = spread
         self._partitions = partitions
         self._partition_all = partition_all
         self._combine = combine
@@ -90,9 +94,9 @@ class PartitionedWriter:
             values += more_values
             weight += values_weight + codec.weigh(more_keys)
             if weight > self._memory_bytes:
-                self._spill(keys, values)
+                self._spill(_cut(keys, values))
                 keys, values, weight = [], [], 0
-        self._spill(keys, values)
+        self._spill(_cut(keys, values))
 
     # ------------------------------------------------------------ with one
 
@@ -101,38 +105,69 @@ class PartitionedWriter:
         while taken := list(islice(pairs, size)):
             size = next_size(size, len(taken), grouped.add(taken))
             if grouped.weight > self._memory_bytes:
-                keys, values = grouped.combined(combine)
+                combined = list(grouped.combined(combine))
                 grouped = Groups()
-                grouped.add_columns(keys, values, codec.weigh(values))
+                for keys, values in combined:
+                    grouped.add_columns(keys, values, codec.weigh(values))
                 # unless combining made much room, what there is goes to disk
                 if grouped.weight > self._memory_bytes // 2:
-                    self._spill(keys, values)
+                    self._spill(combined)
                     grouped = Groups()
-        self._spill(*grouped.combined(combine))
+        if self._run or self._spread is None:
+            self._spill(grouped.combined(combine))
+        else:
+            self._write_buckets(self._spread, grouped.combined(combine))
 
     # ------------------------------------------------------------ on disk
 
-    def _spill(self, keys: list[Any], values: list[Any]) -> None:
-        """Write a run for each partition."""
-        if not keys:
-            return
-        part_keys: list[list[Any]] = [[] for _ in range(self._partitions)]
-        part_values: list[list[Any]] = [[] for _ in range(self._partitions)]
-        for start in range(0, len(keys), SLICE_PAIRS):  # while they are in the processor's cache
-            some = keys[start : start + SLICE_PAIRS]
-            for partition, key, value in zip(
-                self._partition_all(some), some, values[start : start + SLICE_PAIRS]
-            ):
-                part_keys[partition].append(key)
-                part_values[partition].append(value)
-        for partition, unsorted in enumerate(part_keys):
-            if unsorted:
-                kind = order.kind(unsorted)
-                ranks = unsorted if kind else list(map(order.sort_key, unsorted))
-                in_order = sort_pairs(unsorted, part_values[partition], ranks)
-                self._writer.write(partition, self._run, kind, *in_order)
+    def _spill(self, batches: Iterable[Batch]) -> None:
+        """Write a sorted run for each partition."""
+        for partition, (keys, values) in enumerate(
+            _distributed(self._partition_all, self._partitions, batches)
+        ):
+            self._write_run(partition, keys, values)
         self._writer.flush()
         self._run += 1
+
+    def _write_run(self, partition: int, keys: list[Any], values: list[Any]) -> None:
+        if keys:
+            kind = order.kind(keys)
+            ranks = keys if kind else list(map(order.sort_key, keys))
+            self._writer.write(partition, self._run, kind, *sort_pairs(keys, values, ranks))
+
+    def _write_buckets(self, spread: PartitionAll, batches: Iterable[Batch]) -> None:
+        """Write a bucketed run for each partition; a sorted one if Python does not hash these keys as `order` does."""
+        parts = _distributed(spread, self._partitions * BUCKETS, batches)
+        for partition in range(self._partitions):
+            buckets = parts[partition :: self._partitions]
+            kinds = {order.kind(keys) for keys, _ in buckets if keys}
+            if len(kinds) != 1 or "" in kinds:
+                columns = zip(*buckets)
+                self._write_run(partition, *(list(chain.from_iterable(column)) for column in columns))
+                continue
+            label = BUCKETED + kinds.pop()
+            for bucket, (keys, values) in enumerate(buckets):
+                if keys:
+                    self._writer.write(partition, self._run, label, keys, values, bucket)
+        self._writer.flush()
+        self._run += 1
+
+
+def _cut(keys: list[Any], values: list[Any]) -> Iterator[Batch]:
+    """As many at a time as are in the processor's cache afterwards."""
+    for start in range(0, len(keys), SLICE_PAIRS):
+        yield keys[start : start + SLICE_PAIRS], values[start : start + SLICE_PAIRS]
+
+
+def _distributed(partition_all: PartitionAll, partitions: int, batches: Iterable[Batch]) -> list[Batch]:
+    """Keys and values of each partition."""
+    parts: list[Batch] = [([], []) for _ in range(partitions)]
+    for keys, values in batches:
+        for partition, key, value in zip(partition_all(keys), keys, values):
+            part_keys, part_values = parts[partition]
+            part_keys.append(key)
+            part_values.append(value)
+    return parts
 
 
 class PlainWriter:

@@ -127,7 +127,9 @@ class Task:
 
     def _groups(self) -> Source:
         """Groups, many at a time."""
-        return sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took)
+        reduce = self._stage.reduce
+        totals = isinstance(reduce, Fold) and reduce.function is sum
+        return sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took, totals=totals)
 
     def _took(self, pairs: int) -> None:
         self._end_fork()
@@ -162,8 +164,10 @@ class Task:
                 directory, self._wrote, "" if self._spec.sample else self._job_spec.output
             )
         partitions = self._job_spec.partitions
+        partition_all, combine = self._partition_all(partitions), self._combiner()
+        spread = self._partition_all(partitions * sort.BUCKETS) if self._stage.partition is None else None
         return sort.PartitionedWriter(
-            directory, partitions, self._partition_all(partitions), self._combiner(), self._wrote
+            directory, partitions, partition_all, combine, self._wrote, spread=spread
         )
 
     def _is_last(self) -> bool:

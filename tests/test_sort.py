@@ -44,9 +44,23 @@ class Written:
         self.blocks[partition].append(block)
 
 
-def write(directory: str, pairs: Any, combine: Any = None, memory_bytes: int = sort.MEMORY_BYTES) -> Written:
+def spread_all(keys: Any) -> list[int]:
+    return order.partition_all(keys, PARTITIONS * sort.BUCKETS)
+
+
+def write(
+    directory: str,
+    pairs: Any,
+    combine: Any = None,
+    memory_bytes: int = sort.MEMORY_BYTES,
+    buckets: bool = True,
+) -> Written:
+    """``buckets``: what was combined goes unsorted where it can."""
     written = Written()
-    writer = sort.PartitionedWriter(directory, PARTITIONS, partition_all, combine, written, memory_bytes)
+    spread = spread_all if buckets else None
+    writer = sort.PartitionedWriter(
+        directory, PARTITIONS, partition_all, combine, written, memory_bytes, spread
+    )
     writer.write(iter(pairs))
     writer.close()
     return written
@@ -149,6 +163,61 @@ def test_a_combiner_sees_values_in_order_and_changes_nothing_else(
             assert same(actual, expected_groups(tasks, partition))
 
 
+def grouped(directory: str, outputs: list[Written], partition: int, memory: int, **how: Any) -> list[Any]:
+    blocks = [block for written in outputs for block in written.blocks[partition]]
+    found = chain.from_iterable(sort.merge_groups(blocks, directory, memory, **how))
+    return [(key, list(group)) for key, group in found]
+
+
+@sizes_of_both
+@given(tasks=tasks_of_pairs, buckets=st.lists(st.booleans(), min_size=6, max_size=6), merge_bytes=budgets)
+def test_runs_in_buckets_give_the_groups_of_sorted_ones(
+    tiny: bool, tasks: list[list[Any]], buckets: list[bool], merge_bytes: int
+) -> None:
+    """Also where only some of the runs lie in buckets, and where they are more than can be held."""
+    single = [[(key, [value]) for key, value in pairs] for pairs in tasks]
+    with sizes(tiny), tempfile.TemporaryDirectory() as directory:
+        outputs = [write(directory, pairs, collect, buckets=each) for pairs, each in zip(single, buckets)]
+        files = os.listdir(directory)
+        for partition in range(PARTITIONS):
+            found = grouped(directory, outputs, partition, merge_bytes)
+            flattened = [(key, list(chain.from_iterable(lists))) for key, lists in found]
+            assert same(flattened, expected_groups(tasks, partition))
+        assert os.listdir(directory) == files
+
+
+@pytest.mark.parametrize("odd_one", [None, 2.5, True, 1 << 80])
+@given(tasks=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(-5, 5)), max_size=40), max_size=5))
+def test_sums_are_the_same_whether_the_engine_adds_up_or_the_fold(odd_one: Any, tasks: Any) -> None:
+    if odd_one is not None and tasks:
+        tasks = [*tasks, [(3, odd_one), (4, 1)]]
+    with tempfile.TemporaryDirectory() as directory:
+        outputs = [write(directory, pairs, Fold(sum)) for pairs in tasks]
+        for partition in range(PARTITIONS):
+            totals = grouped(directory, outputs, partition, sort.MEMORY_BYTES, totals=True)
+            plain = [(key, sum(group)) for key, group in expected_groups(tasks, partition)]
+            assert same([(key, sum(group)) for key, group in totals], plain)
+
+
+@given(
+    keys=st.lists(st.one_of(st.sampled_from([1, True, 1.0, float("nan"), [1], (1, [2]), "a"]), any_key)),
+    odd_at=st.integers(0, 40),
+)
+def test_counting_keys_gives_what_collecting_their_values_gives(keys: list[Any], odd_at: int) -> None:
+    """Whatever the keys are, and wherever another value comes up."""
+    pairs = [(key, 1 if n != odd_at else 1.5) for n, key in enumerate(keys)]
+    with tempfile.TemporaryDirectory() as directory:
+        written = write(directory, pairs, lambda key, values: [(key, list(values))])
+        for partition in range(PARTITIONS):
+            found = grouped(directory, [written], partition, sort.MEMORY_BYTES)
+            lists = [
+                (key, values if type(values) is list else [values])
+                for key, group in found
+                for values in group
+            ]
+            assert same(lists, expected_groups([pairs], partition))
+
+
 def test_a_key_with_one_value_is_not_combined(tmp_path: Any) -> None:
     seen = []
 
@@ -211,7 +280,8 @@ def test_a_full_disk_is_an_os_error(tmp_path: Any) -> None:
 def test_damaged_files_are_an_os_error(tmp_path: Any) -> None:
     (block,) = write(str(tmp_path), [("a", 1)] * 10).blocks[order.partition("a", PARTITIONS)]
     data = pathlib.Path(block.path).read_bytes()
-    for damaged in (data[:-1], data[:5], data[:12] + b"\xc1" + data[13:]):
+    header = runs.HEADER_BYTES
+    for damaged in (data[:-1], data[:5], data[:header] + b"\xc1" + data[header + 1 :]):
         pathlib.Path(block.path).write_bytes(damaged)
         with pytest.raises(OSError) as caught:
             list(sort.merge([block], str(tmp_path)))
