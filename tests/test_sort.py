@@ -87,7 +87,7 @@ def sizes(tiny: bool) -> Iterator[None]:
         if tiny:
             patch = mock.patch.multiple
             stack.enter_context(patch(runs, CHUNK_BYTES=24, BLOCK_BYTES=80, _FIRST_PAIRS=2))
-            stack.enter_context(patch(merging, CHUNK_BYTES=24, PAIR_BYTES=4, MAX_FAN_IN=3))
+            stack.enter_context(patch(merging, CHUNK_BYTES=24, PAIR_BYTES=4, MAX_FAN_IN=3, STEP_BYTES=100))
             stack.enter_context(patch(sort, SLICE_PAIRS=3, FIRST_SLICE_PAIRS=2))
         yield
 
