@@ -82,10 +82,16 @@ def _text_writer() -> Writer:
 def _text_column(items: Sequence[Any]) -> Iterable[str]:
     types = set(map(type, items))
     if types == {str}:
-        return map(escape, items) if _SPECIAL.search("".join(items)) else items
+        return map(escape, items) if _hold_any(items, _ESCAPES) else items
     if str in types:
         return [escape(item) if type(item) is str else render(item) for item in items]
     return _json_column(items, types)
+
+
+def _hold_any(items: Sequence[str], characters: Iterable[str]) -> bool:
+    """Whether one of the items has one of the characters; several times as fast as a regular expression."""
+    text = "".join(items)
+    return any(map(text.__contains__, characters))
 
 
 # ---------------------------------------------------------------- JSON lines
@@ -257,7 +263,7 @@ class _CsvWriter:
 
 def _csv_column(items: Sequence[Any]) -> Iterable[str]:
     types = set(map(type, items))
-    if types == {str} and not _TO_QUOTE.search("".join(items)):
+    if types == {str} and not _hold_any(items, ',"\r\n'):
         return items
     if types in ({int}, {float}):
         return _json_column(items, types)
