@@ -20,7 +20,7 @@ from typing import Any, Callable, Optional, Union
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
-from mapreduce.coordination.clock import AwakeClock, LogClock
+from mapreduce.coordination.clock import BUSY_SECS, IDLE_SECS, AwakeClock, LogClock
 from mapreduce.coordination.dispatcher import Dispatcher
 from mapreduce.coordination.ending import Ending, shortened
 from mapreduce.coordination.journal import Journal
@@ -347,8 +347,10 @@ class Coordinator:
         return commands
 
     def _tell_time(self, now: float) -> list[Command]:
+        spec = self.state.spec
         busy = self.state.terminal is None and bool(self.state.unstarted or self.state.running)
-        return [self._journal.mention(self._clock.passed(now))] if self._clock.due(now, busy) else []
+        most = BUSY_SECS if busy else spec.present_every_secs if spec is not None else IDLE_SECS
+        return [self._journal.mention(self._clock.passed(now))] if self._clock.due(now, most) else []
 
     def _look_around(self, now: float) -> list[Command]:
         """What has been waited for too long."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mapreduce import events as ev
 from mapreduce.coordination import verdict, watch
-from mapreduce.coordination.clock import FIRST_SECS, AwakeClock, LogClock
+from mapreduce.coordination.clock import BUSY_SECS, FIRST_SECS, IDLE_SECS, AwakeClock, LogClock
 from mapreduce.spec import JobSpec
 from tests import strategies  # noqa: F401  # settings for busy machines
 from tests.coordinating import RANK, SPEC, Bench, of_type, splits, started
@@ -43,7 +43,7 @@ def test_at_least_half_of_each_coordinators_life_is_logged(lives: list[float], b
         now = 0.0
         while now <= life:
             assert clock.read(now) == pytest.approx(before + now)
-            if clock.due(now, busy):
+            if clock.due(now, BUSY_SECS if busy else IDLE_SECS):
                 logged.append(clock.passed(now))
             now += 0.5
         mine = sum(each.secs for each in logged) - before
@@ -99,6 +99,20 @@ def test_the_rest_is_logged_before_the_lease_is_handed_on() -> None:
     assert lease.rank > RANK
     before = said[: next(n for n, c in enumerate(said) if of_type([c], ev.Lease))]
     assert sum(each.secs for each in of_type(before, ev.Passed)) == pytest.approx(33.25)
+
+
+def test_a_client_of_little_patience_is_not_taken_for_silent_by_whoever_takes_over() -> None:
+    """It was heard between two `Passed`, which are not further apart than what it says."""
+    spec = JobSpec("j", {}, {}, 2, 2, client_timeout_secs=60.0)
+    bench = Bench((*splits(0), ev.StageSealed(1, 0), ev.StageSealed(2, 0)), spec=spec)
+    for _ in range(20):
+        bench.wait(spec.present_every_secs)
+        bench.log(ev.Present())
+    bench.wait(spec.present_every_secs - 1)
+    bench.log(*of_type(bench.it.hand_on(bench.now), ev.Passed))
+    heir = Bench(tuple(e for e in bench.entries if not isinstance(e, (ev.Submitted, ev.Took))), spec=spec)
+    assert not of_type(heir.said, ev.Abandoned)
+    assert not of_type(heir.wait(spec.present_every_secs), ev.Abandoned)
 
 
 def test_an_idle_log_grows_slowly() -> None:

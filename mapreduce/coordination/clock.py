@@ -18,7 +18,8 @@ SUSPENDED_SECS = 5.0
 FIRST_SECS = 1.0
 #: the most between two of them, while tasks are out
 BUSY_SECS = 5.0
-#: and while nothing is waited for but the client
+#: and while nothing is waited for but a client that is not there yet; else as often as that says that it is there: what
+#: was heard of it between two `Passed` seems to be as old as the first of them, to those who read the log later
 IDLE_SECS = 60.0
 
 
@@ -68,9 +69,9 @@ class LogClock:
         """All that was logged until then has been read: deliveries may be late, and nobody silent because of that."""
         return self._before + min(self._read_back, self._logged)  # entries can come twice
 
-    def due(self, now: float, busy: bool) -> bool:
-        """Whether it is time to log what has passed."""
-        pause = max(FIRST_SECS, min(self._logged, BUSY_SECS if busy else IDLE_SECS))
+    def due(self, now: float, most: float) -> bool:
+        """Whether it is time to log what has passed; ``most``: it must be logged after so long."""
+        pause = max(FIRST_SECS, min(self._logged, most))
         return self._own(now) - self._logged >= pause
 
     def passed(self, now: float) -> ev.Passed:
