@@ -17,14 +17,12 @@ import math
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import time
-import weakref
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
-from mapreduce import interpreters, limits, mark, pipe, units
+from mapreduce import interpreters, limits, mark, pipe, spawn, units
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.interpreters import Interpreter
@@ -338,20 +336,13 @@ class _Child:
         self.nonsense = False
         self.hung_up = False
         self._reaped = False  #: by the system, without us: SIGCHLD is ignored in this process
-        self.closed = False
-        self.socket, theirs = socket.socketpair()
-        #: nothing is sent here; that it is open tells the child that we live
-        their_lifeline, self._lifeline = os.pipe()
-        try:
-            self.process = _start(interpreter, theirs.fileno(), their_lifeline)
-        except BaseException:
-            self.hang_up()
-            raise
-        finally:
-            theirs.close()
-            os.close(their_lifeline)
-        self.socket.setblocking(False)
-        _open_children.add(self)
+        self._spawned = spawn.take(interpreter)
+        self.process, self.socket = self._spawned.process, self._spawned.socket
+
+    @property
+    def closed(self) -> bool:
+        """Our ends of its pipes are; in a copy of this process, too, which must not touch our children."""
+        return self._spawned.closed
 
     def begin(self, slot: int, task: TaskSpec, spec: JobSpec, marked: int) -> None:
         """An attempt is its own now."""
@@ -412,13 +403,10 @@ class _Child:
 
     def hang_up(self) -> None:
         """Close our ends of its pipes."""
-        self.closed = True
         if self._marked >= 0:
             os.close(self._marked)
             self._marked = -1
-        self.socket.close()
-        os.close(self._lifeline)
-        _open_children.discard(self)
+        self._spawned.hang_up()
 
     def epitaph(self) -> str:
         """What to say of a child that ended in the middle of a task. A signal to a dying process changes
@@ -448,36 +436,3 @@ class _Child:
 def _too_much(used: int, limit: int) -> str:
     sizes = f"{units.shown_size(used)}, more than the {units.shown_size(limit)}"
     return f"the executor, with all that it started, used {sizes} that --max-memory sets"
-
-
-#: children of all pools in this process
-_open_children: weakref.WeakSet[_Child] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    """A copy of this process must not hold on to our children, who would then outlive us."""
-    for child in list(_open_children):
-        child.hang_up()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _start(interpreter: Interpreter, fd: int, lifeline: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        interpreter.command(fd, lifeline),
-        stdin=subprocess.DEVNULL,
-        stdout=2 if _is_open(2) else subprocess.DEVNULL,
-        stderr=None if _is_open(2) else subprocess.DEVNULL,
-        pass_fds=(fd, lifeline),
-        env=interpreter.environment(),
-        start_new_session=True,
-    )
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

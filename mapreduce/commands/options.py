@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import click
 
 from mapreduce import config, units
 from mapreduce.errors import UsageError
-from mapreduce.run import Output, describe_left_out
+
+if TYPE_CHECKING:
+    from mapreduce.run import Output
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,5 +106,7 @@ class Tries(click.ParamType):  # type: ignore[type-arg]
 
 def tell_left_out(output: Output) -> None:
     """Lines on standard error for what is not in the result."""
+    from mapreduce.run import describe_left_out  # the whole engine, which options do not need
+
     for line in describe_left_out(output.skipped):
         click.echo(f"mr: {line}", err=True)

@@ -6,17 +6,18 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from mapreduce import code
+from mapreduce import code, interpreters, spawn
 from mapreduce.commands import options
 from mapreduce.commands.options import NonNegative, Seconds, Size, Tries
 from mapreduce.errors import JobError, UsageError
-from mapreduce.run import JobRun, Options
 from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MAX_PARTITIONS, JobSpec
-from mapreduce.write import open_sink
+
+if TYPE_CHECKING:
+    from mapreduce.run import JobRun
 
 #: what can be said of a job that was submitted before
 _WITH_RESUME = {"job_file", "inputs", "resume", "broker", "output", "output_format", "counters"}
@@ -152,6 +153,8 @@ def command(
                 "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
             )
         prepare = _submit(job_file, inputs, url, detach, output_format, **settings)
+    from mapreduce.write import open_sink
+
     with prepare as run, open_sink(output, output_format) as sink:
         result = run.collect()
         if run.client.detached:
@@ -179,6 +182,8 @@ def _resume(
             text = f"--resume goes on with a job as it was submitted: {param.opts[-1]} does not go with it"
             raise UsageError(text)
     url = options.required_broker_url(broker)
+    from mapreduce.run import JobRun  # as in `_submit`
+
     return JobRun.resume(job, inputs, url, wants_output=output is not None, output_format=output_format)
 
 
@@ -199,6 +204,13 @@ def _submit(
         raise UsageError("no job: mr run JOB INPUT…, as in mr run wordcount.py data/*.txt")
     if not inputs:
         raise UsageError("no input: name files, folders, globs or URLs, or - for standard input")
+    if not url and others["python"] is None:
+        spawn.ahead(interpreters.this())
+    from mapreduce.run import (
+        JobRun,
+        Options,
+    )  # an executor imports its half of the engine while we import ours
+
     settings = Options(
         broker=url,
         params=dict(_split_param(text) for text in params),
