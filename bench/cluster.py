@@ -40,9 +40,9 @@ from mapreduce.brokers.base import Kind
 from mapreduce.node import PrivateNode
 
 RESULTS = ROOT / "bench" / "results" / "cluster.json"
-SMALL_MESSAGES = 5000
+SMALL_MESSAGES = 3000
 LARGE_MESSAGES = 64
-STREAMS = 60
+STREAMS = 40
 #: RabbitMQ 3.10 ends a connection now and then while its nodes still find together
 TRIES = 3
 JOB_SECS = 120.0

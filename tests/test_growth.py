@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import report
 from bench.broker_limits import table
+from bench.growth import __main__ as growth
 from bench.growth import answers, fit, pictures
 from bench.growth.engine import Process, Server, Simulation, Tokens
 from bench.growth.model import Cluster, Task, simulate
@@ -129,7 +131,7 @@ def test_the_fit_finds_the_costs_of_made_up_jobs() -> None:
         row["client"] = sum(COSTS.client[name] * fit.features(row)[name] for name in fit.FEATURES["client"])
         row["node"] = sum(COSTS.node[name] * fit.features(row)[name] for name in fit.FEATURES["node"])
         row["worker"] = sum(COSTS.worker[name] * fit.features(row)[name] for name in fit.FEATURES["worker"])
-    found = fit.fitted(rows, {"stream": 0.005, "moved MiB": 0.004})
+    found = fit.fitted(rows, {"node": {"stream": 0.005, "moved MiB": 0.004}})
     assert found.worker == pytest.approx(COSTS.worker, rel=0.05)
     assert found.node == pytest.approx(COSTS.node, rel=0.05)
     assert (found.executor_task, found.executor_block) == pytest.approx((0.003, 0.0002), rel=0.05)
@@ -234,3 +236,10 @@ def test_a_picture_is_xml_and_names_its_lines() -> None:
 def test_a_table_has_a_column_for_each_name() -> None:
     lines = table([{"a": 1, "b": 1234.5}, {"a": 20, "b": 0.1234}]).splitlines()
     assert [line.split() for line in lines] == [["a", "b"], ["1", "1,234"], ["20", "0.123"]]
+
+
+def test_the_document_says_what_was_measured() -> None:
+    """The simulated tables take minutes; the others show that nobody forgot `python -m bench.growth`."""
+    limits, _, costs = growth.known()
+    document = report.DOCUMENT.read_text()
+    assert report.replaced(document, growth.parts_of(growth.unsimulated(limits, costs))) == document

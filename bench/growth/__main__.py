@@ -31,28 +31,55 @@ def main() -> None:
     ):
         if not path.exists():
             sys.exit(f"{path} is not there; python -m {module} makes it")
-    limits: dict[str, Any] = json.loads(broker_limits.RESULTS.read_text())
-    measured = fit.load()
-    costs = fit.fitted(measured, fit.known_of_node(limits))
+    limits, measured, costs = known()
     works = [*costs.works.values(), answers.HEAVY]
     word_count, sort = costs.works["word count"], costs.works["sort"]
     confirm = limits["latency"]["confirm_stream_ms"] / 1000
     tables: dict[str, Rows] = {
-        "costs": cost_rows(costs),
-        "works": [vars(work) for work in works],
+        **unsimulated(limits, costs),
         "check": check.compared(measured, costs, limits["machine"]["cores"], confirm),
         "limits": answers.broker_limits(works, costs),
         "cuts": answers.tasks_and_partitions(word_count, costs, (2.0, 8.0, 32.0), (8, 64, 512)),
         "references": answers.by_reference(works, costs, (1, 4, 16, 64)),
         "nodes": answers.several_nodes(sort, costs),
-        "job": answers.one_job(limits, costs),
     }
     for name, rows in tables.items():
         print(f"\n{name}\n{broker_limits.table(rows)}")
     (report.PICTURES / PICTURE).write_text(scaling(works, costs))
-    tables.update(measured_tables(limits))
-    parts = {f"growth-{name}": markdown(rows) for name, rows in tables.items() if rows}
-    report.DOCUMENT.write_text(report.replaced(report.DOCUMENT.read_text(), parts))
+    report.DOCUMENT.write_text(report.replaced(report.DOCUMENT.read_text(), parts_of(tables)))
+
+
+def known() -> tuple[dict[str, Any], list[dict[str, Any]], fit.Costs]:
+    """What `bench.broker_limits` and `bench.growth.job_costs` have stored, and the costs that follow."""
+    limits: dict[str, Any] = json.loads(broker_limits.RESULTS.read_text())
+    measured = fit.load()
+    return limits, measured, fit.fitted(measured, fit.known_from(limits))
+
+
+def unsimulated(limits: dict[str, Any], costs: fit.Costs) -> dict[str, Rows]:
+    """The tables that are there at once."""
+    works = [*costs.works.values(), answers.HEAVY]
+    return {
+        "costs": cost_rows(costs),
+        "works": [work_row(work) for work in works],
+        "job": answers.one_job(limits, costs),
+        **measured_tables(limits),
+    }
+
+
+def parts_of(tables: Mapping[str, Rows]) -> dict[str, str]:
+    """What stands between the marks of the document."""
+    return {f"growth-{name}": markdown(rows) for name, rows in tables.items() if rows}
+
+
+def work_row(work: fit.Work) -> dict[str, Any]:
+    return {
+        "job": work.name,
+        "map, s/MiB": work.map_secs,
+        "reduce, s/MiB": work.reduce_secs,
+        "shuffled": work.shuffle,
+        "put out": work.output,
+    }
 
 
 def cost_rows(costs: fit.Costs) -> Rows:

@@ -1,9 +1,9 @@
 """From what jobs cost to what a task, a block and a MiB cost: least squares in which nothing costs less than nothing.
 
-What the broker's node needs for a stream and for a MiB is known from `bench.broker_limits`; the rest is fitted. Each
-kind of process gets a line of its own: seconds = Σ cost × count. Relative errors are minimised, so that small jobs
-count as much as large ones. What map and reduce cost per MiB is what the executors of that work have left when their
-tasks and blocks are paid for.
+What the broker's node needs for a stream and a MiB, and the client for a MiB, is known from `bench.broker_limits`; the
+rest is fitted. Each kind of process gets a line of its own: seconds = Σ cost × count. Relative errors are minimised, so
+that small jobs count as much as large ones. What map and reduce cost per MiB is what the executors of that work have
+left when their tasks and blocks are paid for.
 """
 
 from __future__ import annotations
@@ -88,19 +88,23 @@ def least_squares(rows: Sequence[Sequence[float]], wanted: Sequence[float]) -> l
     return x
 
 
-def known_of_node(limits: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of a node's processor for a MiB in and out again, in messages of a MiB, and for a stream."""
+def known_from(limits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds of a node's processor for a MiB in and out again, in messages of a MiB, and for a stream; of the client's
+    for a MiB that it sends."""
     large = next(row for row in limits["sizes"] if row["bytes"] == 1 << 20)
     return {
-        "moved MiB": (large["in_node_us"] + large["out_node_us"]) / 1e6,
-        "stream": limits["streams"][0]["declare_node_ms"] / 1000,
+        "node": {
+            "moved MiB": (large["in_node_us"] + large["out_node_us"]) / 1e6,
+            "stream": limits["streams"][0]["declare_node_ms"] / 1000,
+        },
+        "client": {"input MiB": large["in_client_us"] / 1e6},
     }
 
 
-def fitted(measured: Sequence[Mapping[str, Any]], known: Mapping[str, float]) -> Costs:
-    """The costs, from the jobs that are there for that; ``known``: see `known_of_node`."""
+def fitted(measured: Sequence[Mapping[str, Any]], known: Mapping[str, Mapping[str, float]]) -> Costs:
+    """The costs, from the jobs that are there for that; ``known``: see `known_from`."""
     rows = [row for row in measured if row["fits"]]
-    found = {process: _fitted(process, rows, known if process == "node" else {}) for process in FEATURES}
+    found = {process: _fitted(process, rows, known.get(process, {})) for process in FEATURES}
     executor_task, executor_block = _executor_costs([row for row in rows if row["work"] == "spread"])
     works = {}
     for name in sorted({row["work"] for row in rows} - {"spread"}):

@@ -68,7 +68,6 @@ ORDERS = (
         megabytes=64,
         split="2M",
         partitions=32,
-        fits=False,
     ),
     Order("1,000 tasks, 4 partitions", "spread", lines=1000, partitions=4, fits=False),
 )
