@@ -6,8 +6,8 @@
 Data moves in grains of `GRAIN_MIB`; a grain takes its turn at each process and each network card on its way, so a long
 transfer goes through all of them at once, and whichever is slowest sets the pace. What the engine bounds is bounded
 here: what a writer has in flight, what a reader has asked for, one task more than executors in a worker (while tasks
-are short the engine lets more come, which is not simulated). A reduce begins when all maps are done. A worker's I/O process, the client and the coordinator are one thread each; a broker's
-node has cores.
+are short the engine lets more come, which is not simulated). A reduce begins when all maps are done. A worker's I/O
+process, the client and the coordinator are one thread each; a broker's node has cores.
 
 Not simulated: failures, copies of stragglers, other jobs, the page cache and the disks (of the broker: it must write
 what it is sent), switches between the hosts. All that is random is how long a task takes (`Cluster.jitter`), by a seed.
