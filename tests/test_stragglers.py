@@ -117,6 +117,14 @@ def test_one_worker_alone_runs_nothing_twice() -> None:
     assert copies(bench.wait(1)) == [1]
 
 
+def test_what_waits_for_the_only_worker_is_not_copied_while_that_is_busy() -> None:
+    bench = Bench((*splits(3), dispatched(0, 1, 2)), spec=PATIENT)
+    bench.log(started(0, 0, "me"), started(1, 1, "me"), replace(done(0, seconds=0.1), worker="me"))
+    assert not copies(bench.wait(100))
+    bench.log(replace(done(1, 1, seconds=0.1), worker="me"))
+    assert copies(bench.wait(1)) == [2]
+
+
 def test_few_copies_are_out_at_a_time() -> None:
     bench, slow = near_the_end(40, 20, seconds=0.1)
     first = bench.wait(3)

@@ -67,6 +67,8 @@ class Stragglers:
             running = any(task.live.values())
             if running and (not self._half_done(stage) or not self._may_run_twice(stage, task)):
                 continue
+            if not running and self._is_next():
+                continue
             if self._waited(task, at) > limit:
                 yield stage, index
 
@@ -106,6 +108,10 @@ class Stragglers:
         assert self._state.spec is not None
         alone = len(task.live) == 1 and not task.spared
         return alone and len(self._state.workers) > 1 and not tries.is_careful(self._state.spec, stage, task)
+
+    def _is_next(self) -> bool:
+        """Whether what nobody has started just waits its turn: the only worker there is is busy."""
+        return len(self._state.workers) == 1 and bool(self._state.running)
 
     def _waited(self, task: Task, at: float) -> float:
         """How long the youngest dispatch has been out, by the patience that it is worth."""
