@@ -137,18 +137,17 @@ class PartitionedWriter:
 
     def _write_buckets(self, spread: PartitionAll, batches: Iterable[Batch]) -> None:
         """Write a bucketed run for each partition; a sorted one if Python does not hash these keys as `order` does."""
-        parts = _distributed(spread, self._partitions * BUCKETS, batches)
+        kinds: set[str] = set()
+        parts = _distributed(spread, self._partitions * BUCKETS, _of_kinds(batches, kinds))
+        kind = kinds.pop() if len(kinds) == 1 else ""
         for partition in range(self._partitions):
             buckets = parts[partition :: self._partitions]
-            kinds = {order.kind(keys) for keys, _ in buckets if keys}
-            if len(kinds) != 1 or "" in kinds:
-                columns = zip(*buckets)
-                self._write_run(partition, *(list(chain.from_iterable(column)) for column in columns))
+            if not kind:
+                self._write_run(partition, *(list(chain.from_iterable(column)) for column in zip(*buckets)))
                 continue
-            label = BUCKETED + kinds.pop()
             for bucket, (keys, values) in enumerate(buckets):
                 if keys:
-                    self._writer.write(partition, self._run, label, keys, values, bucket)
+                    self._writer.write(partition, self._run, BUCKETED + kind, keys, values, bucket)
         self._writer.flush()
         self._run += 1
 
@@ -157,6 +156,13 @@ def _cut(keys: list[Any], values: list[Any]) -> Iterator[Batch]:
     """As many at a time as are in the processor's cache afterwards."""
     for start in range(0, len(keys), SLICE_PAIRS):
         yield keys[start : start + SLICE_PAIRS], values[start : start + SLICE_PAIRS]
+
+
+def _of_kinds(batches: Iterable[Batch], kinds: set[str]) -> Iterator[Batch]:
+    """The same; ``kinds`` gets those of their keys."""
+    for keys, values in batches:
+        kinds.add(order.kind(keys))
+        yield keys, values
 
 
 def _distributed(partition_all: PartitionAll, partitions: int, batches: Iterable[Batch]) -> list[Batch]:
