@@ -43,7 +43,7 @@ RESULTS = ROOT / "bench" / "results" / "cluster.json"
 SMALL_MESSAGES = 3000
 LARGE_MESSAGES = 64
 STREAMS = 40
-#: RabbitMQ 3.10 ends a connection now and then while its nodes still find together
+#: RabbitMQ 3.10 now and then ends a connection (INTERNAL_ERROR) that reads a new stream through another node
 TRIES = 3
 JOB_SECS = 120.0
 #: where RabbitMQ puts the leaders of streams: by default on the node that the client is connected to
@@ -132,7 +132,8 @@ def rates(urls: Sequence[str], meter: Meter) -> Row:
     for way in ("in", "out"):
         row[f"mib_{way}_per_s"] = large[f"{way}_per_s"]
         row[f"mib_{way}_node_ms"] = large[f"{way}_node_us"] / 1000
-    names = [f"bench.declared.{number}" for number in range(STREAMS)]
+    began = time.monotonic_ns()  # new names: an earlier try may have left its streams
+    names = [f"bench.declared.{began}.{number}" for number in range(STREAMS)]
     with Session(urls[-1]) as far, Session(urls[0]) as near:
         with meter.running() as declared:
             near.declare(names, Kind.STREAM)
@@ -218,7 +219,14 @@ def main() -> None:
             alone = label not in SETTINGS
             found[label] = one_node(Path(folder)) if alone else three_nodes(Path(folder), SETTINGS[label])
     rows = found["1 node"]["rates"] if "1 node" in found else next(iter(found.values()))["rates"]
-    print(table([{"": row, **{label: each["rates"][row] for label, each in found.items()}} for row in rows]))
+    print(
+        table(
+            [
+                {"": row, **{label: each["rates"].get(row, "") for label, each in found.items()}}
+                for row in rows
+            ]
+        )
+    )
     jobs = [{"cluster": label, **job} for label, each in found.items() for job in each.get("jobs", ())]
     if jobs:
         print(table(jobs))

@@ -130,7 +130,7 @@ def measured_tables(limits: dict[str, Any]) -> dict[str, Rows]:
     if cluster.RESULTS.exists():
         found: dict[str, Any] = json.loads(cluster.RESULTS.read_text())
         tables["cluster"] = [
-            {"": text, **{label: each["rates"][name] for label, each in found.items()}}
+            {"": text, **{label: each["rates"].get(name, "") for label, each in found.items()}}
             for name, text in CLUSTER_ROWS.items()
         ]
         tables["cluster-jobs"] = [
