@@ -33,6 +33,8 @@ from mapreduce.task import run_task
 #: fcntl's, of Linux; in Python's module from 3.11 on
 _F_SETSIG = 10
 _READ_BYTES = 1 << 16
+#: a larger block is worth being told of at once: it can travel while the task goes on
+_SMALL_BYTES = 1 << 18
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ class _Executor:
         self._job: Optional[Job] = None
         self._broken: Optional[Failure] = None
         self._surroundings = Surroundings()
+        self._unsent: list[Any] = []  #: of small blocks the parent is told together
 
     def serve(self) -> None:
         """Do as told until the pipe is closed."""
@@ -106,6 +109,7 @@ class _Executor:
         except BaseException:  # noqa: BLE001  # what user code has left in the way of it: the task is done all the same
             fit = False
         if name is not None:
+            self._unsent.clear()
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
         self._send(answer._replace(fit=fit))
 
@@ -115,7 +119,9 @@ class _Executor:
         number = task.attempt
 
         def wrote(partition: int, seq: int, block: Block) -> None:
-            self._send(pipe.Wrote(number, partition, seq, block))
+            self._unsent.append(pipe.Wrote(number, partition, seq, block))
+            if block.length > _SMALL_BYTES:
+                self._flush()
 
         if self._spec.max_memory:
             cap_memory(self._spec.max_memory)
@@ -130,9 +136,14 @@ class _Executor:
         return pipe.Done(number, counters, stats, skipped)
 
     def _send(self, message: Any) -> None:
+        self._unsent.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
         if os.getpid() != self._pid:
             os._exit(1)  # user code has forked, and the copy came back here: it must not speak for us
-        data = memoryview(pipe.encode(message))
+        data = memoryview(b"".join(map(pipe.encode, self._unsent)))
+        self._unsent.clear()
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

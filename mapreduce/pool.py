@@ -206,7 +206,8 @@ class ExecutorPool:
         """Send what the pipe takes; the selector says when it takes more."""
         child.send()
         mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.outgoing else 0)
-        self._selector.modify(child.socket, mask, child)
+        if mask != self._selector.get_key(child.socket).events:
+            self._selector.modify(child.socket, mask, child)
 
     def _receive(self, child: _Child) -> None:
         try:

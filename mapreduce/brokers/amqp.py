@@ -135,6 +135,11 @@ class _Session:
         self.publishing.start()
         self.consuming.start()
 
+    def nudge(self) -> None:
+        """Let the threads do what they were given."""
+        self.publishing.nudge()
+        self.consuming.nudge()
+
     def close(self, drain_secs: float) -> None:
         """Returns soon after ``drain_secs`` at the latest."""
         until = time.monotonic() + drain_secs
@@ -216,6 +221,8 @@ class AmqpBroker(base.Broker):
         events: list[base.BrokerEvent] = []
         for event in self._last_inbox.take() if self._last_inbox else ():
             self._sift(event, events)
+        if self._session is not None:
+            self._session.nudge()
         return events
 
     def fileno(self) -> int:

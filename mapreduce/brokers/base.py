@@ -268,7 +268,10 @@ class Broker(ABC):
 
     @abstractmethod
     def perform(self, command: Command) -> None:
-        """Take a command; never blocks, never raises for what the broker thinks of it."""
+        """Take a command; never blocks, never raises for what the broker thinks of it.
+
+        It may wait for the next `poll` before it goes anywhere: what is performed together travels together.
+        """
 
     @abstractmethod
     def poll(self) -> list[BrokerEvent]:

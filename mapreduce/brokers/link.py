@@ -1,7 +1,7 @@
 """One connection and the thread that owns it.
 
     host's thread                    the link's thread
-      submit(command) ─▶ deque ─pipe─▶ ┐
+      submit, nudge ─▶ deque ──pipe──▶ ┐
                                        ├─ select ─▶ receive, take commands, advance, flush, tick
       RabbitMQ ─────────── socket ───▶ ┘                  │
       poll() ◀─pipe─ inbox ◀── events ────────────────────┘
@@ -107,9 +107,13 @@ class Link:
         self._thread.start()
 
     def submit(self, command: Any) -> None:
-        """Never blocks."""
+        """Never blocks. The thread looks at it after `nudge`, or within a second."""
         self._commands.append(command)
-        self._bell.ring()
+
+    def nudge(self) -> None:
+        """What was submitted is complete for now: woken for each command, the thread would find one at a time."""
+        if self._commands:
+            self._bell.ring()
 
     def close(self, drain_until: float) -> None:
         """Begin to end in order: drain until then (monotonic seconds), and say goodbye."""

@@ -6,9 +6,9 @@ What is sent and not confirmed is bounded: a stream packs all that its writers h
 and whoever attaches at an offset has to read that whole chunk. It also bounds our memory: what waits, waits
 as references to files.
 
-Small messages to one stream that may be joined are, as far as they have to wait anyway: the broker, the network and
-whoever reads the stream have a price for each message, whatever its size. So events of busy workers travel in dozens,
-and a single one at once.
+Small messages to one stream that may be joined wait while another is on its way there, and then travel together: the
+broker, the network and whoever reads the stream have a price for each message, whatever its size. So events of busy
+workers travel in dozens, and a single one at once.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ MAX_SMALL_BYTES = 16 << 10
 #: What they come to together, at most.
 MAX_JOINED_BYTES = 128 << 10
 MAX_JOINED = 500
-#: Messages on their way to one place, from which on small ones wait for a confirm, and for company.
-MAX_SMALL_IN_FLIGHT = 2
 #: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
 MAX_BACKLOG_BYTES = 2 << 20
 #: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say.
@@ -71,7 +69,7 @@ class Publisher(Listener):
         self._waiting: deque[Union[base.Declare, _Parcel]] = deque()
         self._open: dict[str, _Parcel] = {}  # place → the parcel that takes what may be joined
         self._held: set[str] = set()  # places whose open parcel waits for a confirm, and is not in `_waiting`
-        self._busy: Counter[str] = Counter()  # place → parcels with small messages in flight
+        self._busy: Counter[str] = Counter()  # place → parcels in flight
         self._advice: deque[bytes] = deque()
         self._declaring: deque[str] = deque()
         self._sequence = 0  # of the last publication sent: the broker counts the same way
@@ -119,7 +117,7 @@ class Publisher(Listener):
         parcel = _Parcel(command)
         if small:
             self._open[command.to] = parcel
-            if self._busy[command.to] >= MAX_SMALL_IN_FLIGHT:
+            if self._busy[command.to]:  # it waits for a confirm, and for company
                 self._held.add(command.to)
                 return
         self._waiting.append(parcel)
