@@ -122,7 +122,7 @@ class Blame:
                 if user.f_code in _codes(function):
                     return role
         at_work = {(frame.f_code.co_filename, frame.f_code.co_name) for frame in frames}
-        if (GROUPING, "combined") in at_work:
+        if (GROUPING, "_with_combined") in at_work:
             return "combine"
         if (TASK, "_partition_keys") in at_work:
             return "partition"
