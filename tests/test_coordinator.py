@@ -254,7 +254,7 @@ def test_what_busy_workers_may_hold_leaves_room_for_idle_ones() -> None:
     assert len(of_type(bench.said, ev.Dispatch)) == dispatcher.MIN_WINDOW
     bench = Bench((*splits(50), *(started(100 + n, n, f"w{n % 5}") for n in range(10))))
     bench.wait(2)
-    assert len(of_type(bench.said, ev.Dispatch)) >= dispatcher.MIN_WINDOW + 5
+    assert len(of_type(bench.said, ev.Dispatch)) >= dispatcher.MIN_WINDOW_RUNNING + 5
 
 
 def test_a_deleted_work_queue_is_declared_again_and_not_flooded() -> None:

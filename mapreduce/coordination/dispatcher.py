@@ -20,7 +20,10 @@ from mapreduce.effects import Command
 from mapreduce.refs import Failure
 from mapreduce.state import JobState
 
+#: dispatches that wait for a worker: at least, while nothing of the job runs, and while something does. Tasks may be
+#: long, and other jobs' tasks stand behind them
 MIN_WINDOW = 4
+MIN_WINDOW_RUNNING = 1
 MAX_WINDOW = 1000
 WINDOW_SECS = 0.5
 #: how long after a returned publication the next try comes
@@ -96,7 +99,8 @@ class Dispatcher:
             return []
         while self._starts and at - self._starts[0] > WINDOW_SECS:
             self._starts.popleft()
-        window = min(max(len(self._starts), MIN_WINDOW), MAX_WINDOW)
+        least = MIN_WINDOW_RUNNING if self._state.running else MIN_WINDOW
+        window = min(max(len(self._starts), least), MAX_WINDOW)
         room = window + len(self._state.busy) - len(self._state.unstarted) - len(self._in_flight)
         commands: list[Command] = []
         on_their_way = set(self._in_flight.values())
