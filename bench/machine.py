@@ -94,4 +94,6 @@ def _pretty_system() -> str:
     match = (
         re.search(r'^PRETTY_NAME="(.+)"$', release.read_text(), re.MULTILINE) if release.exists() else None
     )
-    return f"{match[1] if match else platform.system()}, {platform.system()} {platform.release()}"
+    return (
+        f"{match[1] if match else platform.system()}, {platform.system()} {platform.release().split('-')[0]}"
+    )

@@ -185,7 +185,9 @@ class Attempt:
             parts = [base.Publish(target, wire.encode(replace(head, ref=block)), token, joins=True)]
         else:
             parts = [
-                base.Publish(target, wire.encode(replace(head, part=n, parts=count)), f"{token}:{n}", body, joins=True)
+                base.Publish(
+                    target, wire.encode(replace(head, part=n, parts=count)), f"{token}:{n}", body, joins=True
+                )
                 for n, body, count in _cut(block)
             ]
         self.unconfirmed.update(part.token for part in parts)
