@@ -117,6 +117,8 @@ class Dispatch:
     careful: bool = False
     skip: tuple[int, ...] = ()
     skip_limit: int = 0
+    #: an attempt of the task has ended its host or its process: none is to wait as started, nor anything behind it
+    alone: bool = False
 
 
 @message

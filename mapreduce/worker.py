@@ -327,13 +327,29 @@ class Worker:
         commands: list[Command] = []
         while self._started and None in self._slots:
             commands += self._execute(self._started.pop(0))
-        most = len(self._slots) * (1 + AHEAD if self._haste.short else 1)
-        while self._ready and self._at_work < most:
+        while self._ready and self._may_start(self._ready[0]):
             attempt = self._ready.pop(0)
             attempt.phase, attempt.begun = Phase.STARTING, True
             self._at_work += 1
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
         return commands
+
+    def _may_start(self, attempt: Attempt) -> bool:
+        """Whether there is a slot for it, or in haste a place in the line for one.
+
+        This host's death is charged to all that the log has as started and not as ended. So what may bring it is
+        never in that line, nor takes the slot of one whose end is still on its way to the log; and no line forms
+        behind it.
+        """
+        slots = len(self._slots)
+        if attempt.dispatch.alone:
+            return sum(each.phase >= Phase.STARTING for each in self._attempts.values()) < slots
+        if self._at_work < slots:
+            return True
+        in_line = self._haste.short and self._at_work < slots * (1 + AHEAD)
+        return in_line and not any(
+            each.dispatch.alone and each.phase >= Phase.STARTING for each in self._attempts.values()
+        )
 
     def _execute(self, attempt: Attempt) -> list[Command]:
         assert attempt.spec is not None
@@ -509,7 +525,7 @@ class Worker:
         self._drop(attempt)
         if not keep:
             commands.append(RemoveTree(attempt.folder))
-        return commands + self._finish_if_idle()
+        return commands + self._fill_slots() + self._finish_if_idle()
 
     def _abort(self, attempt: Attempt) -> list[Command]:
         """Nobody wants its result any more."""

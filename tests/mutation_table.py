@@ -292,6 +292,15 @@ self._generation(number) < 0:
             self._add_task(self.stages[0], index)
 """,
     ),
+    Mutation(
+        "of entries that came joined only the first is read", "4 fold", COORDINATOR,
+"""\
+        for entry, _ in wire.decode_all(event.body):
+""",
+"""\
+        for entry, _ in [next(wire.decode_all(event.body))]:
+""",
+    ),
     # ------------------------------------------------------------ 5 dispatch
     Mutation(
         "a dispatch is logged before the queue has confirmed it", "5 dispatch", DISPATCHER,
@@ -540,6 +549,34 @@ self._generation(number) < 0:
 """\
             elif task.losses:
 """,
+    ),
+    Mutation(
+        "the dispatch of a task that has lost a worker does not say so", "8 losses", DISPATCHER,
+"alone=bool(task.losses) or task.careful",
+"alone=False",
+        seeds.SHORT_TASKS,
+    ),
+    Mutation(
+        "an attempt of a task that has lost a worker is started ahead", "8 losses", WORKER,
+"""\
+        if attempt.dispatch.alone:
+""",
+"""\
+        if False:
+""",
+        seeds.SHORT_TASKS,
+    ),
+    Mutation(
+        "attempts are started ahead behind one of a task that has lost a worker", "8 losses", WORKER,
+"""\
+        return in_line and not any(
+            each.dispatch.alone and each.phase >= Phase.STARTING for each in self._attempts.values()
+        )
+""",
+"""\
+        return in_line
+""",
+        seeds.SHORT_TASKS,
     ),
     # ------------------------------------------------------------ 9 time
     Mutation(

@@ -30,6 +30,7 @@ from tests.coordinating import (
     Bench,
     dispatched,
     done,
+    failed,
     of_type,
     publications,
     published,
@@ -255,6 +256,14 @@ def test_what_busy_workers_may_hold_leaves_room_for_idle_ones() -> None:
     bench = Bench((*splits(50), *(started(100 + n, n, f"w{n % 5}") for n in range(10))))
     bench.wait(2)
     assert len(of_type(bench.said, ev.Dispatch)) >= dispatcher.MIN_WINDOW_RUNNING + 5
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_dispatch_says_whether_its_task_may_have_ended_a_host_or_a_process(back: bool) -> None:
+    lost = (started(7, 0, "gone"), ev.Lost(7, 0, 0), *([ev.Back("gone")] if back else []))
+    bench = Bench((*splits(3), *lost, started(8, 1), failed(8, 1, "died")))
+    said = of_type([*bench.said, *bench.wait(10)], ev.Dispatch)
+    assert {dispatch.index: dispatch.alone for dispatch in said} == {0: not back, 1: True, 2: False}
 
 
 def test_a_deleted_work_queue_is_declared_again_and_not_flooded() -> None:

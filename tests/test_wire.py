@@ -86,7 +86,9 @@ def test_another_version_is_named() -> None:
 def test_fields_appended_later_are_ignored_and_missing_ones_take_their_defaults() -> None:
     head = codec.pack(["Dispatch", ["job", 7, 1, 2, 0, None], None])
     dispatch, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
-    assert dispatch == events.Dispatch("job", 7, 1, 2, 0, None, careful=False, skip=(), skip_limit=0)
+    assert dispatch == events.Dispatch(
+        "job", 7, 1, 2, 0, None, careful=False, skip=(), skip_limit=0, alone=False
+    )
     head = codec.pack(["Present", ["of a later version"], None])
     present, _ = wire.decode(wire._PREFIX.pack(1, len(head)) + head)
     assert present == events.Present()

@@ -54,8 +54,10 @@ class Bench:
         body = wire.encode(message)
         return self.tell(base.Delivered(tag, base.Receipt(tag, self._serial), body, offset, redelivered))
 
-    def dispatch(self, number: int = 7, job: str = "job", redelivered: bool = False) -> list[Any]:
-        message = ev.Dispatch(job, number, 0, 0, 0, SPLIT)
+    def dispatch(
+        self, number: int = 7, job: str = "job", redelivered: bool = False, alone: bool = False
+    ) -> list[Any]:
+        message = ev.Dispatch(job, number, 0, 0, 0, SPLIT, alone=alone)
         return self.deliver("worker/tasks0", message, redelivered)
 
     def submitted(self, job: str = "job") -> list[Any]:
@@ -673,3 +675,36 @@ def test_behind_a_task_that_takes_long_nothing_waits_that_others_could_do() -> N
         Phase.RUNNING,
         Phase.STARTED,
     ]
+
+
+def test_what_may_end_its_host_is_started_when_all_before_it_is_logged_and_nothing_ahead_behind_it() -> None:
+    bench = Bench()
+    for number in range(50):
+        run_short(bench, number)
+    bench.tell(Tick())
+    first, second = (publish for number in (100, 101) for publish in published(bench.dispatch(number)))
+    assert not bench.dispatch(102, alone=True) and not bench.dispatch(103)
+    bench.tell(base.Confirmed(first.token))
+    bench.tell(base.Confirmed(second.token))
+    one, two, three, four = bench.worker._attempts.values()
+    done, execute = bench.done(one)
+    assert isinstance(execute, Execute) and execute.task.attempt == two.number
+    assert not logged(bench.tell(base.Confirmed(done.token)))
+    (done,) = bench.done(
+        two
+    )  # a slot is free, but if this host died now, the second task would be charged as well
+    (started,) = published(bench.tell(base.Confirmed(done.token)))
+    assert (three.phase, four.phase) == (Phase.STARTING, Phase.READY)
+    bench.tell(base.Confirmed(started.token))
+    assert (three.phase, four.phase) == (Phase.RUNNING, Phase.READY)
+    assert logged(bench.done(three)) == ["Done", "Started"]
+
+
+def test_what_may_end_its_host_runs_beside_others_where_there_are_slots() -> None:
+    bench = Bench(slots=2)
+    for number in range(50):
+        run_short(bench, number)
+    bench.tell(Tick())
+    assert logged(bench.dispatch(100, alone=True)) == ["Started"]
+    assert logged(bench.dispatch(101)) == ["Started"]
+    assert not bench.dispatch(102)

@@ -138,7 +138,7 @@ class Dispatcher:
         self._in_flight[number] = (stage, index)
         msg = ev.Dispatch(
             self._job, number, stage, index, state.stages[stage].generation,
-            state.splits[index] if stage == 0 else None,
+            state.splits[index] if stage == 0 else None, alone=bool(task.losses) or task.careful,
         )  # fmt: skip
         if tries.is_careful(spec, stage, task):
             left = max(0, spec.skip_bad - state.left_out)

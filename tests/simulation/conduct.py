@@ -5,6 +5,7 @@
 - A complete stage gets its seals, and its `StageSealed`, while one coordinator is there all along.
 - A reader that meets a seal of a later generation reads no further.
 - An attempt whose dispatch is acked says that it is alive.
+- A task that may have ended its host is dispatched as such; beside an attempt of it nothing is started ahead.
 """
 
 from __future__ import annotations
@@ -167,6 +168,10 @@ class Conduct:
 
     def says(self, name: str, role: Any, command: base.Publish) -> None:
         """It publishes something."""
+        if isinstance(role, Worker):
+            if command.token.startswith("worker/start:"):
+                self._starts(role)
+            return
         if not isinstance(role, LeaseKeeper):
             return
         prefix = "/".join(command.token.split("/")[:2]) + "/"
@@ -184,3 +189,11 @@ class Conduct:
                 self._blame("a dispatch is of a void generation")
             if message.careful and set(message.skip) != set(task.skips):
                 self._blame("a careful dispatch does not leave out the records that ended careful attempts")
+            if task.losses and not message.alone:
+                self._blame("the dispatch of a task that has lost a worker does not say so")
+
+    def _starts(self, worker: Worker) -> None:
+        """All that it has started and not run is charged with its death."""
+        started = [a for a in worker._attempts.values() if Phase.STARTING <= a.phase <= Phase.RUNNING]
+        if len(started) > len(worker._slots) and any(attempt.dispatch.alone for attempt in started):
+            self._blame("attempts are started ahead beside one whose task has lost a worker")

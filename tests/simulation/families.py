@@ -9,8 +9,15 @@ import random
 from dataclasses import replace
 
 from mapreduce.spec import JobSpec
-from tests.simulation.scenario import DIES, RAISES, JobPlan, Scenario
-from tests.simulation.seeds import FORGETFUL_LOG, KILLING_RECORDS, LONG_TASKS, LOSSES_AT_DEPTH, SIZE
+from tests.simulation.scenario import DIES, KILLS_HOST, RAISES, JobPlan, Scenario
+from tests.simulation.seeds import (
+    FORGETFUL_LOG,
+    KILLING_RECORDS,
+    LONG_TASKS,
+    LOSSES_AT_DEPTH,
+    SHORT_TASKS,
+    SIZE,
+)
 
 
 def focus(scenario: Scenario) -> Scenario:
@@ -23,7 +30,9 @@ def focus(scenario: Scenario) -> Scenario:
         return _long_tasks(scenario, rng)
     if family == KILLING_RECORDS:
         return _killing_records(scenario, rng)
-    return _forgetful_log(scenario, rng) if family == FORGETFUL_LOG else scenario
+    if family == FORGETFUL_LOG:
+        return _forgetful_log(scenario, rng)
+    return _short_tasks(scenario, rng) if family == SHORT_TASKS else scenario
 
 
 def _plain(scenario: Scenario) -> Scenario:
@@ -83,4 +92,19 @@ def _forgetful_log(scenario: Scenario, rng: random.Random) -> Scenario:
     return replace(
         _plain(scenario), jobs=_job(scenario, spec, records, {}), lossy=True, forgets=0.1, forgets_only="log",
         trouble=rng.choice((0, 1)),
+    )  # fmt: skip
+
+
+def _short_tasks(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Workers work ahead from the start; in half of the schedules a record ends its host, each time.
+
+    Then nothing else goes wrong, and a worker has one slot: no other task is to blame.
+    """
+    kills = rng.random() < 0.5
+    spec = replace(scenario.jobs[0].spec, partitions=rng.choice((2, 6)), tries=1000, skip_bad=0)
+    records = tuple(rng.choice((1, 2)) for _ in range(rng.choice((4, 8, 16))))
+    bad = {(rng.randrange(len(records)), 0): KILLS_HOST} if kills else {}
+    return replace(
+        _plain(scenario), jobs=_job(scenario, spec, records, bad), task_secs=0.01, hasty=True,
+        slots=(1,) if kills else (1, 2), trouble=0 if kills else rng.choice((1, 3, 8)), trouble_every=0.15,
     )  # fmt: skip

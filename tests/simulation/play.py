@@ -193,7 +193,7 @@ class Job:
         allowed = (
             ("bad record" in text and self.plan.bad and len(self.plan.bad) > self.plan.spec.skip_bad)
             or ("bad luck" in text and scenario.bad_luck and self.plan.spec.tries < 1000)
-            or ("workers died" in text and (KILLS_HOST in hows or deaths >= 4))
+            or ("workers died" in text and (self._kills(text) or deaths >= 4))
             or (DIES in hows and self.plan.spec.tries < 4 and "bad record" in text)
             or (scenario.lossy and "lost" in text)
             or (scenario.full_disk and "no space left" in text)
@@ -203,6 +203,11 @@ class Job:
         )
         if not allowed:
             raise Wrong(f"{self.plan.name}: it failed, and nothing in the scenario accounts for it: {text}")
+
+    def _kills(self, text: str) -> bool:
+        """Whether a record ends its host, of the task that this names; where two run side by side, of any."""
+        tasks = {task for (task, _), how in self.plan.bad.items() if how == KILLS_HOST}
+        return any(f"at f{task}, byte" in text or 2 in self.play.scenario.slots for task in tasks)
 
 
 _DEATHS = (
@@ -258,8 +263,10 @@ class Play:
         rng = random.Random(self.world.rng.getrandbits(64))
         spec = self.scenario.jobs[0].spec
         queue = ev.tasks_queue(spec.pool, spec.interpreter)
-        slots = self.world.rng.choice((1, 1, 2))
+        slots = self.world.rng.choice(self.scenario.slots)
         worker = Worker(name, slots, (queue,), name, self.scenario.by_reference, rng)
+        while self.scenario.hasty and not worker._haste.short:
+            worker._haste.took(0.0)
         actor = Actor(self, name, [LeaseKeeper(name, rng), worker])
         actor.restart = lambda: self._replace(actor)
         self.workers.append(actor)

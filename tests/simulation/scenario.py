@@ -59,6 +59,10 @@ class Scenario:
     block_records: int
     #: readers that are gone have said that blocks are missing, and are heard now
     late_words: bool = False
+    #: executors of a worker: one of these numbers
+    slots: tuple[int, ...] = (1, 1, 2)
+    #: workers have run short tasks before
+    hasty: bool = False
     #: where `forgets` holds: places whose names end so
     forgets_only: str = ""
 
