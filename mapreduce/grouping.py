@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat, starmap
+from operator import itemgetter
 from typing import Any, Callable
 
 from mapreduce import codec, order
@@ -23,6 +24,7 @@ GROUP_BYTES = 160
 _UNKNOWN, _VARIOUS = object(), object()
 #: as many of one of these are the same for a combiner as so many equal ones (unlike 0.0 and -0.0)
 _COUNTED = {int, str, bytes, bool, type(None)}
+_KEY = itemgetter(0)
 
 Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
 Group = tuple[Any, Iterator[Any]]
@@ -72,27 +74,29 @@ class Groups:
 
     def _count(self, pairs: list[Any]) -> list[Any]:
         """Take pairs for as long as their value is the one; the pairs that are left."""
-        if set(map(type, pairs)) != {tuple}:
+        if set(map(type, pairs)) != {tuple} or not all(pairs):
             return pairs  # `columns` says what is wrong
-        if self._value is _UNKNOWN and len(pairs[0]) == 2 and type(pairs[0][1]) in _COUNTED:
+        keys = list(map(_KEY, pairs))
+        if order.hashable_all(keys) is not keys:
+            return pairs
+        if self._value is _UNKNOWN and type(pairs[0][1]) in _COUNTED:
             self._value = pairs[0][1]
         counts, one, rest = self._counts, self._value, iter(pairs)
+        kind = type(one)
         before, known = len(counts), counts.get
         left: list[Any] = []
         try:
-            for pair in rest:
-                key, value = pair
-                if value is not one:
-                    left = [pair, *rest]
+            for key, value in rest:
+                # mostly it is the same object; what is equal must do, too, or where a combiner cuts would hang on that
+                if value is not one and (type(value) is not kind or value != one):
+                    left = [(key, value), *rest]
                     break
                 counts[key] = known(key, 0) + 1
-        except (TypeError, ValueError):  # a key without a hash; no pair
-            left = [pair, *rest]
+        except ValueError:
+            columns(pairs)  # says what is wrong
+            raise
         new = list(islice(reversed(counts), len(counts) - before))
-        if order.hashable_all(new) is not new:
-            self._spell_out()
-        else:
-            self.weight += GROUP_BYTES * len(new) + codec.weigh(new)
+        self.weight += GROUP_BYTES * len(new) + codec.weigh(new)
         return left
 
     def _spell_out(self) -> None:

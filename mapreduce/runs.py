@@ -6,7 +6,7 @@
             │ length, u64│ pairs, u32│ bucket, u16│ `codec.encode_chunk`: length │   little endian; about CHUNK_BYTES
             └────────────┴───────────┴────────────┴──────────────────────────────┘
 
-The keys of a run are in order. Or they are not, but lie in BUCKETS by their hash, and the chunks in the order of these;
+The keys of a run are in order. Or they are not, but lie in buckets by their hash, and the chunks in the order of these;
 then the block's ``kind`` begins with BUCKETED. Whoever reads one bucket of all runs after the other needs few keys at a
 time, which then are in the processor's cache (Shatdal, Kant, Naughton: Cache Conscious Algorithms for Relational Query
 Processing, VLDB 1994); that is worth more than an order.
@@ -33,8 +33,10 @@ from mapreduce.refs import Block
 CHUNK_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024
 
-#: parts of a partition's keys by hash; so many that one of them, of 128 MiB in memory, is in a processor's second cache
-BUCKETS = 32
+#: parts of a partition's keys by hash: so many that one of them, of 128 MiB in memory, is in a processor's second cache
+MAX_BUCKETS = 32
+#: of all partitions together: a map task has a list, and writes a chunk, for each of them
+MAX_BUCKETS_WRITTEN = 1024
 BUCKETED = "#"
 
 _HEADER = struct.Struct("<QIH")
@@ -44,6 +46,11 @@ _MAX_PAIRS = 16384
 
 Batch = tuple[list[Any], list[Any]]
 Emit = Callable[[int, Block], None]
+
+
+def bucket_count(partitions: int) -> int:
+    """How many buckets each of so many partitions has; 1: none, they had better be sorted."""
+    return max(1, min(MAX_BUCKETS, MAX_BUCKETS_WRITTEN // partitions))
 
 
 class BlockWriter:
@@ -198,12 +205,12 @@ def read_buckets(blocks: Iterable[Block]) -> Iterator[Batch]:
 
     The bytes of all blocks are in memory meanwhile.
     """
-    chunks: list[list[tuple[bytes, str]]] = [[] for _ in range(BUCKETS)]
+    chunks: list[list[tuple[bytes, str]]] = [[] for _ in range(MAX_BUCKETS)]
     for run in split_runs(blocks):
         with open(run[0].path, "rb") as file:
             for block in run:
                 for bucket, data in _read_chunks(file, block):
-                    if bucket >= BUCKETS:
+                    if bucket >= MAX_BUCKETS:
                         raise OSError(errno.EIO, f"a block is damaged: it names bucket {bucket}", block.path)
                     chunks[bucket].append((data, block.path))
     for some in chunks:

@@ -1,8 +1,9 @@
-"""What tasks write and read between stages: pairs in, sorted runs on disk, groups out.
+"""What tasks write and read between stages: pairs in, runs on disk, groups out.
 
-    PartitionedWriter   pairs ─▶ [combine] ─▶ partition ─▶ sort ─▶ blocks     what a stage writes for the next
+    PartitionedWriter   pairs ─▶ partition ─▶ sort ─▶ blocks                  what a stage writes for the next
+                        pairs ─▶ combine ─▶ partition, buckets ─▶ blocks      the same, with a combiner
     PlainWriter         pairs ─▶ blocks                                       what the last stage writes
-    merge, groups       blocks ─▶ sorted batches ─▶ (key, values)             what the next stage reads
+    merge_groups        blocks ─▶ (key, values)                               what the next stage reads
     read_blocks         blocks ─▶ batches, as they lie                        what the client reads
 
 Memory is bounded by budgets that count what the data is (numbers of pairs, `codec.weigh`), not what a process
@@ -20,13 +21,13 @@ from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, next_size, slices
-from mapreduce.runs import BUCKETED, BUCKETS, Batch, BlockWriter, Emit, read_blocks
+from mapreduce.runs import BUCKETED, Batch, BlockWriter, Emit, bucket_count, read_blocks
 
 __all__ = [
-    "BUCKETS",
     "NotAPair",
     "PartitionedWriter",
     "PlainWriter",
+    "bucket_count",
     "groups",
     "merge",
     "merge_groups",
@@ -49,7 +50,7 @@ class PartitionedWriter:
     ``partition_all`` maps keys to their partitions. ``combine(key, values)`` yields pairs that stand for
     those of ``key``; it is called any number of times, not at all for a key with one value. A `job.Fold` does
     the same; its function is called without the detour over pairs. ``emit`` is told of each block once it is
-    on disk, in ``directory``. ``spread`` is as ``partition_all`` for `BUCKETS` times as many partitions, the same
+    on disk, in ``directory``. ``spread`` is as ``partition_all`` for `bucket_count` times as many partitions, the same
     but for multiples of their number: what was combined and fits into one run need not be sorted then.
     """
 
@@ -138,14 +139,15 @@ class PartitionedWriter:
     def _write_buckets(self, spread: PartitionAll, batches: Iterable[Batch]) -> None:
         """Write a bucketed run for each partition; a sorted one if Python does not hash these keys as `order` does."""
         kinds: set[str] = set()
-        parts = _distributed(spread, self._partitions * BUCKETS, _of_kinds(batches, kinds))
+        buckets = self._partitions * bucket_count(self._partitions)
+        parts = _distributed(spread, buckets, _of_kinds(batches, kinds))
         kind = kinds.pop() if len(kinds) == 1 else ""
         for partition in range(self._partitions):
-            buckets = parts[partition :: self._partitions]
+            its = parts[partition :: self._partitions]
             if not kind:
-                self._write_run(partition, *(list(chain.from_iterable(column)) for column in zip(*buckets)))
+                self._write_run(partition, *(list(chain.from_iterable(column)) for column in zip(*its)))
                 continue
-            for bucket, (keys, values) in enumerate(buckets):
+            for bucket, (keys, values) in enumerate(its):
                 if keys:
                     self._writer.write(partition, self._run, BUCKETED + kind, keys, values, bucket)
         self._writer.flush()
@@ -161,7 +163,8 @@ def _cut(keys: list[Any], values: list[Any]) -> Iterator[Batch]:
 def _of_kinds(batches: Iterable[Batch], kinds: set[str]) -> Iterator[Batch]:
     """The same; ``kinds`` gets those of their keys."""
     for keys, values in batches:
-        kinds.add(order.kind(keys))
+        if keys:
+            kinds.add(order.kind(keys))
         yield keys, values
 
 

@@ -1,7 +1,7 @@
 """One attempt: read → process → write. All that an executor does, and no more: no broker, no processes.
 
     stage 0:   splits.read ─ records ─▶ map ─ pairs ─▶ writer
-    stage k:   sort.merge ─▶ sort.groups ─ groups ─▶ reduce ─ pairs ─▶ [map ─ pairs ─▶] writer
+    stage k:   sort.merge_groups ─ groups ─▶ reduce ─ pairs ─▶ [map ─ pairs ─▶] writer
     writer:    combine, partition, spill, sort (`sort.PartitionedWriter`); the last stage's is a
     `sort.PlainWriter`
 
@@ -165,7 +165,8 @@ class Task:
             )
         partitions = self._job_spec.partitions
         partition_all, combine = self._partition_all(partitions), self._combiner()
-        spread = self._partition_all(partitions * sort.BUCKETS) if self._stage.partition is None else None
+        buckets = sort.bucket_count(partitions) if self._stage.partition is None else 1
+        spread = self._partition_all(partitions * buckets) if buckets > 1 else None
         return sort.PartitionedWriter(
             directory, partitions, partition_all, combine, self._wrote, spread=spread
         )

@@ -108,6 +108,8 @@ def split(data: bytes) -> Sequence[Union[bytes, memoryview]]:
     start = _PREFIX.size + length
     try:
         _, ((*lengths,), *_), *_ = codec.unpack(view[_PREFIX.size : start])
+        if not set(map(type, lengths)) <= {int}:
+            raise TypeError("a length that is no whole number")
         ends = list(accumulate(lengths, initial=start))
     except (ValueError, TypeError) as error:
         raise BadMessage(f"unreadable list of joined messages: {str(error)[:_MAX_REASON_CHARS]}") from error

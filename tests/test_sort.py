@@ -45,7 +45,7 @@ class Written:
 
 
 def spread_all(keys: Any) -> list[int]:
-    return order.partition_all(keys, PARTITIONS * sort.BUCKETS)
+    return order.partition_all(keys, PARTITIONS * sort.bucket_count(PARTITIONS))
 
 
 def write(
@@ -216,6 +216,21 @@ def test_counting_keys_gives_what_collecting_their_values_gives(keys: list[Any],
                 for values in group
             ]
             assert same(lists, expected_groups([pairs], partition))
+
+
+class Name(str):
+    """Equal to a str, and would come back as one."""
+
+
+@pytest.mark.parametrize("pairs", [[("a", 1), (Name("a"), 1)], [(("a",), 1), ((Name("a"),), 1)]])
+def test_keys_that_cannot_travel_are_refused_wherever_they_stand(tmp_path: Any, pairs: list[Any]) -> None:
+    for some in (pairs, pairs[::-1], [*pairs, ("b", 2)]):
+        with pytest.raises(UnsupportedValue):
+            write(str(tmp_path), some, Fold(sum))
+
+
+def test_many_partitions_have_fewer_buckets() -> None:
+    assert [runs.bucket_count(n) for n in (1, 32, 64, 1024, 10_000)] == [32, 32, 16, 1, 1]
 
 
 def test_a_key_with_one_value_is_not_combined(tmp_path: Any) -> None:

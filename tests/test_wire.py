@@ -115,3 +115,14 @@ def test_joined_messages_come_back_one_by_one_and_whatever_is_wrong_with_one_is_
     ]
     cut = data.draw(st.integers(0, len(whole) - 1))
     assert any(isinstance(message, wire.BadMessage) for message, _ in wire.decode_all(whole[:cut]))
+
+
+def test_lengths_of_joined_messages_that_are_no_whole_numbers_are_told() -> None:
+    """They fit in sum, and no slice can be made of them."""
+    whole = wire.join([wire.encode(events.Present()), wire.encode(events.Present())])
+    bodies = 2 * len(wire.encode(events.Present()))
+    kind, fields = codec.unpack(whole[5:-bodies])[:2]
+    head = codec.pack([kind, [[float(length) for length in fields[0]]], None])
+    damaged = whole[:1] + len(head).to_bytes(4, "big") + head + whole[-bodies:]
+    [(message, _)] = wire.decode_all(damaged)
+    assert isinstance(message, wire.BadMessage)
