@@ -10,6 +10,8 @@ from __future__ import annotations
 #: the mean below which tasks are short, and how long one may run before they no longer are
 SHORT_SECS = 0.05
 LONG_SECS = 1.0
+#: what was on its way to a worker when its haste ended has come by then
+CALMING_SECS = 5.0
 #: attempts for each slot that may be started and wait for it, and dispatches that are held for these
 AHEAD = 8
 DISPATCHES_AHEAD = 40

@@ -38,7 +38,7 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
-from mapreduce.haste import AHEAD, DISPATCHES_AHEAD, Haste
+from mapreduce.haste import AHEAD, CALMING_SECS, DISPATCHES_AHEAD, Haste
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
 from mapreduce.refs import Failure
@@ -91,6 +91,8 @@ class Worker:
         self._started: list[Attempt] = []
         self._at_work = 0  #: attempts from `Phase.STARTING` to `Phase.RUNNING`
         self._haste = Haste()
+        #: what was held in haste, or was still on its way then, is handed back until then
+        self._calming_until = float("-inf")
         self._now = 0.0  #: of the event that is handled
         self._losses: dict[str, base.Receipt] = {}
         #: jobs that had attempts here when the connection was lost, until their logs say that we are back
@@ -602,6 +604,10 @@ class Worker:
         if self._haste.short:
             return self._intake.hurry(DISPATCHES_AHEAD)
         commands = self._intake.hurry(0)
+        if commands:
+            self._calming_until = now + CALMING_SECS
+        if now > self._calming_until:
+            return commands
         # as many as a worker without haste may hold
         room = len(self._slots) + 1 - len(running)
         for attempt in [*self._started, *self._ready][room:]:

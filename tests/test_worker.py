@@ -677,6 +677,20 @@ def test_behind_a_task_that_takes_long_nothing_waits_that_others_could_do() -> N
     ]
 
 
+def test_a_worker_that_was_never_in_haste_hands_nothing_back_that_it_may_hold() -> None:
+    """A long attempt has let go of its dispatch: the broker sends two more, and would send what comes back again."""
+    bench = Bench()
+    bench.run()
+    bench.now += LONG_SECS + 1
+    for each in published(bench.tell(Tick())):
+        bench.tell(base.Confirmed(each.token))
+    for number in (100, 101):
+        bench.dispatch(number)
+    for _ in range(40):
+        bench.now += 0.25
+        assert not logged(bench.tell(Tick()))
+
+
 def test_what_may_end_its_host_is_started_when_all_before_it_is_logged_and_nothing_ahead_behind_it() -> None:
     bench = Bench()
     for number in range(50):

@@ -23,7 +23,7 @@ from mapreduce.state import JobState
 #: dispatches that wait for a worker: at least, while nothing of the job runs, and while something does. Tasks may be
 #: long, and other jobs' tasks stand behind them
 MIN_WINDOW = 4
-MIN_WINDOW_RUNNING = 1
+MIN_WINDOW_RUNNING = 2
 MAX_WINDOW = 1000
 WINDOW_SECS = 0.5
 #: how long after a returned publication the next try comes
