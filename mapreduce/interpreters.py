@@ -17,8 +17,9 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import Union
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Optional, Union
 
 from mapreduce import config
 from mapreduce.code import interpreter_tag, tag_of
@@ -55,25 +56,41 @@ _FOR_THIS_PYTHON = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
 
 @dataclass(frozen=True)
 class Interpreter:
-    """How executors of one Python are started."""
+    """How executors of one Python are started: all of them in the same way, whenever that is.
+
+    A job's file may change the environment and the folder of the process that imports it, which starts executors
+    before and after. So these are as they were when the interpreter was found.
+    """
 
     path: str  #: of the program
     tag: str  #: see `code.interpreter_tag`
     begin: tuple[str, ...]  #: its arguments, before those of `executor.main`
-    without: tuple[str, ...] = ()  #: variables of our environment that it does not get
+    #: may hold secrets
+    environment: Mapping[str, str] = field(hash=False, repr=False)
+    folder: Optional[str]  #: None: ours had been removed
 
     def command(self, *arguments: object) -> list[str]:
         """The command line of an executor."""
         return [self.path, *self.begin, *map(str, arguments)]
 
-    def environment(self) -> dict[str, str]:
-        """Of an executor; ours, but that hashes are the same in all of them."""
-        return config.child_environment({"PYTHONHASHSEED": "0"}, self.without)
-
 
 def this() -> Interpreter:
     """The one that runs us."""
-    return Interpreter(sys.executable, interpreter_tag(), ("-c", _BEGIN, _ROOT))
+    return _here(sys.executable, interpreter_tag(), ("-c", _BEGIN, _ROOT))
+
+
+def _here(path: str, tag: str, begin: tuple[str, ...], without: tuple[str, ...] = ()) -> Interpreter:
+    """With our environment, but that hashes are the same in all executors, less the variables ``without``."""
+    environment = config.child_environment({"PYTHONHASHSEED": "0"}, without)
+    return Interpreter(path, tag, begin, environment, current_folder())
+
+
+def current_folder() -> Optional[str]:
+    """Where this process is; None: that has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def find(python: Union[None, str, os.PathLike[str]]) -> Interpreter:
@@ -105,7 +122,7 @@ def find(python: Union[None, str, os.PathLike[str]]) -> Interpreter:
             f"python {name!r}: {what}, and cannot import what an executor needs{complaint}; "
             f"this may help: {path} -m pip install msgpack"
         )
-    return Interpreter(path, tag_of(kind, version), ("-c", _BEGIN_GUEST, *guest), _FOR_THIS_PYTHON)
+    return _here(path, tag_of(kind, version), ("-c", _BEGIN_GUEST, *guest), _FOR_THIS_PYTHON)
 
 
 def _lent() -> list[str]:

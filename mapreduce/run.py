@@ -87,14 +87,17 @@ class JobRun:
         inputs: Sequence[str],
         options: Options,
         output_format: str = "",
+        interpreter: Optional[Interpreter] = None,
     ) -> JobRun:
         """A new job. Nothing is sent before `collect`. Raises `MapReduceError`.
 
         ``output_format``: of the files that its output is for; "" where its pairs are wanted.
+        ``interpreter``: what ``options.python`` stood for, if it was found before the job was imported.
         """
         run = cls(options.report)
         try:
-            run._prepare(job, bundle, inputs, options, output_format)
+            interpreter = interpreter or interpreters.find(options.python)
+            run._prepare(job, bundle, inputs, options, output_format, interpreter)
         except BaseException:
             run.close()
             raise
@@ -144,10 +147,15 @@ class JobRun:
         return self
 
     def _prepare(
-        self, job: Job, bundle: dict[str, Any], inputs: Sequence[str], options: Options, output_format: str
+        self,
+        job: Job,
+        bundle: dict[str, Any],
+        inputs: Sequence[str],
+        options: Options,
+        output_format: str,
+        interpreter: Interpreter,
     ) -> None:
         fmt = choose_format(job, options)
-        interpreter = interpreters.find(options.python)
         found = find_inputs(inputs, fmt, options.split_bytes, self._spool)
         spec = make_spec(job, bundle, fmt, options, found, interpreter.tag)
         if output_format in SEAMLESS:  # then executors write what is to stand in the files

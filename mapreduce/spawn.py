@@ -11,7 +11,9 @@ import os
 import socket
 import subprocess
 import weakref
+from typing import Optional
 
+from mapreduce import interpreters
 from mapreduce.interpreters import Interpreter
 
 
@@ -81,9 +83,16 @@ def _start(interpreter: Interpreter, fd: int, lifeline: int) -> subprocess.Popen
         stdout=2 if _is_open(2) else subprocess.DEVNULL,
         stderr=None if _is_open(2) else subprocess.DEVNULL,
         pass_fds=(fd, lifeline),
-        env=interpreter.environment(),
+        env=interpreter.environment,
+        cwd=_elsewhere(interpreter.folder),
         start_new_session=True,
     )
+
+
+def _elsewhere(folder: Optional[str]) -> Optional[str]:
+    """The folder, if we are at another one. Where we are, a child begins by itself, even if that has been removed."""
+    here = interpreters.current_folder()
+    return None if here is None or here == folder else folder
 
 
 def _is_open(fd: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,22 @@ from tests.support import DEADLINE_SECS, JOBS, ROOT, Process, count_words, make_
 
 WORDCOUNT = JOBS / "wordcount.py"
 SMALL_SPLITS = ("--split-size", "64K")
+
+SURROUNDED = """
+import os, time
+from mapreduce import Job
+
+os.environ["IMPORTS"] = os.environ.get("IMPORTS", "") + "x"
+os.chdir("/")
+
+def found(line):
+    open(os.path.join({folder!r}, line), "w").close()
+    while not all(os.path.exists(os.path.join({folder!r}, name)) for name in "ab"):
+        time.sleep(0.01)
+    yield [os.environ["IMPORTS"], os.getcwd()], 1
+
+job = Job(found, fold=sum)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +69,16 @@ class TestWithoutABroker:
         (tmp_path / "bad").write_bytes(b"fine\n\xff\n")
         result = mr("run", WORDCOUNT, tmp_path / "bad")
         assert result.returncode == 4 and b"bad, byte 5" in result.stderr, result.stderr
+
+    def test_what_the_job_s_import_does_to_the_client_reaches_no_executor(self, tmp_path: Path) -> None:
+        """Each of the tasks waits for the other, so that both executors take part: one began before the import."""
+        (tmp_path / "job.py").write_text(SURROUNDED.format(folder=str(tmp_path)))
+        for name in "ab":
+            (tmp_path / f"{name}.txt").write_text(f"{name}\n")
+        inputs = (tmp_path / "a.txt", tmp_path / "b.txt")
+        output = mr_ok("run", tmp_path / "job.py", *inputs, "-c", 2, "--split-size", 1, "--format", "jsonl")
+        ((found, tasks),) = map(json.loads, output.splitlines())
+        assert (found, tasks) == (["x", str(Path.cwd())], 2)
 
     def test_empty_input_gives_empty_output(self, tmp_path: Path) -> None:
         (tmp_path / "empty").touch()

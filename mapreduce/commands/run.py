@@ -204,12 +204,12 @@ def _submit(
         raise UsageError("no job: mr run JOB INPUT…, as in mr run wordcount.py data/*.txt")
     if not inputs:
         raise UsageError("no input: name files, folders, globs or URLs, or - for standard input")
-    if not url and others["python"] is None:
-        spawn.ahead(interpreters.this())
-    from mapreduce.run import (
-        JobRun,
-        Options,
-    )  # an executor imports its half of the engine while we import ours
+    # before the job's file is imported, which may change our environment and our folder: executors begin with these
+    interpreter = interpreters.find(others["python"])
+    if not url:
+        spawn.ahead(interpreter)
+    # only now: an executor imports its half of the engine while we import ours
+    from mapreduce.run import JobRun, Options
 
     settings = Options(
         broker=url,
@@ -224,7 +224,7 @@ def _submit(
     with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
         # who fetches the output of a detached job may choose the format then
-        return JobRun.submit(job, bundle, inputs, settings, "" if detach else output_format)
+        return JobRun.submit(job, bundle, inputs, settings, "" if detach else output_format, interpreter)
 
 
 def _split_param(text: str) -> tuple[str, str]:
