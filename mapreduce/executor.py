@@ -33,7 +33,7 @@ from mapreduce.task import run_task
 #: fcntl's, of Linux; in Python's module from 3.11 on
 _F_SETSIG = 10
 _READ_BYTES = 1 << 16
-#: a larger block is worth being told of at once: it can travel while the task goes on
+#: so much in blocks is worth being told of at once: it can travel while the task goes on
 _SMALL_BYTES = 1 << 18
 
 
@@ -57,6 +57,7 @@ class _Executor:
         self._broken: Optional[Failure] = None
         self._surroundings = Surroundings()
         self._unsent: list[Any] = []  #: of small blocks the parent is told together
+        self._unsent_bytes = 0  #: in these blocks
 
     def serve(self) -> None:
         """Do as told until the pipe is closed."""
@@ -120,7 +121,8 @@ class _Executor:
 
         def wrote(partition: int, seq: int, block: Block) -> None:
             self._unsent.append(pipe.Wrote(number, partition, seq, block))
-            if block.length > _SMALL_BYTES:
+            self._unsent_bytes += block.length
+            if self._unsent_bytes > _SMALL_BYTES:
                 self._flush()
 
         if self._spec.max_memory:
@@ -144,6 +146,7 @@ class _Executor:
             os._exit(1)  # user code has forked, and the copy came back here: it must not speak for us
         data = memoryview(b"".join(map(pipe.encode, self._unsent)))
         self._unsent.clear()
+        self._unsent_bytes = 0
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

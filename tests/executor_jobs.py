@@ -140,7 +140,16 @@ def where(line: str) -> Any:
     return os.getpid()
 
 
+def spill_and_wait(path: str) -> Any:
+    """More pairs than are kept in memory; no end until there is a file at ``path``."""
+    for number in range(160_000):
+        yield number, bytes(1024)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
 wordcount = Job(words, reduce=total, combine=total)
+spilling = Job(spill_and_wait, reduce=total)
 jobs = {
     function.__name__: _map_only(function)
     for function in (

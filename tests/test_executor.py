@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Optional, Union
 
 import pytest
 
-from mapreduce import code, interpreters, limits, pool
+from mapreduce import code, executor, interpreters, limits, pool
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.errors import UsageError
 from mapreduce.interpreters import Interpreter
@@ -41,10 +41,10 @@ class Bench:
         count: int = 1,
         jobs: Path = JOBS,
         interpreter: Optional[Interpreter] = None,
-        **limits: Any,
+        **settings: Any,
     ) -> None:
         self.folder = folder
-        self._jobs, self._limits = jobs, limits
+        self._jobs, self._settings = jobs, settings
         self.pool = ExecutorPool(count, interpreter)
         self._attempts = 0
         self._specs: dict[str, JobSpec] = {}
@@ -58,7 +58,9 @@ class Bench:
     def spec(self, name: str) -> JobSpec:
         if name not in self._specs:
             job, bundle = code.from_file(f"{self._jobs}:{name}")
-            self._specs[name] = JobSpec(name, bundle, {}, len(job.stages), partitions=2, **self._limits)
+            self._specs[name] = JobSpec(
+                name, bundle, {}, len(job.stages), **{"partitions": 2, **self._settings}
+            )
         return self._specs[name]
 
     def submit(
@@ -80,15 +82,18 @@ class Bench:
 
     def wait(self, attempt: int) -> list[Any]:
         """The events of one attempt, up to its end."""
-        seen: list[Any] = []
+        return list(self.events(attempt))
+
+    def events(self, attempt: int) -> Iterator[Any]:
+        """The same, each as it comes."""
         deadline = time.monotonic() + PATIENCE_SECS
         while time.monotonic() < deadline:
             select.select(self.pool.filenos(), [], [], 1.0)
             for event in self.pool.poll():
                 if event.attempt == attempt:
-                    seen.append(event)
+                    yield event
                     if not isinstance(event, ExecutorBlock):
-                        return seen
+                        return
         raise AssertionError("the attempt does not end")
 
     def output(self, name: str, text: str = "a b a\n", **fields: Any) -> list[Any]:
@@ -192,6 +197,19 @@ def test_slots_run_at_the_same_time(tmp_path: Path) -> None:
     *_, done = bench.wait(bench.submit("wordcount", slot=0))
     assert isinstance(done, ExecutorDone) and done.attempt != spinning
     bench.pool.close()
+
+
+def test_small_blocks_are_told_of_while_the_task_goes_on(tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    with Bench(tmp_path, partitions=1000).pool_closed() as bench:
+        attempt = bench.submit("spilling", f"{end}\n")
+        seen = []
+        for event in bench.events(attempt):
+            seen.append(event)
+            end.touch()
+    *blocks, done = seen
+    assert isinstance(done, ExecutorDone)
+    assert 0 < max(event.block.length for event in blocks) < executor._SMALL_BYTES
 
 
 def test_a_bundle_larger_than_the_pipe_arrives(bench: Bench) -> None:
