@@ -31,7 +31,7 @@ def read(url: str, job: str, quiet_secs: float = QUIET_SECS) -> list[Any]:
             for event in broker.poll():
                 if isinstance(event, base.Delivered):
                     broker.perform(base.Ack(event.receipt))
-                    entries.append(_decoded(event.body))
+                    entries += (entry for entry, _ in wire.decode_all(event.body))
                     quiet_from = time.monotonic()
                 elif isinstance(event, base.Gone):
                     raise BrokerError(f"there is no log of job {job}, or no longer")
@@ -52,13 +52,6 @@ def text(entries: list[Any]) -> str:
 def summary(entries: list[Any]) -> Counter[str]:
     """How often each kind of event stands in the log."""
     return Counter(type(entry).__name__ for entry in entries)
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return wire.decode(body)[0]
-    except wire.BadMessage as error:
-        return error
 
 
 def _line(entry: Any) -> str:

@@ -8,9 +8,13 @@ import sys
 
 import pytest
 
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base, open_broker
 from mapreduce.errors import BrokerError
 from tests import chaos_log
 from tests.chaos_plan import make_plan
+from tests.contract.harness import Session
 from tests.support import JOBS, ROOT, mr_ok, workers
 
 
@@ -47,6 +51,20 @@ def test_a_log_as_text(rabbit_url: str) -> None:
     lines = chaos_log.text(entries).splitlines()
     assert f"Submitted job={name}" in lines[0] and any("Delivered(" in line for line in lines)
     assert chaos_log.summary(entries)["Done"] == sum(" Done " in line for line in lines) > 1
+
+
+def test_events_that_travelled_together_are_told_one_by_one(rabbit_url: str) -> None:
+    together = [ev.Took(ev.Rank(1, 7), "host"), ev.InputComplete(3)]
+    session = Session(open_broker(rabbit_url))
+    session.broker.connect()
+    try:
+        log = session.declare(ev.log_stream("together"), base.Kind.STREAM)
+        session.publish(log, wire.join([wire.encode(event) for event in together]))
+        assert chaos_log.read(rabbit_url, "together") == together
+        session.do(base.Delete(log))
+        session.wait(base.Deleted, name=log)
+    finally:
+        session.broker.close(1.0)
 
 
 def test_the_log_of_no_job(rabbit_url: str) -> None:
