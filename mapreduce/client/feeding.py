@@ -17,10 +17,11 @@ from mapreduce.spec import MIB
 
 #: pieces that may be read ahead of their confirms, of about 1 MiB
 READ_AHEAD = 8
-#: splits that may wait to be logged: one event takes so many
-SPLITS_AHEAD = 500
-#: bytes of splits in one log event, at most
+#: splits in one log event, at most, and their bytes
+SPLITS_PER_EVENT = 500
 SPLIT_BYTES_PER_EVENT = MIB
+#: splits that may wait to be logged before no more is read: one full event
+SPLITS_AHEAD = SPLITS_PER_EVENT
 
 
 class Feeding:
@@ -76,9 +77,8 @@ class Feeding:
     def end(self) -> list[Command]:
         self._reads -= 1
         self._ended = True
-        splits = (
-            self.log_splits()
-        )  # first, for they are sent again in this order: no split may follow their number
+        # first, for they are sent again in this order: no split may follow their number
+        splits = self.log_splits()
         return [*splits, *self._last_words("input")]
 
     def end_again(self) -> list[Command]:
@@ -111,7 +111,7 @@ class Feeding:
     def _next_batch(self) -> tuple[ev.SplitInput, ...]:
         """As many splits as one event may list: at least one."""
         count = size = 0
-        for _, length in self._splits[:SPLITS_AHEAD]:
+        for _, length in self._splits[:SPLITS_PER_EVENT]:
             if count and size + length > SPLIT_BYTES_PER_EVENT:
                 break
             count, size = count + 1, size + length
