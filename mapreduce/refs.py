@@ -51,8 +51,9 @@ class Split:
 class Block(NamedTuple):
     """A stretch of encoded chunks (see `codec`) in a file: what one attempt wrote for one partition.
 
-    Up to about 1 MiB. The blocks of one ``run`` in order are one sorted sequence; the runs of one attempt
-    are in order of position, so that equal keys keep the order in which they were emitted.
+    Up to about 1 MiB. The blocks of one ``run`` in order are one sequence, sorted by key or, in buckets, by the hash
+    of the key (see `runs`). Equal keys of a run keep the order in which they were emitted; the runs of one attempt are
+    in order of position.
 
     What the last stage writes has no order. Its ``kind`` is "" where it is chunks, or the name of an output format
     where it is bytes of the output file themselves.
@@ -62,8 +63,10 @@ class Block(NamedTuple):
     offset: int  #: bytes
     length: int  #: bytes
     records: int
-    run: int  #: number of the sorted run within its attempt and partition, from 0
-    kind: str  #: `order.kind` of the keys of its run: runs of one non-empty kind compare without wrapping
+    run: int  #: its number within its attempt and partition, from 0
+    #: `order.kind` of the keys of its run: runs of one non-empty kind compare without wrapping; behind `runs.BUCKETED`
+    #: if the run lies in buckets
+    kind: str
 
 
 @dataclass(frozen=True)
