@@ -22,8 +22,6 @@ from bench.workloads import ALL
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURES = ROOT / "docs" / "performance"
-
-
 README = ROOT / "README.md"
 #: the workload whose medians the front page shows
 FRONT = "wordcount"
@@ -51,9 +49,8 @@ def write(
             (pictures / f"{result.name}.svg").write_text(draw.bars(result))
     if found:
         (pictures / "goals.svg").write_text(draw.overview(found))
-    for result in found:
-        if result.name == FRONT:
-            readme.write_text(replaced(readme.read_text(), {"front": tables.medians(result)}))
+    shown = "".join(front(result) for result in found if result.name == FRONT)
+    readme.write_text(replaced(readme.read_text(), {"front": shown}))
     parts = {result.name: section(result, pictures.name) for result in found}
     parts["summary"] = summary(found, pictures.name)
     document.write_text(replaced(document.read_text(), parts))
@@ -69,6 +66,12 @@ def replaced(text: str, parts: Mapping[str, str]) -> str:
         whole = f"{begin}\n{part}\n{end}"
         text = between.sub(lambda _: whole, text)  # noqa: B023  # called at once
     return text
+
+
+def front(result: Result) -> str:
+    """What the front page says of a workload: what it is, where it ran, who needs how long."""
+    sentence = f"{result.title}, by two processes on a machine with {result.machine['cores']} cores:"
+    return f"{sentence}\n\n{tables.medians(result)}"
 
 
 def section(result: Result, folder: str) -> str:

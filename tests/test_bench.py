@@ -313,6 +313,20 @@ def test_the_document_has_a_place_for_every_workload() -> None:
     report.replaced(report.README.read_text(), {"front": ""})
 
 
+def test_the_front_page_says_all_of_a_result_or_nothing(tmp_path: Path) -> None:
+    copies = [tmp_path / path.name for path in (report.DOCUMENT, report.README)]
+    for original, copy in zip((report.DOCUMENT, report.README), copies):
+        copy.write_text(original.read_text())
+    stored = tmp_path / "results"
+    path = results.store(result(report.FRONT), stored)
+    report.write(copies[0], tmp_path / "performance", copies[1], stored)
+    sentence = "Trying & telling, by two processes on a machine with 2 cores:\n\n|  | seconds |"
+    assert f"<!-- bench:front -->\n{sentence}" in copies[1].read_text()
+    path.unlink()
+    report.write(copies[0], tmp_path / "performance", copies[1], stored)
+    assert "<!-- bench:front -->\n\n<!-- /bench:front -->" in copies[1].read_text()
+
+
 def test_the_document_says_what_the_stored_results_say(tmp_path: Path) -> None:
     copies = {}
     for original in (report.DOCUMENT, report.README):
