@@ -556,7 +556,8 @@ class Worker:
 
     def _stop_job(self, job: str) -> list[Command]:
         commands: list[Command] = []
-        for attempt in [a for a in self._attempts.values() if a.job == job]:
+        its = [attempt for attempt in self._attempts.values() if attempt.job == job]
+        for attempt in sorted(its, key=lambda each: each.phase):  # first what would begin when others leave
             commands += self._abort(attempt)
         return [*commands, *self._forget_job(job), RemoveTree(self._job_folder(job))]
 

@@ -722,3 +722,16 @@ def test_what_may_end_its_host_runs_beside_others_where_there_are_slots() -> Non
     assert logged(bench.dispatch(100, alone=True)) == ["Started"]
     assert logged(bench.dispatch(101)) == ["Started"]
     assert not bench.dispatch(102)
+
+
+def test_nothing_of_a_job_that_has_ended_is_begun_any_more() -> None:
+    bench = Bench()
+    for number in range(50):
+        run_short(bench, number)
+    bench.tell(Tick())
+    for number in range(100, 110):
+        for each in published(bench.dispatch(number)):
+            bench.tell(base.Confirmed(each.token))
+    commands = bench.deliver("worker/control", ev.StopJob("job"))
+    assert kinds(commands).count(KillExecutor) == 1 and Execute not in kinds(commands)
+    assert not logged(commands) and not bench.worker._attempts
