@@ -283,7 +283,7 @@ class JobRun:
         if spec.output and self._output_format not in ("", spec.output):
             raise UsageError(
                 f"job {client.job} was submitted with --format {spec.output}, and goes on with that: "
-                f"--format {self._output_format} does not go with it"
+                f"say --format {spec.output}"
             )
         all_in = client.state.stages[0].total is not None
         again = iter(()) if all_in else find_again(client.job, spec, self._resumed_inputs, self._spool)
