@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import merge as merging
@@ -170,6 +170,7 @@ def grouped(directory: str, outputs: list[Written], partition: int, memory: int,
 
 
 @sizes_of_both
+@settings(max_examples=40)
 @given(tasks=tasks_of_pairs, buckets=st.lists(st.booleans(), min_size=6, max_size=6), merge_bytes=budgets)
 def test_runs_in_buckets_give_the_groups_of_sorted_ones(
     tiny: bool, tasks: list[list[Any]], buckets: list[bool], merge_bytes: int
@@ -187,6 +188,7 @@ def test_runs_in_buckets_give_the_groups_of_sorted_ones(
 
 
 @pytest.mark.parametrize("odd_one", [None, 2.5, True, 1 << 80])
+@settings(max_examples=30)
 @given(tasks=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(-5, 5)), max_size=40), max_size=5))
 def test_sums_are_the_same_whether_the_engine_adds_up_or_the_fold(odd_one: Any, tasks: Any) -> None:
     if odd_one is not None and tasks:
@@ -199,6 +201,7 @@ def test_sums_are_the_same_whether_the_engine_adds_up_or_the_fold(odd_one: Any, 
             assert same([(key, sum(group)) for key, group in totals], plain)
 
 
+@settings(max_examples=60)
 @given(
     keys=st.lists(st.one_of(st.sampled_from([1, True, 1.0, float("nan"), [1], (1, [2]), "a"]), any_key)),
     odd_at=st.integers(0, 40),

@@ -135,6 +135,14 @@ def test_one_workers_trouble_does_not_end_a_job_whose_other_workers_are_fine(kin
     assert ended(bench) is not None
 
 
+def test_user_code_that_fails_after_much_trouble_has_its_tries_left() -> None:
+    bench = Bench((*splits(2), started(9, 1, "good")), spec=replace(SPEC, tries=3))
+    for dispatch in range(100, 100 + tries.MAX_TROUBLES + 1):
+        bench.log(started(dispatch, 0, "bad"), failed(dispatch, 0, "disk", worker="bad"))
+    bench.log(started(200), failed(200))
+    assert ended(bench) is None
+
+
 def test_backoff_doubles_has_a_limit_and_never_overflows() -> None:
     task, rng = Task(), random.Random(1)
     for failures in (1, 4, 12, 5000):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 
 from mapreduce.spec import JobSpec
-from mapreduce.state import KILLED, LOCAL, JobState, Task
+from mapreduce.state import KILLED, LOCAL, TROUBLE, JobState, Task
 
 BACKOFF_SECS = 0.1
 MAX_BACKOFF_SECS = 60.0
@@ -53,7 +53,9 @@ def is_given_up(state: JobState, stage: int, task: Task) -> bool:
     if tries == 1 and spec.skip_bad == 0 and nameless:
         tries = 2
     too_many = max(0, task.plain_failures - _plain_tries(spec, tries))
-    return task.failures - too_many >= tries or len(task.troubles) >= _troubles_allowed(state, task)
+    if failure.kind not in TROUBLE:
+        return task.failures - too_many >= tries
+    return len(task.troubles) >= _troubles_allowed(state, task)
 
 
 def _plain_tries(spec: JobSpec, tries: int) -> int:
