@@ -18,9 +18,12 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Callable
 
 CHUNK_BYTES = 8 * 1024 * 1024
 PARTITIONS = 8
+
+CountRange = Callable[[Path, str, tuple[int, int]], str]
 
 
 def words(line: str) -> Iterator[tuple[str, int]]:
@@ -43,7 +46,11 @@ def ranges(path: Path) -> Iterator[tuple[int, int]]:
 
 def count_range(path: Path, folder: str, borders: tuple[int, int]) -> str:
     """Count the words between two borders; returns the stem of the names of the files with the result."""
-    start, end = borders
+    return keep(count(path, *borders), folder, borders[0])
+
+
+def count(path: Path, start: int, end: int) -> dict[str, int]:
+    """How often each word comes between two borders."""
     with open(path, "rb") as source:
         source.seek(start)
         lines = source.read(end - start).decode("utf-8").split("\n")
@@ -54,11 +61,21 @@ def count_range(path: Path, folder: str, borders: tuple[int, int]) -> str:
                 counts[word] += n
             else:
                 counts[word] = n
+    return counts
+
+
+def spread(counts: dict[str, int]) -> list[dict[str, int]]:
+    """The counts of each partition."""
     parts: list[dict[str, int]] = [{} for _ in range(PARTITIONS)]
     for word, n in counts.items():
         parts[zlib.crc32(word.encode("utf-8")) % PARTITIONS][word] = n
+    return parts
+
+
+def keep(counts: dict[str, int], folder: str, start: int) -> str:
+    """Leave counts in a file for each partition; returns the stem of their names."""
     stem = os.path.join(folder, str(start))
-    for number, part in enumerate(parts):
+    for number, part in enumerate(spread(counts)):
         with open(f"{stem}.{number}", "wb") as out:
             pickle.dump(part, out, pickle.HIGHEST_PROTOCOL)
     return stem
@@ -75,7 +92,8 @@ def merge_partition(stems: list[str], output: Path, number: int) -> None:
         out.writelines(f"{word}\t{totals[word]}\n" for word in sorted(totals))
 
 
-def main(source: str, output: str, processes: int = 2) -> None:
+def main(source: str, output: str, processes: int = 2, *, count_range: CountRange = count_range) -> None:
+    """Run it; ``count_range`` is what is done to a range."""
     path, target = Path(source), Path(output)
     target.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder, multiprocessing.Pool(processes) as pool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
-from mapreduce.runs import Batch
-
-Group = tuple[Any, Iterator[Any]]
+from mapreduce.runs import Batch, Group
 
 
 def group(batches: Iterable[Batch], totals: bool) -> Generator[Iterable[Group], None, None]:

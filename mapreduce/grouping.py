@@ -1,6 +1,6 @@
 """Pairs by key, in memory: what a combiner needs.
 
-While all values are one and the same object, a 1 above all, keys are only counted. A plain loop does that: it needs no
+While all values are one and the same, a 1 above all, keys are only counted. A plain loop does that: it needs no
 lists of keys and values, and what it costs beyond the map's own work is mostly the processor's waiting for the dict.
 """
 
@@ -16,6 +16,7 @@ from mapreduce import codec, order
 from mapreduce.drain import drained
 from mapreduce.job import Fold
 from mapreduce.pairs import SLICE_PAIRS, columns, slices
+from mapreduce.runs import Batch, Group
 
 #: what an entry of a dict and its list take
 GROUP_BYTES = 160
@@ -27,8 +28,6 @@ _COUNTED = {int, str, bytes, bool, type(None)}
 _KEY = itemgetter(0)
 
 Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
-Group = tuple[Any, Iterator[Any]]
-Columns = tuple[list[Any], list[Any]]
 
 
 class Groups:
@@ -95,8 +94,7 @@ class Groups:
         except ValueError:
             columns(pairs)  # says what is wrong
             raise
-        new = list(islice(reversed(counts), len(counts) - before))
-        self.weight += GROUP_BYTES * len(new) + codec.weigh(new)
+        self.weight += self._weigh_new(counts, before)
         return left
 
     def _spell_out(self) -> None:
@@ -126,7 +124,7 @@ class Groups:
 
     # ------------------------------------------------------------ combining
 
-    def combined(self, combine: Combine) -> Iterator[Columns]:
+    def combined(self, combine: Combine) -> Iterator[Batch]:
         """All keys and values: those of keys that have several combined, the others as they are.
 
         Some at a time: what is done with a key at once finds it in the processor's cache. Nothing else can be done with
@@ -139,19 +137,19 @@ class Groups:
             return self._multiplied(one)
         return self._combined_counts(combine)
 
-    def _multiplied(self, one: int) -> Iterator[Columns]:
+    def _multiplied(self, one: int) -> Iterator[Batch]:
         """A sum of equal numbers."""
         for some in _some(self._counts.items()):
             yield [key for key, _ in some], [one * n for _, n in some]
 
-    def _combined_counts(self, combine: Combine) -> Iterator[Columns]:
+    def _combined_counts(self, combine: Combine) -> Iterator[Batch]:
         one = self._value
         for some in _some(self._counts.items()):
             keys = [key for key, n in some if n == 1]
             several = [(key, repeat(one, n)) for key, n in some if n > 1]
             yield _with_combined(keys, [one] * len(keys), combine, several)
 
-    def _combined_lists(self, combine: Combine) -> Iterator[Columns]:
+    def _combined_lists(self, combine: Combine) -> Iterator[Batch]:
         others = self._others
         for some in _some(self._firsts.items()):
             # of equal keys `_firsts` has the first: not so `_others`
@@ -167,7 +165,7 @@ def _some(items: Iterable[Any]) -> Iterator[list[Any]]:
     return iter(lambda: list(islice(items, SLICE_PAIRS)), [])
 
 
-def _with_combined(keys: list[Any], values: list[Any], combine: Combine, several: Sequence[Group]) -> Columns:
+def _with_combined(keys: list[Any], values: list[Any], combine: Combine, several: Sequence[Group]) -> Batch:
     """These and what ``combine`` makes of groups."""
     if isinstance(combine, Fold):
         pairs = _folded(combine.function, several)

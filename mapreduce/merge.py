@@ -32,6 +32,7 @@ from mapreduce.runs import (
     CHUNK_BYTES,
     Batch,
     BlockWriter,
+    Group,
     RunReader,
     read_blocks,
     read_buckets,
@@ -50,7 +51,6 @@ MAX_FAN_IN = 200
 Run = Sequence[Block]
 #: keys, values and what they are ordered by
 Taken = tuple[list[Any], list[Any], list[Any]]
-Group = tuple[Any, Iterator[Any]]
 
 # ---------------------------------------------------------------- runs -> batches
 

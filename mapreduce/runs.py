@@ -45,6 +45,8 @@ _FIRST_PAIRS = 512
 _MAX_PAIRS = 16384
 
 Batch = tuple[list[Any], list[Any]]
+#: a key and its values
+Group = tuple[Any, Iterator[Any]]
 Emit = Callable[[int, Block], None]
 
 

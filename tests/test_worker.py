@@ -642,11 +642,16 @@ def run_short(bench: Bench, number: int) -> None:
     bench.tell(base.Confirmed(done.token))
 
 
-def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_turn() -> None:
-    bench = Bench()
+def hurry(bench: Bench) -> list[Any]:
+    """So many short tasks that the worker works ahead; what it says to that."""
     for number in range(50):
         run_short(bench, number)
-    assert base.Consume("worker/tasks0+", "tasks", DISPATCHES_AHEAD) in bench.tell(Tick())
+    return bench.tell(Tick())
+
+
+def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_turn() -> None:
+    bench = Bench()
+    assert base.Consume("worker/tasks0+", "tasks", DISPATCHES_AHEAD) in hurry(bench)
     started = [publish for number in range(100, 120) for publish in published(bench.dispatch(number))]
     assert len(started) == 1 + AHEAD
     first, *others = (command for each in started for command in bench.tell(base.Confirmed(each.token)))
@@ -661,9 +666,7 @@ def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_
 
 def test_behind_a_task_that_takes_long_nothing_waits_that_others_could_do() -> None:
     bench = Bench()
-    for number in range(50):
-        run_short(bench, number)
-    bench.tell(Tick())
+    hurry(bench)
     for number in range(100, 120):
         for each in published(bench.dispatch(number)):
             bench.tell(base.Confirmed(each.token))
@@ -693,9 +696,7 @@ def test_a_worker_that_was_never_in_haste_hands_nothing_back_that_it_may_hold() 
 
 def test_what_may_end_its_host_is_started_when_all_before_it_is_logged_and_nothing_ahead_behind_it() -> None:
     bench = Bench()
-    for number in range(50):
-        run_short(bench, number)
-    bench.tell(Tick())
+    hurry(bench)
     first, second = (publish for number in (100, 101) for publish in published(bench.dispatch(number)))
     assert not bench.dispatch(102, alone=True) and not bench.dispatch(103)
     bench.tell(base.Confirmed(first.token))
@@ -716,9 +717,7 @@ def test_what_may_end_its_host_is_started_when_all_before_it_is_logged_and_nothi
 
 def test_what_may_end_its_host_runs_beside_others_where_there_are_slots() -> None:
     bench = Bench(slots=2)
-    for number in range(50):
-        run_short(bench, number)
-    bench.tell(Tick())
+    hurry(bench)
     assert logged(bench.dispatch(100, alone=True)) == ["Started"]
     assert logged(bench.dispatch(101)) == ["Started"]
     assert not bench.dispatch(102)
@@ -726,9 +725,7 @@ def test_what_may_end_its_host_runs_beside_others_where_there_are_slots() -> Non
 
 def test_nothing_of_a_job_that_has_ended_is_begun_any_more() -> None:
     bench = Bench()
-    for number in range(50):
-        run_short(bench, number)
-    bench.tell(Tick())
+    hurry(bench)
     for number in range(100, 110):
         for each in published(bench.dispatch(number)):
             bench.tell(base.Confirmed(each.token))

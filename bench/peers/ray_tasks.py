@@ -10,12 +10,12 @@ import contextlib
 import os
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import pool_wordcount
 from bench.peers.common import arguments
-from bench.pool_wordcount import PARTITIONS, ranges, words
+from bench.pool_wordcount import PARTITIONS, ranges, spread
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Not to serve the network is what Ray does by itself on other systems; on Linux this name says it, to `import ray`.
@@ -25,20 +25,7 @@ import ray
 
 @ray.remote(num_returns=PARTITIONS)
 def count(path: Path, start: int, end: int) -> list[dict[str, int]]:
-    with open(path, "rb") as source:
-        source.seek(start)
-        lines = source.read(end - start).decode("utf-8").split("\n")
-    counts: dict[str, int] = {}
-    for line in lines:
-        for word, n in words(line):
-            if word in counts:
-                counts[word] += n
-            else:
-                counts[word] = n
-    parts: list[dict[str, int]] = [{} for _ in range(PARTITIONS)]
-    for word, n in counts.items():
-        parts[zlib.crc32(word.encode("utf-8")) % PARTITIONS][word] = n
-    return parts
+    return spread(pool_wordcount.count(path, start, end))
 
 
 @ray.remote
