@@ -378,13 +378,14 @@ class StageSealed:
 @message
 @dataclass(frozen=True)
 class Passed:
-    """Coordinator: so much time has gone by since my `Took`, or my last `Passed`: the clock of the log.
+    """Coordinator: so much time has gone by under my lease, in all, whoever else has held it: the clock of the log.
 
-    Whoever takes over knows from it how long anything has waited, without comparing the clocks of two hosts.
+    Whoever takes over knows from it how long anything has waited, without comparing the clocks of two hosts. A sum,
+    not what is new: it may be lost, come twice or late, and the next one sets it right.
     """
 
-    secs: float
-    salt: int = 0  #: of the coordinator's lease: who reads its own has read all that was logged before
+    total_secs: float
+    salt: int = 0  #: of the lease: who reads its own has read all that was logged before
 
 
 @message

@@ -18,16 +18,45 @@ from tests.coordinating import RANK, SPEC, Bench, of_type, splits, started
 
 def test_a_clock_shows_what_others_logged_and_goes_on_with_its_own_time() -> None:
     clock = LogClock(salt=7)
-    for secs in (5.0, -3.0, 2.5):
-        clock.note(ev.Passed(secs))
+    for secs, salt in ((5.0, 1), (-3.0, 2), (2.5, 3)):
+        clock.note(ev.Passed(secs, salt))
     assert clock.read(100.0) == 7.5
     clock.start(100.0)
-    clock.note(ev.Passed(50.0))  # a rival's
+    clock.note(ev.Passed(50.0, 4))  # a rival's
     assert clock.read(103.0) == 10.5 and clock.heard == 7.5
-    assert clock.passed(103.0) == ev.Passed(3.0, 7) and clock.passed(104.0) == ev.Passed(1.0, 7)
+    assert clock.passed(103.0) == ev.Passed(3.0, 7) and clock.passed(104.0) == ev.Passed(4.0, 7)
     clock.note(ev.Passed(3.0, 7))
     clock.note(ev.Passed(3.0, 7))
-    assert clock.heard == 11.5  # twice the same, it seems: no more than was logged
+    assert clock.heard == 10.5
+    clock.note(ev.Passed(4.0, 7))
+    assert clock.heard == 11.5
+
+
+@given(st.lists(st.floats(0.0, 500.0), min_size=1, max_size=6), st.data())
+def test_what_comes_twice_late_or_not_at_all_does_not_move_the_clock(totals: list[float], data: Any) -> None:
+    """But for the last of each lease, which says it all."""
+    entries = [ev.Passed(total, salt) for salt in (1, 2) for total in sorted(totals)]
+    last = [entries[len(totals) - 1], entries[-1]]
+    clock = LogClock()
+    for entry in [
+        *data.draw(st.lists(st.sampled_from(entries), max_size=20)),
+        *data.draw(st.permutations(last)),
+    ]:
+        clock.note(entry)
+    assert clock.read(0.0) == pytest.approx(2 * max(totals))
+
+
+def test_a_lease_that_is_delivered_again_goes_on_with_its_sum() -> None:
+    first, second, heir = LogClock(salt=7), LogClock(salt=7), LogClock(salt=8)
+    first.start(0.0)
+    entries = [first.passed(42.0)]
+    second.note(entries[0])
+    second.start(100.0)
+    assert second.due(101.0, BUSY_SECS)  # however much was logged before it
+    entries.append(second.passed(101.0))
+    for entry in entries:
+        heir.note(entry)
+    assert heir.read(0.0) == second.read(101.0) == 43.0
 
 
 @settings(max_examples=40)
@@ -36,7 +65,7 @@ def test_at_least_half_of_each_coordinators_life_is_logged(lives: list[float], b
     """Whatever kills it, and whenever; all but the first second of it."""
     logged: list[ev.Passed] = []
     for life in lives:
-        clock, before = LogClock(), sum(each.secs for each in logged)
+        clock, before = LogClock(), max((each.total_secs for each in logged), default=0.0)
         for each in logged:
             clock.note(each)
         clock.start(0.0)
@@ -46,7 +75,7 @@ def test_at_least_half_of_each_coordinators_life_is_logged(lives: list[float], b
             if clock.due(now, BUSY_SECS if busy else IDLE_SECS):
                 logged.append(clock.passed(now))
             now += 0.5
-        mine = sum(each.secs for each in logged) - before
+        mine = max((each.total_secs for each in logged), default=0.0) - before
         assert mine <= life
         assert mine >= life - max(life / 2, FIRST_SECS) - 1.0
 
@@ -98,7 +127,7 @@ def test_the_rest_is_logged_before_the_lease_is_handed_on() -> None:
     [lease] = of_type(said, ev.Lease)
     assert lease.rank > RANK
     before = said[: next(n for n, c in enumerate(said) if of_type([c], ev.Lease))]
-    assert sum(each.secs for each in of_type(before, ev.Passed)) == pytest.approx(33.25)
+    assert of_type(before, ev.Passed)[-1].total_secs == pytest.approx(33.25)
 
 
 def test_a_client_of_little_patience_is_not_taken_for_silent_by_whoever_takes_over() -> None:

@@ -1,8 +1,8 @@
 """Time, as a coordinator reads it: one clock that its log keeps over any number of coordinators.
 
-Each coordinator logs how much time goes by (`Passed`); the sum is the log's clock. It says how long anything has
-waited, whoever has coordinated meanwhile, and needs no two hosts' clocks to agree. Time without a coordinator does
-not count. Two coordinators at once make it run fast; then something runs twice, and the first `Done` wins.
+Each coordinator logs how much time has gone by under its lease (`Passed`); the leases' sum is the log's clock. It says
+how long anything has waited, whoever has coordinated meanwhile, and needs no two hosts' clocks to agree. Time without
+a coordinator does not count. Two leases at once make it run fast; then something runs twice, and the first `Done` wins.
 """
 
 from __future__ import annotations
@@ -42,24 +42,28 @@ class LogClock:
     """Seconds since the log's beginning. Until it is started it shows the time of the entry that is read."""
 
     def __init__(self, salt: int = 0) -> None:
-        self._salt = salt  #: marks our own `Passed`
-        self._before = 0.0  #: the sum of what others have logged
-        self._read_back = 0.0  #: of what we have logged
+        self._salt = salt  #: of our lease: marks our own `Passed`
+        self._totals: dict[int, float] = {}  #: by salt, as far as they were read
+        self._before = 0.0  #: their sum when we started
+        self._inherited = 0.0  #: what was logged under our lease by others, who held it before us
         self._logged = 0.0  #: of our own time
         self._since: Optional[float] = None
 
     def note(self, entry: Any) -> None:
         """An entry of the log. Once this clock runs by itself no `Passed` moves it: it is our own, or a rival's."""
-        if not isinstance(entry, ev.Passed) or entry.secs <= 0:
+        if not isinstance(entry, ev.Passed):
             return
+        known = self._totals.get(entry.salt, 0.0)
+        if not entry.total_secs > known:
+            return  # an older one, or the same again
+        self._totals[entry.salt] = entry.total_secs
         if self._since is None:
-            self._before += entry.secs
-        elif entry.salt == self._salt:
-            self._read_back += entry.secs
+            self._before += entry.total_secs - known
 
     def start(self, since: float) -> None:
         """Go on from here with our own time; ``since``: when our `Took` was confirmed, or read."""
         self._since = since
+        self._inherited = self._totals.get(self._salt, 0.0)
 
     def read(self, now: float) -> float:
         return self._before + self._own(now)
@@ -67,7 +71,10 @@ class LogClock:
     @property
     def heard(self) -> float:
         """All that was logged until then has been read: deliveries may be late, and nobody silent because of that."""
-        return self._before + min(self._read_back, self._logged)  # entries can come twice
+        read_back = self._totals.get(self._salt, 0.0) - self._inherited
+        return self._before + min(
+            read_back, self._logged
+        )  # more than that another holder of our lease has logged
 
     def due(self, now: float, most: float) -> bool:
         """Whether it is time to log what has passed; ``most``: it must be logged after so long."""
@@ -75,10 +82,9 @@ class LogClock:
         return self._own(now) - self._logged >= pause
 
     def passed(self, now: float) -> ev.Passed:
-        """What has passed since this was called last, to be logged."""
-        own = self._own(now)
-        secs, self._logged = own - self._logged, own
-        return ev.Passed(secs, self._salt)
+        """What has passed until now, to be logged."""
+        self._logged = self._own(now)
+        return ev.Passed(self._inherited + self._logged, self._salt)
 
     def _own(self, now: float) -> float:
         return now - self._since if self._since is not None else 0.0

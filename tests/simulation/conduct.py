@@ -45,6 +45,7 @@ class _Log:
         self.next_offset = 0
         self.due: Optional[tuple[int, int]] = None  #: stage and generation to be sealed
         self.waited = 0.0
+        self.passed: dict[int, float] = {}  #: by the lease's salt
         self.robbed = False  #: somebody deleted a stream of its job
 
 
@@ -159,8 +160,12 @@ class Conduct:
     def _wait(self, log: _Log, entry: Any) -> None:
         if isinstance(entry, ev.Took):
             log.waited = 0.0
-        elif isinstance(entry, ev.Passed) and log.due is not None:
-            log.waited += entry.secs
+        elif isinstance(entry, ev.Passed):
+            known = log.passed.get(entry.salt, 0.0)
+            log.passed[entry.salt] = max(known, entry.total_secs)
+            if log.due is None:
+                return
+            log.waited += log.passed[entry.salt] - known
             if log.waited > UNSEALED_SECS:
                 self._blame("a complete stage is not sealed")
 
