@@ -19,19 +19,23 @@ from mapreduce import order
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "jobs"
-DEADLINE_SECS = 120.0
+DEADLINE_SECS = 90.0  # less than a test may take: what hangs should get to say where
 
 
 def mr(*args: Any, stdin: Optional[bytes] = None, env: Optional[dict[str, str]] = None) -> Any:
-    """Run `mr` to its end; a CompletedProcess with bytes."""
-    return subprocess.run(
-        [sys.executable, "-m", "mapreduce.cli", *map(str, args)],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        timeout=DEADLINE_SECS,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-    )
+    """Run `mr` to its end; a CompletedProcess with bytes. Fails the test with what it said if there is none."""
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "mapreduce.cli", *map(str, args)],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            timeout=DEADLINE_SECS,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        )
+    except subprocess.TimeoutExpired as expired:
+        said = (expired.stderr or b"").decode(errors="replace")[-4000:]
+        raise AssertionError(f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s; it said:\n{said}") from None
 
 
 def mr_ok(*args: Any, **options: Any) -> bytes:
