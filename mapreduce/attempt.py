@@ -19,6 +19,8 @@ from mapreduce.spec import MIB, JobSpec
 #: a block with more bytes travels in parts of so many: more than any block of several records has, few enough for
 #: `Attempt.PREFETCH` of them, and for a broker that takes less as one message than RabbitMQ does by default
 PART_BYTES = 2 * MIB
+#: blocks of so many bytes in all come with the executor's answer: for less, a folder and a file cost more than the task
+CARRIED_BYTES = 4096
 #: see `Attempt.patience_secs`; more than two of `Sealer`'s pauses, and less than a dispatch is held
 PIECES_SECS = 60.0
 SEAL_SECS = 270.0
@@ -94,13 +96,6 @@ class Attempt:
         self._next_piece = source.first_piece
         return ev.input_stream(self.job), source.first_piece
 
-    def carried_input(self) -> list[Command]:
-        """Stores what its dispatch holds of its input."""
-        source = self.dispatch.input
-        if source is None or source.data is None:
-            return []
-        return [self._spool.append(memoryview(source.data))[1]]
-
     def look_again(self) -> Optional[tuple[str, Any]]:
         """Where to look once more for pieces that were not at their numbers: those that follow a lost one lie lower.
 
@@ -154,22 +149,24 @@ class Attempt:
             return () if self._gap else None
         return self._collector.missing() or None
 
-    def task_spec(self) -> TaskSpec:
-        """What the executor needs; its paths are of this machine."""
+    def task_spec(self, by_reference: bool) -> TaskSpec:
+        """What the executor needs; its paths are of this machine. ``by_reference``: as for `publish_block`."""
         d = self.dispatch
         split: Optional[Split] = None
+        data: Optional[bytes] = None
         blocks: tuple[Block, ...] = ()
         if self._collector is not None:
             blocks = self._collector.blocks()
         elif d.input is not None:
-            split = d.input.split
-            if d.input.pieces or d.input.data is not None:
+            split, data = d.input.split, d.input.data
+            if d.input.pieces:
                 segments = tuple(replace(segment, path=self._spool.path) for segment in split.segments)
                 split = replace(split, segments=segments)
         folder = os.path.join(self.folder, "out")
         return TaskSpec(
-            self.job, d.stage, d.index, self.number, folder, split, blocks, d.careful, d.skip, d.skip_limit
-        )
+            self.job, d.stage, d.index, self.number, folder, split, blocks, d.careful, d.skip, d.skip_limit,
+            data=data, carries=0 if by_reference or d.careful else CARRIED_BYTES,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ output
 
@@ -181,7 +178,9 @@ class Attempt:
         target = ev.reads_from(self.job, self.dispatch.stage + 1, partition, self.spec.stages)
         head = ev.BlockHead(self.dispatch.index, self.number, seq, block.records, block.run, block.kind)
         token = f"worker/block:{self.number}:{partition}:{seq}"
-        if by_reference:
+        if block.data is not None:
+            parts = [base.Publish(target, wire.encode(head, block.data), token, joins=True)]
+        elif by_reference:
             parts = [base.Publish(target, wire.encode(replace(head, ref=block)), token, joins=True)]
         else:
             parts = [

@@ -35,7 +35,7 @@ class RemoveTree:
 
 @dataclass(frozen=True)
 class Execute:
-    """Run an attempt in a free executor slot; makes the attempt's folder."""
+    """Run an attempt in a free executor slot; makes the attempt's folder, unless its task `carries`."""
 
     slot: int
     job: str
@@ -95,7 +95,7 @@ class AppendFailed:
 
 @dataclass(frozen=True)
 class ExecutorBlock:
-    """The attempt has written a block, whole and on disk."""
+    """The attempt has written a block, whole and on disk, unless it is small and right here."""
 
     slot: int
     attempt: int

@@ -235,7 +235,8 @@ class Host:
     def _execute(self, role: effects.Role, command: effects.Execute) -> None:
         assert self._pool is not None
         try:
-            os.makedirs(command.task.directory, exist_ok=True)
+            if not command.task.carries:
+                os.makedirs(command.task.directory, exist_ok=True)
         except OSError as error:
             text = f"cannot make the folder {command.task.directory}: {error.strerror or error}"
             failure = Failure(trouble_of(error), text)

@@ -67,6 +67,8 @@ class Block(NamedTuple):
     #: `order.kind` of the keys of its run: runs of one non-empty kind compare without wrapping; behind `runs.BUCKETED`
     #: if the run lies in buckets
     kind: str
+    #: the bytes themselves, where they are few and lie in no file
+    data: Optional[bytes] = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class TaskSpec:
     stage: int
     index: int  #: of the split, or of the partition
     attempt: int  #: random, 64 bits
-    directory: str  #: exists, empty, private to the attempt; blocks and spills go here
+    directory: str  #: private to the attempt; blocks and spills go here. Exists, empty, unless it `carries`
     split: Optional[Split]  #: stage 0
     blocks: tuple[Block, ...]  #: later stages: in order of (task index, attempt's own sequence)
     #: take records one at a time and note which one is at work, so that even a death is traced to its record
@@ -89,6 +91,10 @@ class TaskSpec:
     #: stage 0: stop after so many pairs that the map made of so many records, and write their keys alone, in that
     #: order; 0: it is no sample, but the whole task
     sample: int = 0
+    #: stage 0: the bytes of the split, where they came with its dispatch; segments count from the first of them
+    data: Optional[bytes] = None
+    #: the first blocks, so many bytes in all, go into the answer instead of a file. The folder may not be there then
+    carries: int = 0
 
 
 @dataclass(frozen=True)

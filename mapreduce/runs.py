@@ -56,14 +56,19 @@ def bucket_count(partitions: int) -> int:
 
 
 class BlockWriter:
-    """Appends blocks to a new file of its own in ``directory``.
+    """Appends blocks to a new file of its own in ``directory``; the first ``carries`` bytes of them go without one.
 
     ``emit(partition, block)`` is called for each block once its bytes have been handed to the system. Raises
     OSError as it comes.
     """
 
-    def __init__(self, directory: str, emit: Emit) -> None:
-        self._file, self.path = _create(directory)
+    def __init__(self, directory: str, emit: Emit, carries: int = 0) -> None:
+        self._directory = directory
+        self._file: Optional[BinaryIO] = None
+        self.path = ""
+        self._carries = carries
+        if not carries:
+            self._file, self.path = _create(directory)
         self._offset = 0
         self._emit = emit
         self._chunks: list[bytes] = []
@@ -112,13 +117,24 @@ class BlockWriter:
         if not self._chunks:
             return
         partition, run, kind = self._label
-        data = memoryview(b"".join(self._chunks))
-        while data:
-            data = data[self._file.write(data) :]
-        block = Block(self.path, self._offset, self._length, self._records, run, kind)
-        self._offset += self._length
+        data = b"".join(self._chunks)
+        if self._file is None and len(data) <= self._carries:
+            self._carries -= len(data)
+            block = Block("", 0, len(data), self._records, run, kind, data)
+        else:
+            self._append(data)
+            block = Block(self.path, self._offset, len(data), self._records, run, kind)
+            self._offset += len(data)
         self._chunks, self._length, self._records = [], 0, 0
         self._emit(partition, block)
+
+    def _append(self, data: bytes) -> None:
+        if self._file is None:
+            os.makedirs(self._directory, exist_ok=True)
+            self._file, self.path = _create(self._directory)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     @contextlib.contextmanager
     def closed_on_error(self) -> Iterator[None]:
@@ -126,7 +142,7 @@ class BlockWriter:
         try:
             yield
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def close(self) -> None:
@@ -134,11 +150,15 @@ class BlockWriter:
         try:
             self.flush()
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
             self._file.close()
 
     def discard(self) -> None:
         """Close and remove the file."""
-        self._file.close()
+        self._close()
         os.unlink(self.path)
 
 

@@ -58,7 +58,7 @@ class Task:
         self._pid = os.getpid()
         self._emitted: dict[int, int] = {}
         self._paths: set[str] = set()
-        self._records_in = self._records_out = self._bytes_out = 0
+        self._records_in = self._records_out = self._bytes_out = self._bytes_on_disk = 0
 
     def run(self) -> tuple[Counters, Stats]:
         """Do the work. Returns counters and statistics; raises `TaskFailed`."""
@@ -117,7 +117,7 @@ class Task:
 
     def _batches(self) -> Iterator[splits.Batch]:
         assert self._spec.split is not None
-        for batch in splits.read(self._spec.split, self._job_spec.input):
+        for batch in splits.read(self._spec.split, self._job_spec.input, self._spec.data):
             self._context.source = batch.source
             self._records_in += len(batch.records)
             yield batch
@@ -149,7 +149,7 @@ class Task:
         finally:
             self._end_fork()
         writer.close()
-        if self._bytes_out != sum(os.stat(path).st_size for path in self._paths):
+        if self._bytes_on_disk != sum(os.stat(path).st_size for path in self._paths):
             raise OSError("something else has written to the files of the task; does user code fork?")
 
     def _end_fork(self) -> None:
@@ -161,14 +161,20 @@ class Task:
         directory = self._spec.directory
         if self._is_last():
             return sort.PlainWriter(
-                directory, self._wrote, "" if self._spec.sample else self._job_spec.output
+                directory, self._wrote, "" if self._spec.sample else self._job_spec.output, self._spec.carries
             )
         partitions = self._job_spec.partitions
         partition_all, combine = self._partition_all(partitions), self._combiner()
         buckets = sort.bucket_count(partitions) if self._stage.partition is None else 1
         spread = self._partition_all(partitions * buckets) if buckets > 1 else None
         return sort.PartitionedWriter(
-            directory, partitions, partition_all, combine, self._wrote, spread=spread
+            directory,
+            partitions,
+            partition_all,
+            combine,
+            self._wrote,
+            spread=spread,
+            carries=self._spec.carries,
         )
 
     def _is_last(self) -> bool:
@@ -191,7 +197,9 @@ class Task:
         self._emitted[partition] = seq + 1
         self._records_out += block.records
         self._bytes_out += block.length
-        self._paths.add(block.path)
+        if block.data is None:
+            self._bytes_on_disk += block.length
+            self._paths.add(block.path)
         self._emit(partition, seq, block)
 
 

@@ -262,7 +262,7 @@ class Worker:
         attempt.spec, attempt.heard_at = spec, now
         place = attempt.expect_input()
         if place is None:
-            return [*attempt.carried_input(), *self._now_ready(attempt)]
+            return self._now_ready(attempt)
         name, offset = place
         return [base.Consume(attempt.input_tag, name, attempt.PREFETCH, offset)]
 
@@ -359,7 +359,7 @@ class Worker:
         attempt.slot = self._slots.index(None)
         self._slots[attempt.slot] = attempt
         attempt.began = self._now
-        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec(self._by_reference))]
 
     def _running(self, number: int) -> Optional[Attempt]:
         attempt = self._attempts.get(number)

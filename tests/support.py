@@ -35,7 +35,9 @@ def mr(*args: Any, stdin: Optional[bytes] = None, env: Optional[dict[str, str]] 
         )
     except subprocess.TimeoutExpired as expired:
         said = (expired.stderr or b"").decode(errors="replace")[-4000:]
-        raise AssertionError(f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s; it said:\n{said}") from None
+        raise AssertionError(
+            f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s; it said:\n{said}"
+        ) from None
 
 
 def mr_ok(*args: Any, **options: Any) -> bytes:

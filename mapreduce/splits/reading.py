@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO, Optional
@@ -17,15 +18,16 @@ from mapreduce.splits.opening import opened, read_range
 _COPY_BYTES = MIB  # what travels as one message
 
 
-def read(split: Split, fmt: InputFormat) -> Iterator[Batch]:
+def read(split: Split, fmt: InputFormat, data: Optional[bytes] = None) -> Iterator[Batch]:
     """The records that the split owns, in order, in batches of about 256 KiB of bytes (a longer record: whole).
 
+    ``data``: the bytes that the segments of an `inline` split lie in, where these are at hand and in no file.
     Raises `BadRecord` for bytes that the format forbids and `InputError` for a file that is gone, cannot be
     read, is damaged, or has changed since it was planned.
     """
     form = make_format(fmt)
     for segment in split.segments:
-        yield from _read_segment(segment, form)
+        yield from _read_segment(segment, form, data)
 
 
 def inline(split: Split, fmt: InputFormat) -> tuple[Split, Iterator[bytes]]:
@@ -53,8 +55,8 @@ def _copy(segments: list[Segment]) -> Iterator[bytes]:
             yield from read_range(file, segment.start, segment.end, segment.name, _COPY_BYTES)
 
 
-def _read_segment(segment: Segment, form: Format) -> Iterator[Batch]:
-    with opened(segment) as file:
+def _read_segment(segment: Segment, form: Format, data: Optional[bytes]) -> Iterator[Batch]:
+    with opened(segment) if data is None else io.BytesIO(data) as file:
         owned = segment if segment.aligned else align(segment, file)
         chunks = read_range(file, owned.start, owned.end, owned.name)
         if owned.compression:
