@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from mapreduce import events as ev
 from mapreduce import wire
@@ -19,15 +19,42 @@ def read_or_set_aside(
     event: base.Delivered, expected: type, queue: str, token: str
 ) -> tuple[Optional[Any], list[Command]]:
     """The message of the class ``expected``, which names a job; or None and what puts it on ``mr.1.aside``."""
+    message, commands = _read(event.body, expected, queue, token)
+    return message, _with_ack(commands, event) if message is None else []
+
+
+def read_all_or_set_aside(
+    event: base.Delivered, expected: type, queue: str, token: str
+) -> tuple[list[Any], list[Command]]:
+    """The same of a delivery that may be several messages; it is acked here only if none of them can be read."""
     try:
-        message, _ = wire.decode(event.body)
+        bodies = wire.split(event.body)
+    except wire.BadMessage:
+        bodies = [event.body]
+    messages, commands = [], list[Command]()
+    for body in bodies:
+        message, more = _read(body, expected, queue, token)
+        messages += [message] if message is not None else []
+        commands += more
+    return messages, commands if messages else _with_ack(commands, event)
+
+
+def _with_ack(commands: list[Command], event: base.Delivered) -> list[Command]:
+    """What is set aside is on its way before its ack is."""
+    return [*commands[:-1], base.Ack(event.receipt), commands[-1]]
+
+
+def _read(
+    body: Union[bytes, memoryview], expected: type, queue: str, token: str
+) -> tuple[Optional[Any], list[Command]]:
+    try:
+        message, _ = wire.decode(body)
         if not isinstance(message, expected):
             raise wire.BadMessage(f"a {type(message).__name__} in place of a {expected.__name__}")
         _check(message)
     except wire.BadMessage as error:
         return None, [
-            base.Publish(ev.ASIDE, wire.encode(ev.Aside(queue, str(error)), event.body), token),
-            base.Ack(event.receipt),
+            base.Publish(ev.ASIDE, wire.encode(ev.Aside(queue, str(error)), bytes(body)), token),
             Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {error}"),
         ]
     return message, []

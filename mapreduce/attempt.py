@@ -39,6 +39,20 @@ class Phase(IntEnum):
     CLOSING = 7  #: the outcome is on its way to the log; then the ack
 
 
+class Delivery:
+    """A message of a work queue, with one dispatch or a range of them: acked when none of them needs it any more."""
+
+    def __init__(self, receipt: base.Receipt, dispatches: int) -> None:
+        self._receipt = receipt
+        self._needed_by = dispatches
+        self.is_range = dispatches > 1
+
+    def let_go(self) -> list[Command]:
+        """One of its dispatches can do without; each says so once."""
+        self._needed_by -= 1
+        return [] if self._needed_by else [base.Ack(self._receipt)]
+
+
 class Attempt:
     """Book-keeping of one attempt; the `Worker` decides, this remembers."""
 
@@ -46,12 +60,13 @@ class Attempt:
     PREFETCH: ClassVar[int] = 8
 
     def __init__(
-        self, number: int, dispatch: ev.Dispatch, receipt: base.Receipt, folder: str, now: float
+        self, number: int, dispatch: ev.Dispatch, delivery: Delivery, folder: str, now: float
     ) -> None:
         self.number = number
         self.dispatch = dispatch
         self.job = dispatch.job
-        self.receipt: Optional[base.Receipt] = receipt  #: None once acked
+        self.delivery = delivery
+        self.held = True  #: its dispatch: until it is acked, or would be if it were not in a range
         self.folder = folder
         self.heard_at = now  #: when the input last brought something; it was begun to be read
         self.since = now  #: of the delivery; later of the last `Long` or `Alive`
@@ -217,9 +232,9 @@ class Attempt:
         return ev.Alive(d.dispatch, d.stage, d.index, self.number, worker)
 
     def acknowledge(self) -> list[Command]:
-        """The ack, unless it has been given already."""
-        receipt, self.receipt = self.receipt, None
-        return [base.Ack(receipt)] if receipt is not None else []
+        """The ack, unless it has been given already, or others of its range still need theirs."""
+        held, self.held = self.held, False
+        return self.delivery.let_go() if held else []
 
 
 def _cut(block: Block) -> Iterator[tuple[int, base.FileSlice, int]]:

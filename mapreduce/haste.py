@@ -12,9 +12,9 @@ SHORT_SECS = 0.05
 LONG_SECS = 1.0
 #: what was on its way to a worker when its haste ended has come by then
 CALMING_SECS = 5.0
-#: attempts for each slot that may be started and wait for it, and dispatches that are held for these
+#: attempts for each slot that may be started and wait for it, and messages with dispatches that are held for these
 AHEAD = 8
-DISPATCHES_AHEAD = 40
+MESSAGES_AHEAD = 16
 #: how much of the mean is the last task's
 _SHARE = 0.1
 
@@ -24,6 +24,7 @@ class Haste:
 
     def __init__(self) -> None:
         self._mean = LONG_SECS
+        self._knows = False
 
     @property
     def short(self) -> bool:
@@ -32,8 +33,15 @@ class Haste:
 
     def took(self, secs: float) -> None:
         """A task has run for so long."""
+        self._knows = True
         self._mean += _SHARE * (min(secs, LONG_SECS) - self._mean)
+
+    def hear(self) -> None:
+        """Others say that tasks are short; who knows tasks of its own knows better."""
+        if not self._knows:
+            self._mean = 0.0
 
     def stop(self) -> None:
         """One takes long."""
+        self._knows = True
         self._mean = LONG_SECS

@@ -20,8 +20,8 @@ from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
 from mapreduce import wire
-from mapreduce.aside import read_or_set_aside
-from mapreduce.attempt import Attempt, Phase
+from mapreduce.aside import read_all_or_set_aside
+from mapreduce.attempt import Attempt, Delivery, Phase
 from mapreduce.brokers import base
 from mapreduce.effects import (
     AppendFailed,
@@ -38,7 +38,7 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
-from mapreduce.haste import AHEAD, CALMING_SECS, DISPATCHES_AHEAD, Haste
+from mapreduce.haste import AHEAD, CALMING_SECS, MESSAGES_AHEAD, Haste
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
 from mapreduce.refs import Failure
@@ -94,7 +94,7 @@ class Worker:
         #: what was held in haste, or was still on its way then, is handed back until then
         self._calming_until = float("-inf")
         self._now = 0.0  #: of the event that is handled
-        self._losses: dict[str, base.Receipt] = {}
+        self._losses: dict[str, Delivery] = {}
         #: jobs that had attempts here when the connection was lost, until their logs say that we are back
         self._interrupted: set[str] = set()
         self._hold_secs = LONG_SECS  #: how long a dispatch is held unacked
@@ -198,13 +198,20 @@ class Worker:
         return [base.Ack(event.receipt), *self._on_input(attempt, event, now)]
 
     def _on_dispatch(self, event: base.Delivered, now: float) -> list[Command]:
-        dispatch, commands = read_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
-        if dispatch is None:
-            return commands
-        if event.redelivered or not self._intake.open:
-            return self._report_loss(dispatch, event)
+        dispatches, commands = read_all_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
+        delivery = Delivery(event.receipt, len(dispatches))
+        if delivery.is_range:
+            self._haste.hear()
+        for dispatch in dispatches:
+            if event.redelivered or not self._intake.open:
+                commands += self._report_loss(dispatch, event.redelivered, delivery)
+            else:
+                commands += self._begin(dispatch, delivery, now)
+        return commands
+
+    def _begin(self, dispatch: ev.Dispatch, delivery: Delivery, now: float) -> list[Command]:
         number = self._rng.getrandbits(63)
-        attempt = Attempt(number, dispatch, event.receipt, self._folder(dispatch.job, number), now)
+        attempt = Attempt(number, dispatch, delivery, self._folder(dispatch.job, number), now)
         self._attempts[number] = attempt
         known = self._jobs.pop(dispatch.job, None)
         if known is not None:
@@ -219,11 +226,11 @@ class Worker:
         known.waiting.append(attempt)
         return [base.Consume(f"worker/job:{dispatch.job}", ev.log_stream(dispatch.job), 1, "first")]
 
-    def _report_loss(self, dispatch: ev.Dispatch, event: base.Delivered) -> list[Command]:
+    def _report_loss(self, dispatch: ev.Dispatch, redelivered: bool, delivery: Delivery) -> list[Command]:
         """Not run: reported. Whoever had it may live on, as a zombie whose results do not count twice."""
         token = f"worker/lost:{self._rng.getrandbits(63)}"
-        self._losses[token] = event.receipt
-        make = ev.Lost if event.redelivered else ev.Returned
+        self._losses[token] = delivery
+        make = ev.Lost if redelivered else ev.Returned
         return [self._log(dispatch.job, make(dispatch.dispatch, dispatch.stage, dispatch.index), token)]
 
     def _on_control(self, event: base.Delivered) -> list[Command]:
@@ -452,7 +459,7 @@ class Worker:
 
     def _on_confirmed(self, event: base.Confirmed, now: float) -> list[Command]:
         if event.token in self._losses:
-            return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
+            return [*self._losses.pop(event.token).let_go(), *self._finish_if_idle()]
         if event.token.startswith(BACK):
             return self._said(event.token)
         kind, attempt = self._addressed(event.token)
@@ -477,7 +484,7 @@ class Worker:
         Or the message was not to the broker's liking; then the log should say so.
         """
         if event.token in self._losses:
-            return [base.Ack(self._losses.pop(event.token)), *self._finish_if_idle()]
+            return [*self._losses.pop(event.token).let_go(), *self._finish_if_idle()]
         if event.token.startswith(BACK):  # the job has ended
             return self._said(event.token)
         kind, attempt = self._addressed(event.token)
@@ -590,9 +597,9 @@ class Worker:
             elif now - attempt.heard_at > attempt.patience_secs:
                 commands += self._nothing_comes(attempt, now)
                 continue
-            if attempt.receipt is not None and now - attempt.since > self._hold_secs:
+            if attempt.held and now - attempt.since > self._hold_secs:
                 commands += self._too_long(attempt, now)
-            elif attempt.receipt is None and now - attempt.since > ALIVE_EVERY_SECS:
+            elif not attempt.held and now - attempt.since > ALIVE_EVERY_SECS:
                 attempt.since = now
                 commands.append(self._log(attempt.job, attempt.alive(self.name), "worker/alive"))
         return commands
@@ -603,16 +610,15 @@ class Worker:
         if self._haste.short and any(now - attempt.began > LONG_TASK_SECS for attempt in running):
             self._haste.stop()
         if self._haste.short:
-            return self._intake.hurry(DISPATCHES_AHEAD)
+            return self._intake.hurry(MESSAGES_AHEAD)
         commands = self._intake.hurry(0)
         if commands:
             self._calming_until = now + CALMING_SECS
-        if now > self._calming_until:
-            return commands
         # as many as a worker without haste may hold
         room = len(self._slots) + 1 - len(running)
         for attempt in [*self._started, *self._ready][room:]:
-            commands += self._hand_back(attempt)
+            if attempt.delivery.is_range or now <= self._calming_until:
+                commands += self._hand_back(attempt)
         return commands
 
     def _too_long(self, attempt: Attempt, now: float) -> list[Command]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mapreduce import attempt as attempts
 from mapreduce import events as ev
 from mapreduce import wire
-from mapreduce.attempt import Attempt
+from mapreduce.attempt import Attempt, Delivery
 from mapreduce.brokers import base
 from mapreduce.collector import Collector, Spool
 from mapreduce.refs import Block
@@ -27,7 +27,9 @@ PART = 100
 
 def write(number: int, index: int, lengths: list[int], part_bytes: int) -> list[tuple[ev.BlockHead, bytes]]:
     """What an attempt publishes for one partition, in order."""
-    attempt = Attempt(number, ev.Dispatch("job", number, 0, index, 0, None), base.Receipt("t", 1), "/d", 0.0)
+    attempt = Attempt(
+        number, ev.Dispatch("job", number, 0, index, 0, None), Delivery(base.Receipt("t", 1), 1), "/d", 0.0
+    )
     attempt.spec = SPEC
     published = []
     for seq, length in enumerate(lengths):

@@ -268,6 +268,10 @@ class Consumer:
             self._forget(serial, consumer)
 
     @property
+    def pause_secs(self) -> float:
+        return _NEVER
+
+    @property
     def idle(self) -> bool:
         return self._inspector.idle and self._deleter.idle
 

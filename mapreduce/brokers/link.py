@@ -74,6 +74,10 @@ class Duty(Protocol):
         """Do what has become possible: some bytes were sent, some answers have come."""
 
     @property
+    def pause_secs(self) -> float:
+        """After so long there is something to do, whatever happens."""
+
+    @property
     def idle(self) -> bool:
         """Nothing taken waits for the broker any more."""
 
@@ -165,6 +169,7 @@ class Link:
     def _wait(self, selector: selectors.BaseSelector, timeout_secs: float) -> None:
         write = selectors.EVENT_WRITE if self._wire.backlog else 0
         selector.modify(self._wire, selectors.EVENT_READ | write)
+        timeout_secs = min(timeout_secs, self._duty.pause_secs)
         if self._closing:
             timeout_secs = min(timeout_secs, max(self._drain_until - time.monotonic(), 0.0))
         selector.select(timeout_secs)

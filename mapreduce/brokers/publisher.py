@@ -8,7 +8,8 @@ as references to files.
 
 Small messages to one stream that may be joined wait while another is on its way there, and then travel together: the
 broker, the network and whoever reads the stream have a price for each message, whatever its size. So events of busy
-workers travel in dozens, and a single one at once.
+workers travel in dozens, and a single one at once. While a place gets hundreds of them a second, messages to it are
+`PACE_SECS` apart at least, so that dozens it is, however fast the broker confirms.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ MAX_SMALL_BYTES = 16 << 10
 #: What they come to together, at most.
 MAX_JOINED_BYTES = 128 << 10
 MAX_JOINED = 500
+#: A place that gets more than so many small messages a second, after so many, gets them together, so far apart.
+PACED_RATE = 200.0
+PACED_BURST = 20.0
+PACE_SECS = 0.005
 #: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
 MAX_BACKLOG_BYTES = 2 << 20
 #: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say.
@@ -40,6 +45,9 @@ CONFIRM_SECS = 60.0
 
 #: On a single node; work queues of a cluster would be "quorum" (see `docs/protocol.md`).
 _ARGUMENTS = {Kind.QUEUE: {"x-queue-type": "classic"}, Kind.STREAM: {"x-queue-type": "stream"}}
+
+#: Places of which is known how much goes there.
+MAX_FLOWS = 1000
 
 Emit = Callable[[base.BrokerEvent], None]
 
@@ -60,6 +68,24 @@ class _Parcel:
         self.size += command.size
 
 
+class _Flow:
+    """How many small messages go to a place: a bucket that leaks at `PACED_RATE`."""
+
+    __slots__ = ("_at", "_level", "sent_at")
+
+    def __init__(self) -> None:
+        self._level = self._at = 0.0
+        self.sent_at = 0.0  #: monotonic seconds, the last parcel
+
+    def add(self, now: float) -> None:
+        self._level = min(max(0.0, self._level - (now - self._at) * PACED_RATE) + 1.0, 2 * PACED_BURST)
+        self._at = now
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next parcel; at most 0: now."""
+        return self.sent_at + PACE_SECS - now if self._level > PACED_BURST else 0.0
+
+
 class Publisher(Listener):
     """A `link.Duty`. All in the link's thread."""
 
@@ -68,7 +94,9 @@ class Publisher(Listener):
         #: to be sent; for each place in the order of their commands
         self._waiting: deque[Union[base.Declare, _Parcel]] = deque()
         self._open: dict[str, _Parcel] = {}  # place → the parcel that takes what may be joined
-        self._held: set[str] = set()  # places whose open parcel waits for a confirm, and is not in `_waiting`
+        #: places whose open parcel waits for a confirm, or for a while, and is not in `_waiting`
+        self._held: set[str] = set()
+        self._flows: dict[str, _Flow] = {}  # of places that small messages go to, the latest
         self._busy: Counter[str] = Counter()  # place → parcels in flight
         self._advice: deque[bytes] = deque()
         self._declaring: deque[str] = deque()
@@ -108,6 +136,9 @@ class Publisher(Listener):
     def _put(self, command: base.Publish) -> None:
         """To what waits: into the open parcel of its place, if it fits."""
         small = command.joins and command.size <= MAX_SMALL_BYTES
+        now = time.monotonic()
+        if small:
+            self._flow(command.to).add(now)
         parcel = self._open.get(command.to)
         if parcel is not None:
             if small and parcel.size + command.size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
@@ -117,10 +148,22 @@ class Publisher(Listener):
         parcel = _Parcel(command)
         if small:
             self._open[command.to] = parcel
-            if self._busy[command.to]:  # it waits for a confirm, and for company
+            if self._has_to_wait(command.to, now):  # and for company
                 self._held.add(command.to)
                 return
         self._waiting.append(parcel)
+
+    def _flow(self, place: str) -> _Flow:
+        flow = self._flows.get(place)
+        if flow is None:
+            if len(self._flows) >= MAX_FLOWS:
+                del self._flows[next(iter(self._flows))]
+            flow = self._flows[place] = _Flow()
+        return flow
+
+    def _has_to_wait(self, place: str, now: float) -> bool:
+        """A small message to there; for a confirm, or a moment."""
+        return self._busy[place] > 0 or self._flow(place).pause(now) > 0.0
 
     def _close(self, parcel: _Parcel) -> None:
         """It takes no more, and is sent next of what goes to its place."""
@@ -132,6 +175,10 @@ class Publisher(Listener):
     def advance(self) -> None:
         self._asker.advance()
         self._check_patience()
+        if self._held:
+            now = time.monotonic()
+            for place in [each for each in self._held if not self._has_to_wait(each, now)]:
+                self._let_go(place)
         while self._advice and not self._blocked:
             self._side_channel.publish(CONTROL_EXCHANGE, "", self._advice.popleft())
         while self._waiting and self._has_room_for(self._waiting[0]):
@@ -143,6 +190,12 @@ class Publisher(Listener):
                 if self._open.get(command.to) is command:
                     self._close(command)
                 self._publish(command)
+
+    @property
+    def pause_secs(self) -> float:
+        now = time.monotonic()
+        pauses = [self._flow(place).pause(now) for place in self._held if not self._busy[place]]
+        return max(0.0, min(pauses, default=float("inf")))
 
     @property
     def idle(self) -> bool:
@@ -169,6 +222,8 @@ class Publisher(Listener):
         parcel.size, parcel.at = len(body), time.monotonic()
         self._in_flight_bytes += parcel.size
         self._busy[parcel.to] += 1
+        if parcel.to in self._flows:
+            self._flows[parcel.to].sent_at = parcel.at
         self._channel.publish("", parcel.to, body, message_id=str(self._sequence))
 
     def _bodies(self, parcel: _Parcel) -> list[Union[bytes, bytearray]]:
@@ -241,9 +296,12 @@ class Publisher(Listener):
         self._busy[place] -= 1
         if not self._busy[place]:
             del self._busy[place]
-        if place in self._held:
-            self._held.discard(place)
-            self._waiting.append(self._open[place])
+        if place in self._held and self._flow(place).pause(time.monotonic()) <= 0.0:
+            self._let_go(place)
+
+    def _let_go(self, place: str) -> None:
+        self._held.discard(place)
+        self._waiting.append(self._open[place])
 
     def _learn_whether_absent(self, name: str, messages: int, consumers: int) -> None:
         """A place that is only unavailable returns messages too (see `asking`)."""

@@ -1,14 +1,16 @@
 """Which task is dispatched when: first runs, tries after failures, losses, copies of stragglers: one path for all.
 
-A dispatch goes to the work queue first and is logged as `Dispatched` once that has confirmed it.
+A dispatch goes to the work queue first and is logged as `Dispatched` once that has confirmed it. While tasks are short
+several go in one message, a *range*: to one worker, which starts and ends each of them for itself.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from mapreduce import events as ev
@@ -17,6 +19,7 @@ from mapreduce.brokers import base
 from mapreduce.coordination import tries
 from mapreduce.coordination.journal import Journal
 from mapreduce.effects import Command
+from mapreduce.haste import Haste
 from mapreduce.refs import Failure
 from mapreduce.state import JobState
 
@@ -26,6 +29,10 @@ MIN_WINDOW = 4
 MIN_WINDOW_RUNNING = 2
 MAX_WINDOW = 1000
 WINDOW_SECS = 0.5
+#: a range has so many dispatches and bytes at most, and is such a part of what waits: there is one for every worker
+MAX_RANGE = 32
+MAX_RANGE_BYTES = 64 << 10
+RANGE_SHARE = 8
 #: how long after a returned publication the next try comes
 RETURNED_SECS = 1.0
 
@@ -41,6 +48,9 @@ class Dispatcher:
         self._prefix = f"{prefix}dispatch:"
         #: dispatches published, whose `Dispatched` has not come back through the log yet
         self._in_flight: dict[int, tuple[int, int]] = {}
+        #: the others in the message of a dispatch, the first of its range, that is on its way to the queue
+        self._ranges: dict[int, list[int]] = {}
+        self._haste = Haste()
         self._confirmed: list[ev.DispatchRef] = []  #: by the queue, to be logged
         self._not_before: dict[tuple[int, int], float] = {}  #: when a task's next try comes
         self._paused_until = 0.0
@@ -65,26 +75,39 @@ class Dispatcher:
             self._in_flight.pop(entry.dispatch, None)
             if not read_later:
                 self._starts.append(at)
+        elif isinstance(entry, ev.Done):
+            seconds = entry.stats.get("seconds")
+            if isinstance(seconds, (int, float)):
+                self._haste.took(seconds)
+        elif isinstance(entry, ev.Returned):
+            self._haste.stop()  # whoever had it has something that takes long
         elif isinstance(entry, ev.AttemptFailed):
             task = self._state.task(entry.stage, entry.index)
             if task is not None and task.failure is not None:
                 self._not_before[entry.stage, entry.index] = at + tries.backoff(task, self._rng)
 
-    def confirmed(self, dispatch: int) -> None:
-        """The queue has it."""
-        if dispatch in self._in_flight:
-            self._confirmed.append(ev.DispatchRef(dispatch, *self._in_flight[dispatch]))
+    def confirmed(self, first: int) -> None:
+        """The queue has the message that begins with this dispatch."""
+        for dispatch in self._ranges.pop(first, ()):
+            if dispatch in self._in_flight:
+                self._confirmed.append(ev.DispatchRef(dispatch, *self._in_flight[dispatch]))
 
-    def refused(self, dispatch: int, reason: str) -> ev.Failed:
+    def refused(self, first: int, reason: str) -> ev.Failed:
         """The broker does not take such a message, now or ever."""
         failure = Failure("value", f"its dispatch cannot be sent: {reason}")
-        return ev.Failed(failure, *self._in_flight.pop(dispatch), 0)
+        place = self._in_flight[first]
+        self._forget(first)
+        return ev.Failed(failure, *place, 0)
 
-    def returned(self, dispatch: int, at: float) -> list[Command]:
+    def returned(self, first: int, at: float) -> list[Command]:
         """There is no such queue (any more)."""
-        self._in_flight.pop(dispatch, None)
+        self._forget(first)
         self._paused_until = at + RETURNED_SECS
         return [base.Declare(self.queue, base.Kind.QUEUE)]
+
+    def _forget(self, first: int) -> None:
+        for dispatch in self._ranges.pop(first, ()):
+            self._in_flight.pop(dispatch, None)
 
     def announce(self) -> list[Command]:
         """Log what the work queue has confirmed: what the log calls dispatched was truly on the queue."""
@@ -102,18 +125,21 @@ class Dispatcher:
         least = MIN_WINDOW_RUNNING if self._state.running else MIN_WINDOW
         window = min(max(len(self._starts), least), MAX_WINDOW)
         room = window + len(self._state.busy) - len(self._state.unstarted) - len(self._in_flight)
-        commands: list[Command] = []
+        size = max(1, min(window // RANGE_SHARE, MAX_RANGE)) if self._haste.short else 1
+        if room < size:
+            return []  # when more have been started
+        messages = (self._message(*task) for task in islice(self._due(at), max(0, room)))
+        return [self._publish(some) for some in _ranges(messages, size)]
+
+    def _due(self, at: float) -> Iterator[tuple[int, int]]:
+        """Tasks that can be dispatched now, in order."""
         on_their_way = set(self._in_flight.values())
         for number, stage in enumerate(self._state.stages[:-1]):
             if not stage.sealed:
                 break
             for index in stage.pending:
-                if room <= 0:
-                    return commands
                 if (number, index) not in on_their_way and self._is_due(number, index, at):
-                    commands.append(self.dispatch(number, index))
-                    room -= 1
-        return commands
+                    yield number, index
 
     def copy(self, tasks: Iterable[tuple[int, int]], most: int) -> list[Command]:
         """Dispatch tasks once more that are out already, so many at most."""
@@ -131,11 +157,19 @@ class Dispatcher:
 
     def dispatch(self, stage: int, index: int) -> Command:
         """One dispatch of a task of the current generation."""
+        return self._publish([self._message(stage, index)])
+
+    def _publish(self, messages: list[ev.Dispatch]) -> Command:
+        first = messages[0].dispatch
+        self._ranges[first] = [each.dispatch for each in messages]
+        self._in_flight.update((each.dispatch, (each.stage, each.index)) for each in messages)
+        return base.Publish(self.queue, wire.join(list(map(wire.encode, messages))), f"{self._prefix}{first}")
+
+    def _message(self, stage: int, index: int) -> ev.Dispatch:
         state, spec = self._state, self._state.spec
         assert spec is not None
         task = state.stages[stage].tasks[index]
         number = self._rng.getrandbits(63)
-        self._in_flight[number] = (stage, index)
         msg = ev.Dispatch(
             self._job, number, stage, index, state.stages[stage].generation,
             state.splits[index] if stage == 0 else None, alone=bool(task.losses) or task.careful,
@@ -143,4 +177,33 @@ class Dispatcher:
         if tries.is_careful(spec, stage, task):
             left = max(0, spec.skip_bad - state.left_out)
             msg = replace(msg, careful=True, skip=tuple(sorted(task.skips)), skip_limit=left)
-        return base.Publish(self.queue, wire.encode(msg), f"{self._prefix}{number}")
+        return msg
+
+
+def _ranges(messages: Iterable[ev.Dispatch], size: int) -> Iterator[list[ev.Dispatch]]:
+    """What travels as one message."""
+    some: list[ev.Dispatch] = []
+    bytes_left = MAX_RANGE_BYTES
+    for message in messages:
+        bytes_left -= _weight(message)
+        fits = some and len(some) < size and bytes_left >= 0 and all(map(_is_sociable, (some[0], message)))
+        if some and not fits:
+            yield some
+            some, bytes_left = [], MAX_RANGE_BYTES - _weight(message)
+        some.append(message)
+    if some:
+        yield some
+
+
+def _is_sociable(message: ev.Dispatch) -> bool:
+    """Not one that has to be alone with its worker; nor one whose input a worker would have to read from a stream,
+    for it begins to with all that it holds."""
+    return not message.alone and message.input is not None and not message.input.pieces
+
+
+def _weight(message: ev.Dispatch) -> int:
+    """Bytes that it takes, about."""
+    if message.input is None:
+        return 100
+    names = sum(100 + len(each.name) + len(each.path) for each in message.input.split.segments)
+    return 100 + names + len(message.input.data or b"")

@@ -93,7 +93,7 @@ class Actor:
             world.after(self._pause * world.rng.random(), self._connect_when_awake)
             self._pause = min(self._pause * 2, 5.0)
         elif kind is base.Delivered and event.redelivered and event.tag.startswith("worker/tasks"):
-            self._redelivered.add(wire.decode(event.body)[0].dispatch)
+            self._redelivered.update(message.dispatch for message, _ in wire.decode_all(event.body))
         address = getattr(event, "tag", None) or getattr(event, "token", None)
         for role in self.roles:
             if address is None or address.startswith(role.prefix):

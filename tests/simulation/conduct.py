@@ -92,7 +92,7 @@ class Conduct:
         for attempt in worker._attempts.values():
             silent = self._world.now - self._alive.get(attempt.number, self._world.now)
             has_log = ev.log_stream(attempt.job) in places
-            goes_on = attempt.receipt is None and attempt.phase < Phase.CLOSING and has_log
+            goes_on = not attempt.held and attempt.phase < Phase.CLOSING and has_log
             if goes_on and silent > SILENT_SECS:
                 self._blame("a long attempt does not say that it is alive")
 
@@ -180,13 +180,22 @@ class Conduct:
         if not isinstance(role, LeaseKeeper):
             return
         prefix = "/".join(command.token.split("/")[:2]) + "/"
-        message = wire.decode(command.head)[0]
-        if isinstance(message, ev.Took):
-            self._took[name, prefix] = message.rank
-        elif isinstance(message, _DECISIONS) and (name, prefix) not in self._caught_up:
-            self._blame(f"a coordinator decides ({type(message).__name__}) before it has read the log")
-        elif isinstance(message, ev.Dispatch):
-            coordinator = role.coordinators.get(prefix)
+        messages = [message for message, _ in wire.decode_all(command.head)]
+        if isinstance(messages[0], ev.Took):
+            self._took[name, prefix] = messages[0].rank
+        elif isinstance(messages[0], _DECISIONS) and (name, prefix) not in self._caught_up:
+            self._blame(f"a coordinator decides ({type(messages[0]).__name__}) before it has read the log")
+        elif isinstance(messages[0], ev.Dispatch):
+            self._dispatches(role, prefix, messages)
+
+    def _dispatches(self, keeper: LeaseKeeper, prefix: str, messages: list[ev.Dispatch]) -> None:
+        """In one message."""
+        if len(messages) > 1:
+            self._world.tally("ranges")
+            if any(message.alone for message in messages):
+                self._blame("a task that has to be alone with its worker is dispatched in company")
+        for message in messages:
+            coordinator = keeper.coordinators.get(prefix)
             task = coordinator.state.task(message.stage, message.index) if coordinator is not None else None
             if coordinator is None or task is None:
                 return

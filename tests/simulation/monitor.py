@@ -79,9 +79,9 @@ class Monitor:
 
     def goes(self, body: bytes) -> None:
         """A message of a queue is lost."""
-        message = wire.decode(body)[0]
-        if isinstance(message, ev.Lease):
-            self._leases[message.job].remove(message.rank)
+        for message, _ in wire.decode_all(body):
+            if isinstance(message, ev.Lease):
+                self._leases[message.job].remove(message.rank)
 
     def _block(self, place: str, head: ev.BlockHead) -> None:
         key = (place, head.attempt, head.seq)
@@ -177,7 +177,10 @@ class Monitor:
 
     def acks(self, body: bytes, places: Collection[str]) -> None:
         """Somebody acks a message of a queue; ``places``: the names of all that there are."""
-        message = wire.decode(body)[0]
+        for message, _ in wire.decode_all(body):
+            self._acks(message, places)
+
+    def _acks(self, message: Any, places: Collection[str]) -> None:
         if isinstance(message, ev.Dispatch):
             over = (
                 ev.log_stream(message.job) not in places
