@@ -16,7 +16,7 @@ CALMING_SECS = 5.0
 AHEAD = 8
 MESSAGES_AHEAD = 16
 #: how much of the mean is the last task's
-_SHARE = 0.1
+SHARE = 0.1
 
 
 class Haste:
@@ -34,7 +34,7 @@ class Haste:
     def took(self, secs: float) -> None:
         """A task has run for so long."""
         self._knows = True
-        self._mean += _SHARE * (min(secs, LONG_SECS) - self._mean)
+        self._mean += SHARE * (min(secs, LONG_SECS) - self._mean)
 
     def hear(self) -> None:
         """Others say that tasks are short; who knows tasks of its own knows better."""

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from mapreduce import effects, wire
 from mapreduce.brokers import base
-from mapreduce.refs import Failure
+from mapreduce.refs import Failure, Stats
 from tests.simulation import model, trace
 from tests.simulation.model import Files
 from tests.simulation.node import Node, Session
@@ -208,9 +208,9 @@ class Actor:
         if self.world.chance(scenario.slow):
             secs = rng.choice((100.0, 1000.0))
         run = self._running[command.slot] = object()
-        self.world.after(secs, self._when_awake, lambda: self._finish(command, run))
+        self.world.after(secs, self._when_awake, lambda: self._finish(command, run, secs))
 
-    def _finish(self, command: effects.Execute, run: object) -> None:
+    def _finish(self, command: effects.Execute, run: object, secs: float) -> None:
         """The executor's outcome."""
         task, slot = command.task, command.slot
         if self.dead or self._running.get(slot) is not run:
@@ -236,7 +236,9 @@ class Actor:
             return
         for partition, seq, block in outcome.blocks:
             self._take(effects.ExecutorBlock(slot, task.attempt, partition, seq, block))
-        stats = {"records_in": 1, "records_out": 1}
+        stats: Stats = {"records_in": 1, "records_out": 1}
+        if scenario.ranges:
+            stats["seconds"] = secs
         if outcome.skipped:
             world.tally("skipped records", len(outcome.skipped))
         self._take(effects.ExecutorDone(slot, task.attempt, outcome.counters, stats, outcome.skipped))

@@ -15,6 +15,7 @@ from tests.simulation.seeds import (
     KILLING_RECORDS,
     LONG_TASKS,
     LOSSES_AT_DEPTH,
+    RANGES,
     SHORT_TASKS,
     SIZE,
 )
@@ -32,7 +33,9 @@ def focus(scenario: Scenario) -> Scenario:
         return _killing_records(scenario, rng)
     if family == FORGETFUL_LOG:
         return _forgetful_log(scenario, rng)
-    return _short_tasks(scenario, rng) if family == SHORT_TASKS else scenario
+    if family == SHORT_TASKS:
+        return _short_tasks(scenario, rng)
+    return _ranges(scenario, rng) if family == RANGES else scenario
 
 
 def _plain(scenario: Scenario) -> Scenario:
@@ -107,4 +110,29 @@ def _short_tasks(scenario: Scenario, rng: random.Random) -> Scenario:
     return replace(
         _plain(scenario), jobs=_job(scenario, spec, records, bad), task_secs=0.01, hasty=True,
         slots=(1,) if kills else (1, 2), trouble=0 if kills else rng.choice((1, 3, 8)), trouble_every=0.15,
+    )  # fmt: skip
+
+
+def _ranges(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Several dispatches in a message. Some of their tasks take long, fail, end their process, or, in a quarter of the
+    schedules, their host: then nothing else goes wrong, and a worker has one slot.
+    """
+    kind = rng.random()
+    kills, fails, loses = kind < 0.25, 0.25 <= kind < 0.5, 0.5 <= kind < 0.65
+    records = tuple(rng.choice((0, 1, 1, 2)) for _ in range(rng.choice((6, 12, 24))))
+    where = [(task, record) for task, count in enumerate(records) for record in range(count)]
+    chosen = (
+        rng.sample(where, min(len(where), 1 if kills else rng.choice((1, 2, 4)))) if kills or fails else []
+    )
+    bad = {place: KILLS_HOST if kills else rng.choice((RAISES, DIES)) for place in chosen}
+    spec = replace(
+        scenario.jobs[0].spec, stages=rng.choice((1, 2)), partitions=rng.choice((2, 6)),
+        tries=rng.choice((2, 3)) if fails else 1000, skip_bad=len(bad) - rng.choice((0, 0, 1)) if fails else 0,
+    )  # fmt: skip
+    return replace(
+        _plain(scenario), jobs=_job(scenario, spec, records, bad), lossy=loses,
+        task_secs=rng.choice((0.005, 0.01, 0.04)), slow=0.0 if kills else rng.choice((0.0, 0.0, 0.1)),
+        hasty=rng.random() < 0.5, ranges=rng.choice((2, 5, 20)), carried=rng.choice((0, 100, 4096)),
+        by_reference=rng.random() < 0.2, slots=(1,) if kills else (1, 2, 4),
+        trouble=0 if kills or fails else rng.choice((1, 3, 8)), trouble_every=rng.choice((0.05, 0.15, 1.0)),
     )  # fmt: skip

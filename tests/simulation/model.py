@@ -56,7 +56,9 @@ def run(plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, block_record
     if task.split is not None:
         read: list[Pair] = [((task.index, number), ()) for number in range(plan.records[task.index])]
         segment = task.split.segments[0]
-        if segment.path != segment.name:
+        if task.data is not None:
+            assert task.data == input_bytes(plan, task.index), f"task {task.index} carries the wrong input"
+        elif segment.path != segment.name:
             data = bytes(files.get(segment.path, b""))[segment.start : segment.end]
             assert data == input_bytes(plan, task.index), f"task {task.index} was given the wrong input"
     else:
@@ -90,11 +92,16 @@ def _write(
 ) -> list[tuple[int, int, Block]]:
     last = task.stage == spec.stages - 1
     blocks = []
-    path = f"{task.directory}/blocks"
+    path, left = f"{task.directory}/blocks", task.carries
     for partition in range(1 if last else spec.partitions):
         ours = [pair for pair in pairs if last or _goes_to(pair[0], partition, spec.partitions)]
         for seq, cut in enumerate(range(0, len(ours), size)):
             data = marshal.dumps(ours[cut : cut + size], 2)
+            if len(data) <= left:
+                left -= len(data)
+                carried = Block("", 0, len(data), len(ours[cut : cut + size]), 0, "", data)
+                blocks.append((partition, seq, carried))
+                continue
             file = files.setdefault(path, bytearray())
             blocks.append(
                 (partition, seq, Block(path, len(file), len(data), len(ours[cut : cut + size]), 0, ""))

@@ -12,9 +12,10 @@ import random
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from mapreduce import attempt, coordinator, effects
+from mapreduce import attempt, coordinator, effects, haste
 from mapreduce import events as ev
 from mapreduce.client import Client, Phase
+from mapreduce.coordination import dispatcher
 from mapreduce.errors import MapReduceError
 from mapreduce.leases import LeaseKeeper
 from mapreduce.worker import Worker
@@ -69,7 +70,16 @@ def settings(scenario: Scenario) -> Iterator[None]:
     chosen: list[tuple[Any, str, Any]] = [
         (coordinator, "RENEW_SECS", scenario.renew_secs),
         (attempt, "PART_BYTES", scenario.part_bytes),
+        (attempt, "CARRIED_BYTES", scenario.carried),
     ]
+    if scenario.ranges:  # whose first comes early, and which take up all that may wait
+        chosen += [
+            (haste, "SHARE", 1.0),
+            (dispatcher, "MIN_WINDOW", 2 * scenario.ranges),
+            (dispatcher, "MIN_WINDOW_RUNNING", 2 * scenario.ranges),
+            (dispatcher, "RANGE_SHARE", 2),
+            (dispatcher, "MAX_RANGE", scenario.ranges),
+        ]
     before = [(module, name, getattr(module, name)) for module, name, _ in chosen]
     try:
         for module, name, value in chosen:
@@ -110,7 +120,7 @@ class Job:
         for task in range(len(self.plan.records)):
             data = model.input_bytes(self.plan, task) if inline else b""
             size = max(1, self.play.world.rng.choice((8, 12, 100)))
-            if data and task % 3 == 2:
+            if data and (task % 3 == 2 or self.play.scenario.carried):
                 items.append(effects.InputSplit(model.split_of(self.plan, task), False, data))
                 continue
             items += [effects.InputPiece(data[cut : cut + size]) for cut in range(0, len(data), size)]

@@ -63,6 +63,10 @@ class Scenario:
     slots: tuple[int, ...] = (1, 1, 2)
     #: workers have run short tasks before
     hasty: bool = False
+    #: dispatches that one message may hold; 0: coordinators are not told how long tasks take, so each has its own
+    ranges: int = 0
+    #: bytes of blocks that come with an executor's answer; splits come with their dispatches if there are any
+    carried: int = 0
     #: where `forgets` holds: places whose names end so
     forgets_only: str = ""
 
