@@ -284,6 +284,8 @@ class Done:
     counters: Counters = field(default_factory=dict)
     stats: Stats = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    secs: float = 0.0  #: for how long it ran
+    slot: int = -1  #: in which of the worker's executors; -1: unknown
 
 
 @message
@@ -300,6 +302,8 @@ class AttemptFailed:
     failure: Failure
     #: it was not careful: it does not use up the last try, if that has to be
     plain: bool = False
+    secs: float = 0.0  #: as in `Done`; 0: it was not given to an executor
+    slot: int = -1
 
 
 @message
@@ -447,6 +451,31 @@ class Abandoned:
     reason: str
 
 
+# ---------------------------------------------------------------- for viewers: without effect on the fold
+
+
+@message
+@dataclass(frozen=True)
+class Printed:
+    """Worker: user code has written this to standard output or error; it may be lost, nobody waits for it."""
+
+    stage: int
+    index: int
+    attempt: int
+    worker: str
+    text: str
+    #: bytes that were left out before ``text``, for there were too many
+    dropped: int = 0
+
+
+@message
+@dataclass(frozen=True)
+class Marked:
+    """Observer: a place in the log. Whoever reads his own mark has read all that stood before it."""
+
+    number: int  #: random, 63 bits
+
+
 Event = Union[
     Submitted,
     Splits,
@@ -471,4 +500,6 @@ Event = Union[
     Failed,
     Cancelled,
     Abandoned,
+    Printed,
+    Marked,
 ]

@@ -112,6 +112,8 @@ class Stage:
     voids: Counter[int] = field(default_factory=Counter)
     records_in: int = 0
     records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
     @property
     def complete(self) -> bool:
@@ -487,6 +489,8 @@ class JobState:
                 del self.counters[name]
         stage.records_in += sign * int(winner.stats.get("records_in", 0))
         stage.records_out += sign * int(winner.stats.get("records_out", 0))
+        stage.bytes_in += sign * int(winner.stats.get("bytes_in", 0))
+        stage.bytes_out += sign * int(winner.stats.get("bytes_out", 0))
 
 
 _ENDINGS = (ev.Failed, ev.Cancelled, ev.Abandoned)
