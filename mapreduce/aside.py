@@ -28,7 +28,7 @@ def read_or_set_aside(
         return None, [
             base.Publish(ev.ASIDE, wire.encode(ev.Aside(queue, str(error)), event.body), token),
             base.Ack(event.receipt),
-            Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {error}"),
+            Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {error}", "set_aside"),
         ]
     return message, []
 

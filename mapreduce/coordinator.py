@@ -182,7 +182,7 @@ class Coordinator:
                 break
             if isinstance(entry, wire.BadMessage):
                 text = f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {entry}"
-                commands.append(Report("warning", text))
+                commands.append(Report("warning", text, "unreadable", self.lease.job))
             else:
                 commands += self._read_entry(entry, now)
         return commands

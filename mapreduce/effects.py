@@ -66,8 +66,12 @@ class ReadInput:
 class Report:
     """A line for whoever runs this process: something was set aside, a connection came back, …"""
 
-    level: str  #: "info" or "warning"
+    level: str  #: "debug", "info" or "warning"
     text: str
+    event: str = ""  #: what it is about, for programs that read logs: "connection_lost", "task_failed", …
+    job: str = ""
+    stage: Optional[int] = None
+    task: Optional[int] = None  #: its index in the stage
 
 
 Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report]

@@ -2,7 +2,7 @@
 
     broker.poll ─┐                                   ┌─▶ broker.perform
     pool.poll   ─┼─▶ the role it is for ─ commands ──┼─▶ pool, files
-    posted      ─┘    (all of them: ticks, sessions) └─▶ report
+    posted      ─┘    (all of them: ticks, sessions) └─▶ log
 
 One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input) has a thread of
 its own behind `poll` or `post`. Without a session the loop goes on: ticks, executors and what is posted are handled
@@ -35,7 +35,14 @@ RECONNECT_MOST_SECS = 5.0
 #: a session that ends sooner has not brought the broker back
 STEADY_SECS = 10.0
 
+Logger = Callable[[effects.Report], None]
+#: is told level and text of a report
 Reporter = Callable[[str, str], None]
+
+
+def log_to(report: Reporter) -> Logger:
+    """For whoever wants no more of reports."""
+    return lambda said: report(said.level, said.text)
 
 
 class Host:
@@ -45,7 +52,7 @@ class Host:
         self,
         broker: base.Broker,
         roles: Iterable[effects.Role],
-        report: Reporter,
+        log: Logger,
         pool: Optional[ExecutorPool] = None,
         reconnect_secs: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
@@ -54,7 +61,7 @@ class Host:
         self.feeder: Optional[Feeder] = None
         self._broker = broker
         self._pool = pool
-        self._report = report
+        self._log = log
         self._reconnect_secs = reconnect_secs
         self._clock = clock
         self._began = 0.0  #: the session, or the last one
@@ -190,7 +197,8 @@ class Host:
         """Try again at once, unless the session died as soon as it had begun."""
         self._tell_all(event)
         error = _passing(_error_of(event))
-        self._report("warning", f"lost the connection to the broker ({event.reason}); trying again")
+        text = f"lost the connection to the broker ({event.reason}); trying again"
+        self._log(effects.Report("warning", text, "connection_lost"))
         now = self._clock()
         if now - self._began < STEADY_SECS:
             self._put_off(error)
@@ -211,7 +219,7 @@ class Host:
             self._put_off(_passing(error))
             return
         self._retry_at, self._began = None, self._clock()
-        self._report("info", "connected again")
+        self._log(effects.Report("info", "connected again", "connected"))
         self._tell_all(effects.Connected())
 
     # ------------------------------------------------------------ local commands
@@ -256,7 +264,7 @@ class Host:
         self.feeder.request()
 
     def _say(self, role: effects.Role, command: effects.Report) -> None:
-        self._report(command.level, command.text)
+        self._log(command)
 
 
 def _error_of(event: base.Disconnected) -> BrokerError:

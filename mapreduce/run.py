@@ -32,7 +32,7 @@ from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, Cancelled, JobLost, OutputError, UsageError
 from mapreduce.feeder import Feeder, input_items
 from mapreduce.formats import SEAMLESS
-from mapreduce.host import Host, Reporter
+from mapreduce.host import Host, Reporter, log_to
 from mapreduce.interpreters import Interpreter
 from mapreduce.interrupts import Canceller, cancelling
 from mapreduce.job import Job
@@ -192,7 +192,7 @@ class JobRun:
 
     def _host(self, broker: Broker, roles: list[Role], pool: Optional[ExecutorPool] = None) -> Host:
         self._canceller = Canceller(self.client)
-        host = Host(broker, [*roles, self._canceller], self._report, pool)
+        host = Host(broker, [*roles, self._canceller], log_to(self._report), pool)
         self._stack.callback(host.close)
         self._embedded = pool is not None
         return host

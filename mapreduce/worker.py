@@ -152,16 +152,16 @@ class Worker:
             return []
         self._hold_secs = hold_secs
         text = f"the broker waits {ack_timeout_secs:.0f} s for an ack; nothing is held for more than a third of it"
-        return [Report("info", f"{text} from now on")]
+        return [Report("info", f"{text} from now on", "ack_timeout")]
 
     def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
         self._blocked = True
         text = f"the broker takes no messages for now ({event.reason}); what is at work here waits"
-        return [Report("warning", text)]
+        return [Report("warning", text, "blocked")]
 
     def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
         self._blocked = False
-        return [Report("info", "the broker takes messages again")]
+        return [Report("info", "the broker takes messages again", "unblocked")]
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
         """Take nothing new, hand back what has not started, finish what has; told again, hand back that too."""
@@ -230,7 +230,7 @@ class Worker:
         try:
             advice, _ = wire.decode(event.body)
         except wire.BadMessage as error:
-            return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}")]
+            return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}", "unreadable")]
         if isinstance(advice, ev.StopJob) and ev.is_name(advice.job):  # it names a folder, too
             return self._stop_job(advice.job)
         if isinstance(advice, ev.StopAttempt):
@@ -272,7 +272,8 @@ class Worker:
         for msg, body in wire.decode_all(event.body):
             if isinstance(msg, wire.BadMessage):
                 text = f"job {attempt.job}: a message of its input is unreadable: {msg}"
-                commands.append(Report("warning", text))
+                d = attempt.dispatch
+                commands.append(Report("warning", text, "unreadable", d.job, d.stage, d.index))
             elif not attempt.input_complete:
                 commands += attempt.take_input(msg, body)
         if not attempt.input_complete:
@@ -410,7 +411,8 @@ class Worker:
             if self._intake.open:
                 secs = self._disk_pause_secs
                 self._disk_pause_secs = min(2 * secs, MAX_DISK_PAUSE_SECS)
-                commands.append(Report("warning", f"{failure.message}; taking no task for {secs:.0f} s"))
+                text, d = f"{failure.message}; taking no task for {secs:.0f} s", attempt.dispatch
+                commands.append(Report("warning", text, "disk_full", d.job, d.stage, d.index))
                 commands += self._intake.pause(now + secs)
             # before the slot of this one is free, lest another one starts in it
             commands += self._hand_back_all(Phase.RUNNING, but=attempt)

@@ -50,7 +50,7 @@ FLOORS = [
         "client",
         "feeder",
     ],
-    ["leases", "progress", "connecting", "host", "sampling", "results", "interrupts"],
+    ["leases", "logs", "tasklog", "progress", "connecting", "host", "sampling", "results", "interrupts"],
     ["worker", "submission"],
     ["run"],
     ["commands", "cli"],
