@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats
 from mapreduce.spec import JobSpec
@@ -102,6 +102,13 @@ class SplitInput:
     data: Optional[bytes] = None
 
 
+class CodeRef(NamedTuple):
+    """Where the code of a dispatch stands: in this `Retried`."""
+
+    offset: int  #: in the job's log
+    number: int
+
+
 @message
 @dataclass(frozen=True)
 class Dispatch:
@@ -119,6 +126,8 @@ class Dispatch:
     skip_limit: int = 0
     #: an attempt of the task has ended its host or its process: none is to wait as started, nor anything behind it
     alone: bool = False
+    revision: int = 0  #: how often the job was retried before
+    code: Optional[CodeRef] = None  #: None: what was submitted
 
 
 @message
@@ -192,6 +201,8 @@ class Seal:
 @dataclass(frozen=True)
 class StopJob:
     job: str
+    #: of the dispatches to be stopped, and all before: the job may go on with later ones
+    revision: int = 0
 
 
 @message
@@ -254,6 +265,7 @@ class Dispatched:
     """Coordinator: these are on the work queue: it has confirmed them."""
 
     items: tuple[DispatchRef, ...]
+    revision: int = 0
 
 
 @message
@@ -267,6 +279,7 @@ class Started:
     generation: int
     attempt: int
     worker: str
+    revision: int = 0
 
 
 @message
@@ -286,6 +299,7 @@ class Done:
     skipped: tuple[Skipped, ...] = ()
     secs: float = 0.0  #: for how long it ran
     slot: int = -1  #: in which of the worker's executors; -1: unknown
+    revision: int = 0  #: as in its dispatch
 
 
 @message
@@ -304,6 +318,7 @@ class AttemptFailed:
     plain: bool = False
     secs: float = 0.0  #: as in `Done`; 0: it was not given to an executor
     slot: int = -1
+    revision: int = 0
 
 
 @message
@@ -427,12 +442,31 @@ class Delivered:
 @message
 @dataclass(frozen=True)
 class Failed:
-    """Coordinator: user code failed, or data was lost, for good."""
+    """Coordinator: user code failed, or data was lost, for good; or until somebody tries again."""
 
     failure: Failure
     stage: int
     index: int
     tries: int
+    revision: int = 0
+
+
+@message
+@dataclass(frozen=True)
+class Retried:
+    """Client: the job that has failed is to go on; `JobState.why_not_retried` says when it cannot."""
+
+    number: int  #: random, 63 bits: a repeat has the same
+    bundle: Optional[dict[str, Any]]  #: the corrected code; None: as it is
+    at: float  #: seconds since the epoch on the client's clock, for people
+
+
+@message
+@dataclass(frozen=True)
+class Expired:
+    """Coordinator: what was kept of the failed job is about to be deleted; no `Retried` counts any more."""
+
+    revision: int
 
 
 @message
@@ -471,7 +505,7 @@ class Printed:
 @message
 @dataclass(frozen=True)
 class Marked:
-    """Observer: a place in the log. Whoever reads his own mark has read all that stood before it."""
+    """Client, observer: a place in the log. Whoever reads his own mark has read all that stood before it."""
 
     number: int  #: random, 63 bits
 
@@ -498,6 +532,8 @@ Event = Union[
     CancelRequested,
     Delivered,
     Failed,
+    Retried,
+    Expired,
     Cancelled,
     Abandoned,
     Printed,

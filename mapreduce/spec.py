@@ -84,6 +84,8 @@ class JobSpec:
     listing: str = ""
     #: "": the last stage writes pairs; else the bytes of output files in this format, one of `formats.SEAMLESS`
     output: str = ""
+    #: how long the streams are kept after the job has failed: it can be looked into, and go on
+    keep_secs: float = 0.0
 
     @property
     def present_every_secs(self) -> float:
