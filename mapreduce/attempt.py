@@ -76,6 +76,12 @@ class Attempt:
     # ------------------------------------------------------------ input
 
     @property
+    def code(self) -> str:
+        """Names the code that it runs: two attempts with the same name may share an executor."""
+        code = self.dispatch.code
+        return self.job if code is None else f"{self.job}@{code.number:x}"
+
+    @property
     def input_tag(self) -> str:
         return f"worker/input:{self.number}"
 
@@ -200,13 +206,13 @@ class Attempt:
 
     def started(self, worker: str) -> ev.Started:
         d = self.dispatch
-        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker)
+        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker, d.revision)
 
     def done(self, worker: str) -> ev.Done:
         d = self.dispatch
         return ev.Done(
             d.dispatch, d.stage, d.index, d.generation, self.number, worker,
-            self._blocks_out, self.counters, self.stats, self.skipped,
+            self._blocks_out, self.counters, self.stats, self.skipped, revision=d.revision,
         )  # fmt: skip
 
     def long(self, worker: str) -> ev.Long:

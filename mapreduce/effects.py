@@ -38,7 +38,7 @@ class Execute:
     """Run an attempt in a free executor slot; makes the attempt's folder."""
 
     slot: int
-    job: str
+    job: str  #: names the code: the job, and which of its retries brought it; such attempts may share an executor
     spec: JobSpec
     task: TaskSpec
 
@@ -54,7 +54,7 @@ class KillExecutor:
 class ForgetJob:
     """No more of this job will run here: let go of what is kept for it (idle executors that have its code)."""
 
-    job: str
+    job: str  #: as in `Execute`
 
 
 @dataclass(frozen=True)

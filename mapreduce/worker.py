@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
@@ -56,11 +57,35 @@ REMEMBERED_JOBS = 16
 
 
 class KnownJob:
-    """A job whose code this worker has, or is fetching; with the attempts that wait for it."""
+    """A job whose code this worker has, or is fetching; with the attempts that wait for it.
 
-    def __init__(self) -> None:
+    A job that was retried with other code is known once for each.
+    """
+
+    def __init__(self, job: str, code: Optional[ev.CodeRef]) -> None:
+        self.job = job
+        self.code = code
         self.spec: Optional[JobSpec] = None
         self.waiting: list[Attempt] = []
+        self._submitted: Optional[JobSpec] = None
+
+    def fetch(self, tag: str) -> base.Consume:
+        """The next that is to be read: the job, then its code if that is not the job's first."""
+        first: Any = "first" if self._submitted is None or self.code is None else self.code.offset
+        return base.Consume(tag, ev.log_stream(self.job), 1, first)
+
+    def take(self, entry: Any) -> bool:
+        """The next entry of the log; whether this reading has brought what it was for."""
+        if self._submitted is None:
+            if not isinstance(entry, ev.Submitted):
+                return False  # what is unreadable the coordinator reports; the next entry may be the one
+            self._submitted = entry.spec
+            self.spec = entry.spec if self.code is None else None
+            return True
+        if isinstance(entry, ev.Retried) and self.code is not None and entry.number == self.code.number:
+            bundle = self._submitted.bundle if entry.bundle is None else entry.bundle
+            self.spec = replace(self._submitted, bundle=bundle)
+        return self.spec is not None
 
 
 class Worker:
@@ -206,18 +231,18 @@ class Worker:
         number = self._rng.getrandbits(63)
         attempt = Attempt(number, dispatch, event.receipt, self._folder(dispatch.job, number), now)
         self._attempts[number] = attempt
-        known = self._jobs.pop(dispatch.job, None)
+        known = self._jobs.pop(attempt.code, None)
         if known is not None:
-            self._jobs[dispatch.job] = known  # the newest stands last
+            self._jobs[attempt.code] = known  # the newest stands last
             if known.spec is not None:
                 return self._fetch_input(attempt, known.spec, now)
         attempt.phase = Phase.JOB
         if known is not None:
             known.waiting.append(attempt)
             return []
-        self._jobs[dispatch.job] = known = KnownJob()
+        self._jobs[attempt.code] = known = KnownJob(dispatch.job, dispatch.code)
         known.waiting.append(attempt)
-        return [base.Consume(f"worker/job:{dispatch.job}", ev.log_stream(dispatch.job), 1, "first")]
+        return [known.fetch(f"worker/job:{attempt.code}")]
 
     def _report_loss(self, dispatch: ev.Dispatch, event: base.Delivered) -> list[Command]:
         """Not run: reported. Whoever had it may live on, as a zombie whose results do not count twice."""
@@ -232,28 +257,25 @@ class Worker:
         except wire.BadMessage as error:
             return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}", "unreadable")]
         if isinstance(advice, ev.StopJob) and ev.is_name(advice.job):  # it names a folder, too
-            return self._stop_job(advice.job)
+            return self._stop_job(advice.job, advice.revision)
         if isinstance(advice, ev.StopAttempt):
             attempt = self._attempts.get(advice.attempt)
             return self._hand_back(attempt) if attempt is not None else []
         return []
 
-    def _on_job(self, event: base.Delivered, job: str, now: float) -> list[Command]:
+    def _on_job(self, event: base.Delivered, code: str, now: float) -> list[Command]:
         commands: list[Command] = [base.Ack(event.receipt)]
-        known = self._jobs.get(job)
+        known = self._jobs.get(code)
         if known is None or known.spec is not None:
             return commands
-        # what is unreadable the coordinator reports; the next entry may be the one
-        submitted = next(
-            (msg for msg, _ in wire.decode_all(event.body) if isinstance(msg, ev.Submitted)), None
-        )
-        if submitted is None:
+        if not any(known.take(entry) for entry, _ in wire.decode_all(event.body)):
             return commands
-        known.spec = submitted.spec
-        waiting, known.waiting = known.waiting, []
         commands.append(base.Cancel(event.tag))
+        if known.spec is None:
+            return [*commands, known.fetch(event.tag)]
+        waiting, known.waiting = known.waiting, []
         for attempt in waiting:
-            commands += self._fetch_input(attempt, submitted.spec, now)
+            commands += self._fetch_input(attempt, known.spec, now)
         return commands
 
     # ------------------------------------------------------------ input
@@ -360,7 +382,7 @@ class Worker:
         attempt.slot = self._slots.index(None)
         self._slots[attempt.slot] = attempt
         attempt.began = self._now
-        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec())]
 
     def _running(self, number: int) -> Optional[Attempt]:
         attempt = self._attempts.get(number)
@@ -422,8 +444,9 @@ class Worker:
         d = attempt.dispatch
         attempt.failure_logged = True
         event = ev.AttemptFailed(
-            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure, not d.careful
-        )
+            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure, not d.careful,
+            revision=d.revision,
+        )  # fmt: skip
         return self._end(attempt, event)
 
     def _hand_back(self, attempt: Attempt) -> list[Command]:
@@ -444,7 +467,7 @@ class Worker:
             commands.append(KillExecutor(attempt.slot))  # nothing, if it is the executor that has failed
         if attempt.phase == Phase.INPUT:
             commands.append(base.Cancel(attempt.input_tag))
-        known = self._jobs.get(attempt.job)
+        known = self._jobs.get(attempt.code)
         if known is not None and attempt in known.waiting:
             known.waiting.remove(attempt)
         self._leave_slot(attempt)
@@ -556,17 +579,25 @@ class Worker:
         if attempt.slot >= 0 and self._slots[attempt.slot] is attempt:
             self._slots[attempt.slot] = None
 
-    def _stop_job(self, job: str) -> list[Command]:
+    def _stop_job(self, job: str, revision: int) -> list[Command]:
+        """It has ended; attempts of a later revision belong to a retry of which the sender did not know."""
         commands: list[Command] = []
         its = [attempt for attempt in self._attempts.values() if attempt.job == job]
         for attempt in sorted(its, key=lambda each: each.phase):  # first what would begin when others leave
-            commands += self._abort(attempt)
-        return [*commands, *self._forget_job(job), RemoveTree(self._job_folder(job))]
+            if attempt.dispatch.revision <= revision:
+                commands += self._abort(attempt)
+        if any(attempt.dispatch.revision > revision for attempt in its):
+            return commands
+        for code in [code for code, known in self._jobs.items() if known.job == job]:
+            commands += self._forget_code(code)
+        if not self._by_reference:  # else all goes with this process, which may still look into it
+            commands.append(RemoveTree(self._job_folder(job)))
+        return commands
 
-    def _forget_job(self, job: str) -> list[Command]:
-        known = self._jobs.pop(job, None)
-        fetching = known is not None and known.spec is None
-        return [*([base.Cancel(f"worker/job:{job}")] if fetching else []), ForgetJob(job)]
+    def _forget_code(self, code: str) -> list[Command]:
+        known = self._jobs.pop(code)
+        fetching = [base.Cancel(f"worker/job:{code}")] if known.spec is None else []
+        return [*fetching, ForgetJob(code)]
 
     def _forget_old_jobs(self) -> list[Command]:
         """Advice that a job has ended can be lost: of jobs with nothing to do here only the latest are kept."""
@@ -574,8 +605,9 @@ class Worker:
             return []
         busy = {attempt.job for attempt in self._attempts.values()}
         commands: list[Command] = []
-        for job in [job for job in self._jobs if job not in busy][:-REMEMBERED_JOBS]:
-            commands += self._forget_job(job)
+        for code in [code for code, known in self._jobs.items() if known.job not in busy][:-REMEMBERED_JOBS]:
+            job = self._jobs[code].job
+            commands += self._forget_code(code)
             if not self._by_reference:  # else others may still read what lies there
                 commands.append(RemoveTree(self._job_folder(job)))
         return commands
