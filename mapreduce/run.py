@@ -31,7 +31,7 @@ from mapreduce.client import CancelClient, Client, Phase, ResumingClient
 from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, Cancelled, JobLost, OutputError, UsageError
 from mapreduce.feeder import Feeder, input_items
-from mapreduce.formats import SEAMLESS
+from mapreduce.formats import DEFAULT, SEAMLESS
 from mapreduce.host import Host, Reporter, log_to
 from mapreduce.interpreters import Interpreter
 from mapreduce.interrupts import Canceller, cancelling
@@ -62,7 +62,7 @@ CLOSE_SECS = 5.0
 class JobRun:
     """One client at work. A context manager: leaving it ends child processes and removes temporary files."""
 
-    def __init__(self, report: Optional[Reporter] = None) -> None:
+    def __init__(self, report: Optional[Reporter] = None, output_format: str = "") -> None:
         self._stack = contextlib.ExitStack()
         self._report = report or _print_report
         self._rng = random.Random(secrets.randbits(64))
@@ -74,7 +74,7 @@ class JobRun:
         self._embedded = False
         self._resumed_inputs: Sequence[str] = ()
         self._wants_output = False
-        self._output_format = ""
+        self._output_format = output_format
         self._close_secs = CLOSE_SECS
         self.client: Client
         self.host: Host
@@ -91,13 +91,14 @@ class JobRun:
     ) -> JobRun:
         """A new job. Nothing is sent before `collect`. Raises `MapReduceError`.
 
-        ``output_format``: of the files that its output is for; "" where its pairs are wanted.
+        ``output_format``: of the files that its output is for; "" where its pairs are wanted. Who fetches the output
+        of a detached job may choose another.
         ``interpreter``: what ``options.python`` stood for, if it was found before the job was imported.
         """
-        run = cls(options.report)
+        run = cls(options.report, output_format)
         try:
             interpreter = interpreter or interpreters.find(options.python)
-            run._prepare(job, bundle, inputs, options, output_format, interpreter)
+            run._prepare(job, bundle, inputs, options, interpreter)
         except BaseException:
             run.close()
             raise
@@ -116,17 +117,22 @@ class JobRun:
         """A job whose client died: `collect` goes on in its place. ``inputs``: none, or those of the job once more.
 
         ``wants_output``: `collect` is to raise `UsageError` if the job is a detached one, which brings none.
-        ``output_format``: the same if its output comes in another format.
+        ``output_format``: the same if its output comes in another format; "": whichever it was submitted for.
         """
-        run = cls(report)
-        run._resumed_inputs, run._wants_output, run._output_format = inputs, wants_output, output_format
+        run = cls(report, output_format)
+        run._resumed_inputs, run._wants_output = inputs, wants_output
         client = ResumingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng)
         return run._attach(client, broker)
 
     @classmethod
-    def attach(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
-        """A job that was submitted before, to collect its output. Raises `MapReduceError`."""
-        run = cls(report)
+    def attach(
+        cls, job_id: str, broker: str, output_format: str = "", report: Optional[Reporter] = None
+    ) -> JobRun:
+        """A job that was submitted before, to collect its output. Raises `MapReduceError`.
+
+        ``output_format``: "": whichever it was submitted for.
+        """
+        run = cls(report, output_format)
         return run._attach(Client(job_id, None, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     @classmethod
@@ -152,14 +158,15 @@ class JobRun:
         bundle: dict[str, Any],
         inputs: Sequence[str],
         options: Options,
-        output_format: str,
         interpreter: Interpreter,
     ) -> None:
         fmt = choose_format(job, options)
         found = find_inputs(inputs, fmt, options.split_bytes, self._spool)
         spec = make_spec(job, bundle, fmt, options, found, interpreter.tag)
-        if output_format in SEAMLESS:  # then executors write what is to stand in the files
-            spec = replace(spec, output=output_format)
+        wanted = self._output_format
+        if wanted in SEAMLESS and not options.detached:  # then executors write what is to stand in the files
+            spec = replace(spec, output=wanted)
+        spec = replace(spec, format=wanted)
         spec, found = with_borders(job, spec, found, self._scratch.path, self._report, interpreter)
         job_id = new_job_id(spec.name)
         self.client = Client(job_id, spec, self._scratch.path, mapreduce.__version__, self._rng)
@@ -170,6 +177,12 @@ class JobRun:
             self.host = self._remote(options.broker)
             goes_as_reference = refer(options.shared, self._spool)
         self.host.feeder = Feeder(input_items(found.splits, fmt, goes_as_reference), self.host.post)
+
+    @property
+    def output_format(self) -> str:
+        """What the output is to look like, once there is some: as is said now, or was when it was submitted."""
+        spec = self.client.state.spec
+        return self._output_format or (spec.format if spec is not None else "") or DEFAULT
 
     @property
     def _spool(self) -> str:
@@ -315,10 +328,7 @@ def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Resu
         names = [os.fspath(name) for name in names]
     except TypeError as error:
         raise UsageError(f"job.run: inputs are names of files, folders, patterns or URLs: {error}") from error
-    try:
-        chosen = Options(**options)
-    except TypeError as error:
-        raise UsageError(f"job.run: {error}") from error
+    chosen = Options.of(options)
     if chosen.detached:
         raise UsageError("job.run cannot detach, it returns the results; use `mr run --detach`")
     with JobRun.submit(job, code.from_object(job), names, chosen) as run:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Optional, Union
 
 from mapreduce import code, codec, events, splits
@@ -87,6 +87,19 @@ class Options:
                 f'input is a format such as "lines" or "csv", or an InputFormat, not {self.input!r}'
             )
         _ = self.settings
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """From the keywords of `job.run`. Raises `UsageError`, also for one that there is not."""
+        known = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in known:
+                import difflib  # late: only here
+
+                close = difflib.get_close_matches(name, known, 1, cutoff=0.65)
+                there_is = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+                raise UsageError(f"job.run has no option {name!r}; {there_is}")
+        return cls(**given)
 
     @property
     def settings(self) -> Settings:

@@ -39,9 +39,7 @@ output_format: Callable[[F], F] = click.option(
     "--format",
     "output_format",
     type=click.Choice(["text", "jsonl", "csv", "msgpack"]),
-    default="text",
-    show_default=True,
-    help="Of the output; text is key<TAB>value.",
+    help="Of the output; text is key<TAB>value.  [default: what the job was submitted with, or text]",
 )
 
 

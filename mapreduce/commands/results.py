@@ -16,7 +16,7 @@ from mapreduce.write import open_sink
 @options.broker
 @options.output
 @options.output_format
-def command(job_id: str, broker: Optional[str], output: Optional[str], output_format: str) -> None:
+def command(job_id: str, broker: Optional[str], output: Optional[str], output_format: Optional[str]) -> None:
     """Wait until the job JOB is done and write its output; then the job is forgotten.
 
     \b
@@ -24,8 +24,8 @@ def command(job_id: str, broker: Optional[str], output: Optional[str], output_fo
     mr results $JOB -o counts
     """
     url = options.required_broker_url(broker)
-    with open_sink(output, output_format) as sink, JobRun.attach(job_id, url) as run:
+    with open_sink(output) as sink, JobRun.attach(job_id, url, output_format or "") as run:
         result = run.collect()
-        sink.write(result.parts, result.tasks)
+        sink.write(result.parts, result.tasks, run.output_format)
         run.deliver()
     options.tell_left_out(result)

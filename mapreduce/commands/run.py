@@ -121,7 +121,7 @@ def command(
     broker: Optional[str],
     local: bool,
     output: Optional[str],
-    output_format: str,
+    output_format: Optional[str],
     detach: bool,
     resume: Optional[str],
     counters: bool,
@@ -143,7 +143,7 @@ def command(
         raise UsageError("--local and --broker do not go together")
     if resume is not None:
         given = () if job_file is None else (job_file, *inputs)
-        prepare = _resume(context, resume, given, broker, output, output_format)
+        prepare = _resume(context, resume, given, broker, output, output_format or "")
     else:
         url = None if local else options.broker_url(broker)
         if detach and not url:
@@ -152,15 +152,15 @@ def command(
             raise UsageError(
                 "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
             )
-        prepare = _submit(job_file, inputs, url, detach, output_format, **settings)
+        prepare = _submit(job_file, inputs, url, detach, output_format or "", **settings)
     from mapreduce.write import open_sink
 
-    with prepare as run, open_sink(output, output_format) as sink:
+    with prepare as run, open_sink(output) as sink:
         result = run.collect()
         if run.client.detached:
             click.echo(run.client.job)
             return
-        sink.write(result.parts, result.tasks)
+        sink.write(result.parts, result.tasks, run.output_format)
         run.deliver()
     options.tell_left_out(result)
     for name in sorted(result.counters) if counters else ():
@@ -209,6 +209,7 @@ def _submit(
     if not url:
         spawn.ahead(interpreter)
     # only now: an executor imports its half of the engine while we import ours
+    from mapreduce.formats import DEFAULT
     from mapreduce.run import JobRun, Options
 
     settings = Options(
@@ -223,8 +224,7 @@ def _submit(
     )
     with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
-        # who fetches the output of a detached job may choose the format then
-        return JobRun.submit(job, bundle, inputs, settings, "" if detach else output_format, interpreter)
+        return JobRun.submit(job, bundle, inputs, settings, output_format or DEFAULT, interpreter)
 
 
 def _split_param(text: str) -> tuple[str, str]:
