@@ -47,6 +47,7 @@ FLOORS = [
         "executor",
         "guest",
         "pool",
+        "views",
         "client",
         "feeder",
     ],
