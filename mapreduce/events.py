@@ -454,7 +454,7 @@ class Failed:
 @message
 @dataclass(frozen=True)
 class Retried:
-    """Client: the job that has failed is to go on; `JobState.why_not_retried` says when it cannot."""
+    """Client: the job that has failed is to go on; see `JobState.can_go_on`."""
 
     number: int  #: random, 63 bits: a repeat has the same
     bundle: Optional[dict[str, Any]]  #: the corrected code; None: as it is
@@ -504,6 +504,19 @@ class Printed:
 
 @message
 @dataclass(frozen=True)
+class Profiled:
+    """Worker: where the CPU time of an attempt went, just before it ended; it may be lost, nobody waits for it."""
+
+    stage: int
+    index: int
+    attempt: int
+    worker: str
+    samples: int  #: in all
+    lines: dict[str, int]  #: "file:line:function" → samples, of the hottest, see `profiling`
+
+
+@message
+@dataclass(frozen=True)
 class Marked:
     """Client, observer: a place in the log. Whoever reads his own mark has read all that stood before it."""
 
@@ -537,5 +550,6 @@ Event = Union[
     Cancelled,
     Abandoned,
     Printed,
+    Profiled,
     Marked,
 ]
