@@ -109,6 +109,16 @@ class ExecutorBlock:
 
 
 @dataclass(frozen=True)
+class ExecutorProfiled:
+    """Where the attempt's time went, told before it ends."""
+
+    slot: int
+    attempt: int
+    samples: int
+    lines: dict[str, int]  #: see `profiling.Profile`
+
+
+@dataclass(frozen=True)
 class ExecutorDone:
     slot: int
     attempt: int

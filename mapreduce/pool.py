@@ -23,13 +23,13 @@ from collections.abc import Iterator
 from typing import Any, Optional, Union
 
 from mapreduce import interpreters, limits, mark, pipe, spawn, units
-from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
+from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed, ExecutorProfiled
 from mapreduce.errors import UsageError
 from mapreduce.interpreters import Interpreter
 from mapreduce.refs import Failure, TaskSpec, trouble_of
 from mapreduce.spec import JobSpec
 
-SlotEvent = Union[ExecutorBlock, ExecutorDone, ExecutorFailed]
+SlotEvent = Union[ExecutorBlock, ExecutorProfiled, ExecutorDone, ExecutorFailed]
 
 CLOSE_SECS = 5.0
 #: macOS and PyPy cannot look at a process without reaping it
@@ -235,6 +235,8 @@ class ExecutorPool:
             self._events.append(
                 ExecutorBlock(child.slot, message.attempt, message.partition, message.seq, message.block)
             )
+        elif isinstance(message, pipe.Profiled):
+            self._events.append(ExecutorProfiled(child.slot, message.attempt, message.samples, message.lines))
         elif isinstance(message, pipe.Done):
             done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)
             self._events.append(done)

@@ -89,6 +89,8 @@ class JobSpec:
     format: str = ""
     #: how long the streams are kept after the job has failed: it can be looked into, and go on
     keep_secs: float = 0.0
+    #: executors note where the time of each attempt goes, see `profiling`
+    profile: bool = False
 
     @property
     def present_every_secs(self) -> float:

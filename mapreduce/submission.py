@@ -55,6 +55,7 @@ class Options:
     expiry_secs: float = JobSpec.expiry_secs  #: how long the results of a detached job wait to be collected
     #: how long the job's log is kept after the results were collected
     retain_secs: float = JobSpec.retain_secs
+    profile: bool = False  #: note on which lines the time goes: `mr run --profile`
     report: Optional[Reporter] = None
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class Options:
             fits = type(value) in (int, float) and math.isfinite(value)
             if not fits or value < 0 or (value == 0 and least == "above 0"):
                 raise UsageError(f"{name} is a number of seconds, {least}, not {value!r}")
-        for name in ("copies", "shared", "detached"):
+        for name in ("copies", "shared", "detached", "profile"):
             if type(getattr(self, name)) is not bool:
                 raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
         if self.python is not None and not isinstance(self.python, (str, os.PathLike)):
@@ -202,6 +203,7 @@ def make_spec(
         client_timeout_secs=options.client_timeout_secs,
         expiry_secs=options.expiry_secs,
         retain_secs=options.retain_secs,
+        profile=options.profile,
         inputs=inputs.names,
         directory=os.getcwd() if inputs.listing else "",
         listing=inputs.listing,

@@ -32,6 +32,7 @@ from mapreduce.effects import (
     ExecutorBlock,
     ExecutorDone,
     ExecutorFailed,
+    ExecutorProfiled,
     ForgetJob,
     KillExecutor,
     RemoveTree,
@@ -138,6 +139,7 @@ class Worker:
             base.Unblocked: self._on_unblocked,
             AppendFailed: self._on_append_failed,
             ExecutorBlock: self._on_block,
+            ExecutorProfiled: self._on_profiled,
             ExecutorDone: self._on_done,
             ExecutorFailed: self._on_failed,
             Shutdown: self._on_shutdown,
@@ -393,6 +395,14 @@ class Worker:
         if attempt is None:
             return []
         return [*attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)]
+
+    def _on_profiled(self, event: ExecutorProfiled, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        if attempt is None:
+            return []
+        d = attempt.dispatch
+        profiled = ev.Profiled(d.stage, d.index, attempt.number, self.name, event.samples, event.lines)
+        return [self._log(attempt.job, profiled, "worker/profiled")]
 
     def _on_done(self, event: ExecutorDone, now: float) -> list[Command]:
         attempt = self._running(event.attempt)

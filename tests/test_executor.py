@@ -92,7 +92,7 @@ class Bench:
             for event in self.pool.poll():
                 if event.attempt == attempt:
                     yield event
-                    if not isinstance(event, ExecutorBlock):
+                    if isinstance(event, (ExecutorDone, ExecutorFailed)):
                         return
         raise AssertionError("the attempt does not end")
 

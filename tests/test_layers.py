@@ -29,6 +29,7 @@ FLOORS = [
         "mark",
         "limits",
         "surroundings",
+        "profiling",
         "formats",
         "outputs",
         "scratch",
