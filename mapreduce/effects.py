@@ -74,7 +74,12 @@ class Report:
     task: Optional[int] = None  #: its index in the stage
 
 
-Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report]
+@dataclass(frozen=True)
+class Leave:
+    """This process is to end in an orderly way, with all the time that it takes: tell all roles `Shutdown`."""
+
+
+Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report, Leave]
 Command = Union[base.Command, Local]
 
 # ---------------------------------------------------------------- local events
@@ -136,7 +141,7 @@ class ExecutorFailed:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """Finish or hand back what you hold, then be done. Told again: at once."""
+    """Finish or hand back what you hold, then be done. Of several the shortest grace counts."""
 
     #: how long what has started may take to finish; endless: as long as it likes
     grace_secs: float = float("inf")

@@ -21,6 +21,7 @@ JOBS = f"{PREFIX}.jobs"
 CONTROL = f"{PREFIX}.control"
 #: where messages that nobody can read are put, with the reason; nothing empties it but people
 ASIDE = f"{PREFIX}.aside"
+_REPLIES = f"{PREFIX}.replies."
 
 
 #: of jobs, pools and interpreters: what fits into a queue's name and a folder's, and reads well in both
@@ -35,6 +36,16 @@ def is_name(text: str) -> bool:
 def tasks_queue(pool: str, interpreter: str) -> str:
     """The work queue of a pool for one interpreter tag ("cp311", "pp39") or for "any"."""
     return f"{PREFIX}.tasks.{pool}.{interpreter}"
+
+
+def replies_queue(asker: str) -> str:
+    """Where one who asks gets the answers; ``asker``: letters and digits."""
+    return f"{_REPLIES}{asker}"
+
+
+def is_replies_queue(name: str) -> bool:
+    """Whether ``name`` is one of these. Whoever is asked sends to nothing else."""
+    return name.startswith(_REPLIES) and is_name(name[len(_REPLIES) :])
 
 
 def log_stream(job: str) -> str:
@@ -209,6 +220,90 @@ class StopJob:
 @dataclass(frozen=True)
 class StopAttempt:
     attempt: int
+
+
+@message
+@dataclass(frozen=True)
+class Ask:
+    """To all workers: say on ``reply_to``, a queue for replies, how things stand."""
+
+    question: str  #: "workers": each answers with a `WorkerReport`; "jobs": with its `JobReport`s, and then that
+    reply_to: str
+    number: int  #: the answers name it
+
+
+@message
+@dataclass(frozen=True)
+class Drain:
+    """To one worker: finish what you have begun, hand back the rest, and leave."""
+
+    worker: str
+
+
+# ---------------------------------------------------------------- answers to an `Ask`, on ``mr.1.replies.<id>``
+
+
+class RunningTask(NamedTuple):
+    """An attempt that an executor is at."""
+
+    job: str
+    stage: int
+    index: int
+    attempt: int
+    slot: int  #: the number of the executor, from 0
+    secs: float  #: for how long
+
+
+@message
+@dataclass(frozen=True)
+class WorkerReport:
+    """Worker: I am here. The last of its answers to an `Ask`."""
+
+    number: int
+    worker: str
+    host: str
+    pid: int
+    version: str  #: of mapreduce
+    python: str  #: "CPython 3.11.2", what the worker itself runs on
+    tag: str  #: "cp311", …: what its executors run on
+    pool: str
+    slots: int
+    since: float  #: when it began, in seconds since the epoch by its own clock
+    now: float  #: when it answered, by the same clock
+    memory_bytes: int  #: of all its processes; 0: cannot be told on that system
+    draining: bool  #: it takes nothing new, and leaves when it has nothing more to do
+    coordinates: tuple[str, ...]  #: jobs
+    running: tuple[RunningTask, ...]
+    held: int  #: dispatches that it has besides: to be begun, or to be ended
+    libraries: dict[str, str] = field(default_factory=dict)  #: version of each that matters
+    #: how long the broker lets anybody hold a message unacked, if it has taught the worker so; 0.0: it has not
+    ack_timeout_secs: float = 0.0
+
+
+class StageReport(NamedTuple):
+    """How far a stage is."""
+
+    total: Optional[int]  #: None: unknown yet
+    done: int
+    running: int
+
+
+@message
+@dataclass(frozen=True)
+class JobReport:
+    """Coordinator: how a job of mine stands."""
+
+    number: int
+    job: str
+    rank: Rank  #: of its lease: two may think that they coordinate it
+    name: str  #: "": it has not been read yet
+    pool: str
+    submitted_at: float  #: seconds since the epoch by the client's clock; 0.0: not known
+    phase: str  #: see `views.phase.phase_of`
+    cause: str  #: one line: why there is no output, or ""
+    stages: tuple[StageReport, ...]
+    worker: str  #: who answers
+    kept_until: float  #: seconds since the epoch by the worker's clock: the job's log goes then; 0.0: not yet known
 
 
 # ---------------------------------------------------------------- the log

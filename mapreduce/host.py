@@ -263,6 +263,9 @@ class Host:
         assert self.feeder is not None
         self.feeder.request()
 
+    def _leave(self, role: effects.Role, command: effects.Leave) -> None:
+        self.post(effects.Shutdown())
+
     def _say(self, role: effects.Role, command: effects.Report) -> None:
         self._log(command)
 
@@ -303,4 +306,5 @@ _LOCAL: dict[type, Callable[[Host, effects.Role, Any], None]] = {
     effects.ForgetJob: Host._forget_job,
     effects.ReadInput: Host._read_input,
     effects.Report: Host._say,
+    effects.Leave: Host._leave,
 }

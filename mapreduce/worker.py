@@ -191,8 +191,9 @@ class Worker:
         return [Report("info", "the broker takes messages again", "unblocked")]
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
-        """Take nothing new, hand back what has not started, finish what has; told again, hand back that too."""
-        self._leave_at = now + event.grace_secs if self._leave_at is None else now
+        """Take nothing new, hand back what has not started, finish what has; after the grace, hand back that too."""
+        leave_at = now + event.grace_secs
+        self._leave_at = leave_at if self._leave_at is None else min(self._leave_at, leave_at)
         return self._intake.close() + self._hand_back_all(self._begun(now)) + self._finish_if_idle()
 
     def _begun(self, now: float) -> Phase:
