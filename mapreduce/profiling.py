@@ -30,8 +30,12 @@ from mapreduce.code.local import is_library
 #: of CPU time; systems look at such timers 100 to 1000 times a second
 EVERY_SECS = 0.01
 MAX_LINES = 200
+#: before the engine's own files, whose folder no two hosts have in common
+ENGINE_NAME = "mapreduce/"
 #: a longer path is not shown
 MAX_PATH_CHARS = 500
+#: of the engine: what user code calls, or sets off, which its own lines have
+_ON_BEHALF = ("job.py", "surroundings.py")
 
 
 class Profile(NamedTuple):
@@ -98,7 +102,8 @@ class Profiler:
         if path in self._own:
             return path
         if path.startswith(ENGINE):
-            return "mapreduce/" + path[len(ENGINE) :].replace(os.sep, "/")
+            inside = path[len(ENGINE) :].replace(os.sep, "/")
+            return ENGINE_NAME + inside if inside not in _ON_BEHALF else ""
         if path.startswith("<"):
             return path if self._own_nameless and not path.startswith(("<frozen", "<builtin")) else ""
         return "" if is_library(path) else path

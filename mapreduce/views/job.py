@@ -21,6 +21,7 @@ from mapreduce import events as ev
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState, Running
 from mapreduce.views.pace import Pace
+from mapreduce.views.profile import ProfileView
 from mapreduce.views.shown import (
     AttemptView,
     Notice,
@@ -38,6 +39,8 @@ NOTICES = 200
 FAILURES = 100
 PRINTED = 2000
 PRINTED_CHARS = 1 << 20
+#: of each stage's profile
+HOT_LINES = 20
 #: how many attempts are kept as the slowest
 SLOWEST = 20
 
@@ -83,6 +86,7 @@ class JobView:
         self._failing: dict[int, set[int]] = {}  #: by stage: tasks that are not done and have failed before
         self._copies = 0
         self._pace = Pace()
+        self._profile = ProfileView()
 
     # ------------------------------------------------------------ folding
 
@@ -95,6 +99,9 @@ class JobView:
                     at, entry.stage, entry.index, entry.attempt, entry.worker, entry.text, entry.dropped
                 )
             )
+            return
+        if isinstance(entry, ev.Profiled):
+            self._profile.note(entry)
             return
         handler = self._handlers.get(type(entry), self._apply)
         if self.state.terminal is not None or not (self.state.stages or isinstance(entry, ev.Submitted)):
@@ -462,6 +469,7 @@ class JobView:
             self.slowest(5),
             {number: skew for number, skew in skews.items() if skew is not None},
             state.left_out,
+            self._profile.stages(state.spec.bundle if state.spec is not None else {}, HOT_LINES),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from mapreduce.refs import Failure
 from mapreduce.views.job import JobView
+from mapreduce.views.profile import to_plain as profile_to_plain
 from mapreduce.views.shown import AttemptView, Summary
 
 
@@ -57,6 +58,7 @@ def summary_to_plain(summary: Summary) -> dict[str, Any]:
         "slowest": [attempt_to_plain(each) for each in summary.slowest],
         "skews": {str(stage): skew._asdict() for stage, skew in summary.skews.items()},
         "left_out": summary.left_out,
+        "profile": profile_to_plain(summary.profile),
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from mapreduce.refs import Counters, Failure
+from mapreduce.views.profile import StageProfile
 
 
 def stage_name(stage: int, stages: int) -> str:
@@ -131,3 +132,4 @@ class Summary:
     slowest: list[AttemptView]
     skews: dict[int, Skew]  #: by stage
     left_out: int  #: records
+    profile: list[StageProfile]  #: of a job that is profiled
