@@ -111,6 +111,7 @@ _WITH_RESUME = {"job_file", "inputs", "resume", "broker", "output", "output_form
     metavar="TIME",
     help="Keep the job's log for so long after its results were fetched.",
 )
+@click.option("--profile", is_flag=True, help="Print each stage's hottest lines at the end.")
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
 @click.pass_context
 def command(
@@ -137,6 +138,7 @@ def command(
     mr run jobs/flight_delays.py flights.csv.gz -o delays --format csv
     cat data.txt | mr run jobs/wordcount.py -
     mr run jobs/wordcount.py data/ --broker amqp://user:password@host/
+    mr run jobs/wordcount.py data/ --profile
     mr run --resume wordcount-1f2e3d4c
     """
     if local and broker:

@@ -6,8 +6,9 @@ import linecache
 import os
 from collections.abc import Iterator, Sequence
 
+from mapreduce.blame import ENGINE
 from mapreduce.display import texts
-from mapreduce.profiling import ENGINE, ENGINE_NAME
+from mapreduce.profiling import ENGINE_NAME
 from mapreduce.views.profile import HotLine, StageProfile
 from mapreduce.views.shown import stage_name
 
