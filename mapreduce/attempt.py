@@ -58,6 +58,7 @@ class Attempt:
         self.slot = -1  #: none yet
         self.begun = False  #: from `Phase.STARTING` to `Phase.RUNNING`
         self.began = 0.0  #: when it was given to an executor
+        self.secs = 0.0  #: for how long that had it
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
@@ -212,7 +213,7 @@ class Attempt:
         d = self.dispatch
         return ev.Done(
             d.dispatch, d.stage, d.index, d.generation, self.number, worker,
-            self._blocks_out, self.counters, self.stats, self.skipped, revision=d.revision,
+            self._blocks_out, self.counters, self.stats, self.skipped, round(self.secs, 6), self.slot, d.revision,
         )  # fmt: skip
 
     def long(self, worker: str) -> ev.Long:

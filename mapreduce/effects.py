@@ -114,6 +114,16 @@ class ExecutorBlock:
 
 
 @dataclass(frozen=True)
+class ExecutorPrinted:
+    """What the attempt's code has written to standard output or error; the last of it comes before its end."""
+
+    slot: int
+    attempt: int
+    text: str
+    dropped: int  #: bytes that were left out before it
+
+
+@dataclass(frozen=True)
 class ExecutorProfiled:
     """Where the attempt's time went, told before it ends."""
 

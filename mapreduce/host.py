@@ -59,6 +59,8 @@ class Host:
     ) -> None:
         self.roles = list(roles)
         self.feeder: Optional[Feeder] = None
+        #: called a few times a second, when the roles have been told of the tick: for whoever shows what they know
+        self.watch: Callable[[], None] = _look_away
         self._broker = broker
         self._pool = pool
         self._log = log
@@ -100,7 +102,9 @@ class Host:
         while not until():
             if not self._step():
                 wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
-                self._wait(max(0.0, wake_at - self._clock()))
+                patience = self._pool.wait_secs() if self._pool is not None else None
+                secs = max(0.0, wake_at - self._clock())
+                self._wait(secs if patience is None else min(secs, patience))
 
     def perform(self, role: effects.Role, commands: Iterable[effects.Command]) -> None:
         """Do what a role asks for."""
@@ -146,6 +150,7 @@ class Host:
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECS
             self._tell_all(effects.Tick())
+            self.watch()
             found = True  # what it set off must be seen before waiting
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = float("inf")
@@ -268,6 +273,10 @@ class Host:
 
     def _say(self, role: effects.Role, command: effects.Report) -> None:
         self._log(command)
+
+
+def _look_away() -> None:
+    """Nobody watches."""
 
 
 def _error_of(event: base.Disconnected) -> BrokerError:

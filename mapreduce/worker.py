@@ -32,6 +32,7 @@ from mapreduce.effects import (
     ExecutorBlock,
     ExecutorDone,
     ExecutorFailed,
+    ExecutorPrinted,
     ExecutorProfiled,
     ForgetJob,
     KillExecutor,
@@ -139,12 +140,33 @@ class Worker:
             base.Unblocked: self._on_unblocked,
             AppendFailed: self._on_append_failed,
             ExecutorBlock: self._on_block,
+            ExecutorPrinted: self._on_printed,
             ExecutorProfiled: self._on_profiled,
             ExecutorDone: self._on_done,
             ExecutorFailed: self._on_failed,
             Shutdown: self._on_shutdown,
             Tick: self._on_tick,
         }
+
+    @property
+    def slots(self) -> int:
+        """How many executors there are."""
+        return len(self._slots)
+
+    @property
+    def held(self) -> int:
+        """Dispatches that are here and not with an executor: to be begun, or to be ended."""
+        return len(self._attempts) - sum(attempt is not None for attempt in self._slots)
+
+    def running(self, now: float) -> tuple[ev.RunningTask, ...]:
+        """What each busy executor is at."""
+        return tuple(
+            ev.RunningTask(
+                a.job, a.dispatch.stage, a.dispatch.index, a.number, a.slot, max(0.0, now - a.began)
+            )
+            for a in self._slots
+            if a is not None
+        )
 
     def handle(self, event: Any, now: float) -> list[Command]:
         handler = self._handlers.get(type(event))
@@ -397,6 +419,14 @@ class Worker:
             return []
         return [*attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)]
 
+    def _on_printed(self, event: ExecutorPrinted, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        if attempt is None or self._blocked:  # it must not pile up; nobody waits for it
+            return []
+        d = attempt.dispatch
+        printed = ev.Printed(d.stage, d.index, attempt.number, self.name, event.text, event.dropped)
+        return [self._log(attempt.job, printed, "worker/printed")]
+
     def _on_profiled(self, event: ExecutorProfiled, now: float) -> list[Command]:
         attempt = self._running(event.attempt)
         if attempt is None:
@@ -413,7 +443,8 @@ class Worker:
         attempt.phase = Phase.PUBLISHING
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
         self._leave_slot(attempt)
-        self._haste.took(now - attempt.began)
+        attempt.secs = now - attempt.began
+        self._haste.took(attempt.secs)
         return self._report_done(attempt) + self._fill_slots()
 
     def _report_done(self, attempt: Attempt) -> list[Command]:
@@ -454,9 +485,11 @@ class Worker:
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch
         attempt.failure_logged = True
+        if attempt.phase == Phase.RUNNING:
+            attempt.secs = self._now - attempt.began
         event = ev.AttemptFailed(
             d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure, not d.careful,
-            revision=d.revision,
+            round(attempt.secs, 6), attempt.slot, d.revision,
         )  # fmt: skip
         return self._end(attempt, event)
 

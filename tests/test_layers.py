@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mapreduce"
 #: the same table as in docs/architecture.md
 FLOORS = [
     ["errors", "config"],
-    ["refs", "spec", "codec", "parameters", "brokers.base", "units", "settings"],
+    ["refs", "spec", "codec", "parameters", "brokers.base", "units", "settings", "versions"],
     ["job", "wire", "order", "splits", "brokers", "brokers.memory", "brokers.amqp", "__init__"],
     [
         "drain",
@@ -18,6 +18,7 @@ FLOORS = [
         "effects",
         "code",
         "interpreters",
+        "capture",
         "spawn",
         "runs",
         "merge",
@@ -52,8 +53,19 @@ FLOORS = [
         "client",
         "feeder",
     ],
-    ["leases", "logs", "tasklog", "progress", "connecting", "host", "sampling", "results", "interrupts"],
-    ["worker", "submission"],
+    [
+        "leases",
+        "logs",
+        "tasklog",
+        "progress",
+        "connecting",
+        "host",
+        "sampling",
+        "results",
+        "interrupts",
+        "display",
+    ],
+    ["worker", "submission", "respondent", "census"],
     ["run"],
     ["commands", "cli"],
 ]
