@@ -167,6 +167,23 @@ class Coordinator:
         self._crowded_out = True
 
     @property
+    def in_charge(self) -> bool:
+        """The job is ours to coordinate, as far as we know; `caught_up` says whether we know how it stands."""
+        return not (self.finished or self._outranked or self.handed_on)
+
+    def secs_left(self, now: float) -> Optional[float]:
+        """For how long the log will still be there, if nobody does anything; None: for as long as the job runs."""
+        state, spec, at = self.state, self.state.spec, self._clock.read(self._awake.read(now))
+        if spec is None or not self.caught_up or not (state.terminal or state.ready):
+            return None
+        if state.kept:
+            return max(0.0, spec.keep_secs - self._judge.ended(at))
+        if state.delivered:
+            return max(0.0, spec.retain_secs - self._judge.idle(at))
+        patience = spec.expiry_secs if spec.detached else spec.client_timeout_secs
+        return max(0.0, patience - self._judge.idle(at))
+
+    @property
     def handed_on(self) -> bool:
         """The lease is somebody else's, or about to be."""
         return self._receipt is None

@@ -248,7 +248,7 @@ class RunningTask(NamedTuple):
 
     job: str
     stage: int
-    index: int
+    task: int  #: index in its stage
     attempt: int
     slot: int  #: the number of the executor, from 0
     secs: float  #: for how long

@@ -54,6 +54,11 @@ class LeaseKeeper:
             Tick: self._on_tick,
         }
 
+    @property
+    def ack_timeout_secs(self) -> float:
+        """How long the broker lets anybody hold a message unacked, if it has ended a session over that; else 0.0."""
+        return self._hold_secs / ACK_TIMEOUT_SHARE if self._hold_secs < RENEW_SECS else 0.0
+
     def handle(self, event: Any, now: float) -> list[Command]:
         commands = self._handle(event, now)
         self.finished = self._stopping and all(each.handed_on for each in self.coordinators.values())

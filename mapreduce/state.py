@@ -130,6 +130,8 @@ class JobState:
     def __init__(self) -> None:
         self.job = ""
         self.spec: Optional[JobSpec] = None
+        #: by its client's clock, for people: seconds since the epoch
+        self.submitted_at = 0.0
         self.stages: list[Stage] = []
         self.splits: dict[int, ev.SplitInput] = {}
         self.lease: Optional[ev.Rank] = None
@@ -138,6 +140,7 @@ class JobState:
         self.delivered = False
         #: the `Retried` that were valid, by their numbers
         self.retries: list[int] = []
+        self._retries_read: set[int] = set()  #: valid or not: one that comes again is void
         #: what was kept of the failed job is given up
         self.expired = False
         self.counters: Counters = {}
@@ -272,7 +275,7 @@ class JobState:
 
     def _submitted(self, event: ev.Submitted) -> None:
         if self.spec is None:
-            self.job, self.spec = event.job, event.spec
+            self.job, self.spec, self.submitted_at = event.job, event.spec, event.at
             self.stages = [Stage() for _ in range(event.spec.stages + 1)]
             self.stages[0].sealed = True
 
@@ -436,7 +439,9 @@ class JobState:
             self.expired = True
 
     def _retried(self, event: ev.Retried) -> None:
-        if not self.can_go_on or event.number in self.retries:
+        is_new = event.number not in self._retries_read
+        self._retries_read.add(event.number)
+        if not (is_new and self.can_go_on):
             return
         assert self.spec is not None
         self.retries.append(event.number)

@@ -13,7 +13,8 @@ from typing import Optional
 
 import click
 
-from mapreduce import events, interpreters
+import mapreduce
+from mapreduce import events, interpreters, limits, versions
 from mapreduce.brokers import open_broker
 from mapreduce.commands import options
 from mapreduce.effects import Report, Role, Shutdown
@@ -23,6 +24,7 @@ from mapreduce.interpreters import Interpreter
 from mapreduce.leases import LeaseKeeper
 from mapreduce.logs import FORMATS, LEVELS, Log
 from mapreduce.pool import ExecutorPool
+from mapreduce.respondent import Facts, Respondent
 from mapreduce.scratch import ScratchFolder
 from mapreduce.tasklog import TaskLog
 from mapreduce.worker import Worker
@@ -110,7 +112,20 @@ def _work(
     pool = ExecutorPool(slots, interpreter)
     worker = Worker(name, slots, queues, directory, session.by_reference, rng)
     keeper = LeaseKeeper(name, rng)
-    roles: list[Role] = [keeper, TaskLog(worker, everything=log.says("debug"))]
+    facts = Facts(
+        socket.gethostname(),
+        os.getpid(),
+        mapreduce.__version__,
+        versions.python(),
+        interpreter.tag,
+        pool_name,
+        time.time(),
+        time.time,
+        lambda: limits.own_memory() + pool.used_memory(),
+        versions.libraries(),
+    )
+    task_log = TaskLog(worker, everything=log.says("debug"))
+    roles: list[Role] = [keeper, task_log, Respondent(worker, keeper, facts)]
     host = Host(session, roles, log, pool, reconnect_secs=float("inf"))
     stop = _Stop(host, grace)
     try:

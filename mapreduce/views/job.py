@@ -21,6 +21,7 @@ from mapreduce import events as ev
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState, Running
 from mapreduce.views.pace import Pace
+from mapreduce.views.phase import cause_of, phase_of
 from mapreduce.views.profile import ProfileView
 from mapreduce.views.shown import (
     AttemptView,
@@ -43,13 +44,6 @@ PRINTED_CHARS = 1 << 20
 HOT_LINES = 20
 #: how many attempts are kept as the slowest
 SLOWEST = 20
-
-_PHASES: dict[type, str] = {
-    ev.Delivered: "done",
-    ev.Failed: "failed",
-    ev.Cancelled: "cancelled",
-    ev.Abandoned: "abandoned",
-}
 
 
 class JobView:
@@ -315,16 +309,8 @@ class JobView:
 
     @property
     def phase(self) -> str:
-        """ "submitting", "feeding" (its input is not all in; tasks run meanwhile), "running", "ready" (its output waits
-        to be fetched), "done", "failed", "cancelled" or "abandoned"."""
-        state = self.state
-        if state.terminal is not None:
-            return _PHASES[type(state.terminal)]
-        if not state.stages:
-            return "submitting"
-        if state.ready:
-            return "ready"
-        return "feeding" if state.stages[0].total is None else "running"
+        """See `phase_of`."""
+        return phase_of(self.state)
 
     @property
     def failure(self) -> Optional[ev.Failed]:
@@ -334,13 +320,8 @@ class JobView:
 
     @property
     def cause(self) -> str:
-        """Why there is no output, in one line; "" unless it has failed, was cancelled or given up."""
-        terminal = self.state.terminal
-        if isinstance(terminal, ev.Failed):
-            failure = terminal.failure
-            named = failure.function and failure.function not in failure.message
-            return f"{failure.message} in {failure.function}" if named else failure.message
-        return terminal.reason if isinstance(terminal, (ev.Cancelled, ev.Abandoned)) else ""
+        """See `cause_of`."""
+        return cause_of(self.state)
 
     @property
     def stages(self) -> list[StageView]:
