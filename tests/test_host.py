@@ -321,6 +321,9 @@ class Pool:
     def filenos(self) -> list[int]:
         return []
 
+    def wait_secs(self) -> None:
+        pass
+
 
 @pytest.mark.parametrize("place", ["no folder/x/input", "folder", "full"])
 def test_what_cannot_be_written_is_told_to_whom_it_concerns(tmp_path: Path, bench: Bench, place: str) -> None:

@@ -295,5 +295,5 @@ def test_what_is_left_behind_ends_with_the_executor(bench: Bench, name: str) -> 
     assert pids(bench) != [before] and eventually(lambda: gone(before))
 
 
-def test_a_flood_of_prints_ends_with_the_attempt(bench: Bench, capfd: Any) -> None:
-    assert bench.output("job_shout", TEXT) == RIGHT
+def test_a_flood_of_prints_ends_with_the_attempt(bench: Bench) -> None:
+    assert bench.output("job_shout", TEXT) == RIGHT and bench.printed
