@@ -56,7 +56,9 @@ class Options:
     #: how long the job's log is kept after the results were collected
     retain_secs: float = JobSpec.retain_secs
     profile: bool = False  #: note on which lines the time goes: `mr run --profile`
-    report: Optional[Reporter] = None
+    #: whether to show how far the job has come; None: in a notebook alone
+    progress: Optional[bool] = None
+    report: Optional[Reporter] = None  #: takes the engine's own lines, which else go to standard error
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for what makes no sense."""
@@ -79,6 +81,8 @@ class Options:
         for name in ("copies", "shared", "detached", "profile"):
             if type(getattr(self, name)) is not bool:
                 raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if self.progress is not None and type(self.progress) is not bool:
+            raise UsageError(f"progress is True, False or None, not {self.progress!r}")
         if self.python is not None and not isinstance(self.python, (str, os.PathLike)):
             raise UsageError(f"python is the name or path of an interpreter, not {self.python!r}")
         if not isinstance(self.params, Mapping):

@@ -60,6 +60,7 @@ FLOORS = [
         "progress",
         "connecting",
         "host",
+        "errand",
         "sampling",
         "results",
         "interrupts",
