@@ -15,25 +15,21 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional
 
+from mapreduce import errand, wire
 from mapreduce import events as ev
-from mapreduce import wire
-from mapreduce.brokers import base, open_broker
-from mapreduce.effects import Command, Connected, Role
+from mapreduce.brokers import base
+from mapreduce.display import texts
+from mapreduce.effects import Command, Connected
 from mapreduce.errors import JobLost, MapReduceError, UsageError
-from mapreduce.host import Host
 from mapreduce.views.phase import READING
 
 #: a worker that lives answers in milliseconds; one that has not in so long is silent
 PATIENCE_SECS = 2.0
 #: when all have answered that must, for those that are about to leave
 LINGER_SECS = 0.1
-#: for so long a broker that goes away under a question may come back
-RECONNECT_SECS = 5.0
-CLOSE_SECS = 1.0
 _PREFETCH = 1000
 #: of ids among which a prefix does not decide
 _NAMED = 5
@@ -191,19 +187,6 @@ def _better(report: ev.JobReport) -> tuple[bool, ev.Rank]:
 # ---------------------------------------------------------------- for commands
 
 
-@contextlib.contextmanager
-def session(url: str, *roles: Role) -> Iterator[Host]:
-    """A host around roles that are soon done, for a while: connected. Raises `BrokerError`."""
-    broker = open_broker(url)
-    host = Host(broker, roles, lambda report: None, reconnect_secs=RECONNECT_SECS)
-    try:
-        host.connect()
-        yield host
-    finally:
-        host.close()
-        broker.close(CLOSE_SECS)
-
-
 def take_census(
     url: str, question: str, patience_secs: float = PATIENCE_SECS, first: tuple[Any, ...] = ()
 ) -> Census:
@@ -212,7 +195,7 @@ def take_census(
     ``first``: messages to broadcast before: whoever answers has heard them.
     """
     asker = Asker(question, random.Random(secrets.randbits(64)), patience_secs, first=first)
-    with session(url, asker) as host:
+    with errand.session(url, asker) as (_, host):
         host.run(lambda: asker.finished)
     return asker.census()
 
@@ -246,53 +229,42 @@ def choose_job(census: Census, text: str) -> str:
     return text if text in [report.job for report in fitting] else fitting[0].job
 
 
+def choose_worker(census: Census, text: str) -> ev.WorkerReport:
+    """The worker that a person means: by its name, by a beginning of that or of its last part. Raises `UsageError`."""
+    fitting = [
+        report
+        for report in census.workers
+        if text and (report.worker.startswith(text) or report.worker.rpartition(":")[2].startswith(text))
+    ]
+    whole = [report for report in fitting if report.worker == text]
+    if len(fitting) == 1 or whole:
+        return (whole or fitting)[0]
+    if not fitting:
+        raise UsageError(f"there is no worker {text!r} on this broker{_why_unknown(census)}")
+    names = [report.worker for report in fitting[:_NAMED]]
+    more = f" and {len(fitting) - _NAMED} more" if len(fitting) > _NAMED else ""
+    raise UsageError(f"{text!r} may be {', '.join(names)}{more}: say more of its name")
+
+
 def _no_job(text: str, census: Census) -> MapReduceError:
-    why = ""
+    if census.workers or census.silent:
+        return JobLost(text + _why_unknown(census))
+    return JobLost(f"{text}; no worker is there to ask, and without one only a whole id finds a job")
+
+
+def _why_unknown(census: Census) -> str:
+    """What keeps the answers from being complete."""
     if census.blocked:
-        why = f"; but nobody can say so: the broker takes no messages ({census.blocked})"
-    elif census.silent:
-        why = f"; but {count(census.silent, 'worker')} did not answer, and may know it"
-    elif not census.workers:
-        why = "; no worker is there to ask, and without one only a whole id finds a job"
-    return JobLost(text + why)
-
-
-def count(number: int, what: str) -> str:
-    """ "1 worker", "2 workers"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-class _Look:
-    """A role: asks how many messages wait in a place."""
-
-    def __init__(self, name: str) -> None:
-        self.prefix = "look/"
-        self.finished = False
-        self.ready = -1
-        self._name = name
-        self._began: Optional[float] = None
-
-    def handle(self, event: Any, now: float) -> list[Command]:
-        if isinstance(event, Connected):
-            self._began = now if self._began is None else self._began
-            return [base.Inspect(self._name)]
-        if isinstance(event, base.Depth) and event.name == self._name:
-            self.ready, self.finished = event.ready, True
-        return []
-
-    def waited(self, now: float) -> float:
-        """For how long, in seconds."""
-        return now - self._began if self._began is not None else 0.0
+        return f"; but nobody can say so: the broker takes no messages ({census.blocked})"
+    return f"; but {texts.count(census.silent, 'worker')} did not answer" if census.silent else ""
 
 
 def _has_log(url: str, job: str, patience_secs: float) -> bool:
     """Whether there is such a job; what only looks like an id is given the benefit of the doubt."""
-    look = _Look(ev.log_stream(job))
-    with session(url, look) as host:
-        host.run(lambda: look.finished or look.waited(time.monotonic()) > patience_secs)
-    if not look.finished:  # a stream that the broker is still bringing up
+    depth = errand.run(url, lambda: errand.depth(ev.log_stream(job), patience_secs))
+    if depth is None:  # a stream that the broker is still bringing up
         return _WHOLE.fullmatch(job) is not None
-    return look.ready >= 0
+    return depth.ready >= 0
 
 
 def to_plain(value: Any) -> Any:
