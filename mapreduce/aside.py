@@ -55,7 +55,7 @@ def _read(
     except wire.BadMessage as error:
         return None, [
             base.Publish(ev.ASIDE, wire.encode(ev.Aside(queue, str(error)), bytes(body)), token),
-            Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {error}"),
+            Report("warning", f"a message on {queue} is set aside on {ev.ASIDE}: {error}", "set_aside"),
         ]
     return message, []
 

@@ -75,6 +75,7 @@ class Attempt:
         self.slot = -1  #: none yet
         self.begun = False  #: from `Phase.STARTING` to `Phase.RUNNING`
         self.began = 0.0  #: when it was given to an executor
+        self.secs = 0.0  #: for how long that had it
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
@@ -91,6 +92,12 @@ class Attempt:
         self.input_complete = False
 
     # ------------------------------------------------------------ input
+
+    @property
+    def code(self) -> str:
+        """Names the code that it runs: two attempts with the same name may share an executor."""
+        code = self.dispatch.code
+        return self.job if code is None else f"{self.job}@{code.number:x}"
 
     @property
     def input_tag(self) -> str:
@@ -214,13 +221,13 @@ class Attempt:
 
     def started(self, worker: str) -> ev.Started:
         d = self.dispatch
-        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker)
+        return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker, d.revision)
 
     def done(self, worker: str) -> ev.Done:
         d = self.dispatch
         return ev.Done(
             d.dispatch, d.stage, d.index, d.generation, self.number, worker,
-            self._blocks_out, self.counters, self.stats, self.skipped,
+            self._blocks_out, self.counters, self.stats, self.skipped, round(self.secs, 6), self.slot, d.revision,
         )  # fmt: skip
 
     def long(self, worker: str) -> ev.Long:

@@ -13,12 +13,15 @@ import os
 import signal
 import sys
 import threading
-from typing import NoReturn, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional
 
 import click
 
 from mapreduce import __version__
 from mapreduce.errors import JobFailed, MapReduceError, OutputError, ReaderGone
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: name -> (module, one line of help)
 COMMANDS = {
@@ -30,6 +33,10 @@ COMMANDS = {
     "broker": ("mapreduce.commands.broker", "Run a private RabbitMQ node, until Ctrl-C."),
     "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),
     "cancel": ("mapreduce.commands.cancel", "End a job, from any host."),
+    "jobs": ("mapreduce.commands.jobs", "The jobs of a broker, running or kept."),
+    "workers": ("mapreduce.commands.workers", "The workers of a broker, and what each is doing."),
+    "drain": ("mapreduce.commands.drain", "Tell a worker to finish and leave."),
+    "completion": ("mapreduce.commands.completion", "Complete commands and jobs with the tab key."),
 }
 
 
@@ -44,6 +51,15 @@ class Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(COMMANDS[name][0]).command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands; to import them all for that would take longer than people wait for a tab."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=COMMANDS[name][1]) for name in COMMANDS if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -105,9 +121,9 @@ def _run() -> int:
     try:
         cli.main(standalone_mode=False)
     except MapReduceError as error:
-        if not isinstance(error, ReaderGone):
+        if not isinstance(error, ReaderGone) and not error.told:
             click.echo(f"mr: {error}", err=True)
-        if isinstance(error, JobFailed) and error.details:
+        if isinstance(error, JobFailed) and error.details and not error.told:
             click.echo(f"\n{error.details.rstrip()}", err=True)
         if (
             isinstance(error, OutputError) and sys.stdout is not None

@@ -3,6 +3,7 @@
 MR_BROKER      URL of the broker; unset: run on this machine alone
 MR_DATA_DIR    where `mr` keeps what outlives a run (the private broker's data);
                default $XDG_DATA_HOME/mapreduce or ~/.local/share/mapreduce
+TERM           what the terminal can do; "dumb": no more than lines
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ def data_dir() -> Path:
     shared = os.environ.get("XDG_DATA_HOME")
     base = Path(shared) if shared else Path.home() / ".local" / "share"
     return base / "mapreduce"
+
+
+def terminal_kind() -> str:
+    """What the terminal calls itself; "" if there is none."""
+    return os.environ.get("TERM", "")
 
 
 def child_environment(changes: Mapping[str, str], without: tuple[str, ...] = ()) -> dict[str, str]:

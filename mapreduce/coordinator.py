@@ -2,6 +2,8 @@
 
     lease taken ─▶ log `Took`, read the log from its start ─▶ own `Took` seen: caught up
         ─▶ coordinating: dispatch, seal, fail, …    ─▶ terminal event seen: winding up ─▶ lease acked: finished
+           ▲                                           failed: kept; log `Expired` ─▶ seen: winding up, as above
+           └──────────────────── `Retried` seen ─────────────────────┘
     a higher `Took` seen, at any time: superseded ─▶ lease acked: finished
         ─▶ but if its own lease is reissued: a lease above all is published, and confirmed ─▶ lease acked: finished
 
@@ -102,6 +104,8 @@ class Coordinator:
         self._progress_before = 0
         self._parked = False
         self._concluded = False
+        self._expiring = False  #: that is logged, or about to be
+        self._crowded_out = False
         self._renewing = False
         self._outranked = False  #: and silent; still here only until our renewal is confirmed
         self._renew_from = 0.0
@@ -150,6 +154,35 @@ class Coordinator:
         """The job has ended: what this lease was kept for cannot happen any more."""
         return self._finish([]) if self._look_again_at is not None and self._next_offset == 0 else []
 
+    def kept_secs(self, now: float) -> Optional[float]:
+        """How long ago the job has ended, if it is still here for people to look at and nobody waits for it."""
+        state = self.state
+        waits = state.kept or (state.terminal is not None and state.delivered)
+        if not (waits and self.caught_up) or self._crowded_out or self._ending.log_is_gone:
+            return None
+        return self._judge.ended(self._clock.read(self._awake.read(now)))
+
+    def make_room(self) -> None:
+        """There are too many of these: what is kept of the job goes, with its log."""
+        self._crowded_out = True
+
+    @property
+    def in_charge(self) -> bool:
+        """The job is ours to coordinate, as far as we know; `caught_up` says whether we know how it stands."""
+        return not (self.finished or self._outranked or self.handed_on)
+
+    def secs_left(self, now: float) -> Optional[float]:
+        """For how long the log will still be there, if nobody does anything; None: for as long as the job runs."""
+        state, spec, at = self.state, self.state.spec, self._clock.read(self._awake.read(now))
+        if spec is None or not self.caught_up or not (state.terminal or state.ready):
+            return None
+        if state.kept:
+            return max(0.0, spec.keep_secs - self._judge.ended(at))
+        if state.delivered:
+            return max(0.0, spec.retain_secs - self._judge.idle(at))
+        patience = spec.expiry_secs if spec.detached else spec.client_timeout_secs
+        return max(0.0, patience - self._judge.idle(at))
+
     @property
     def handed_on(self) -> bool:
         """The lease is somebody else's, or about to be."""
@@ -182,21 +215,31 @@ class Coordinator:
                 break
             if isinstance(entry, wire.BadMessage):
                 text = f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {entry}"
-                commands.append(Report("warning", text))
+                commands.append(Report("warning", text, "unreadable", self.lease.job))
             else:
-                commands += self._read_entry(entry, now)
+                commands += self._read_entry(entry, event.offset, now)
         return commands
 
-    def _read_entry(self, entry: Any, now: float) -> list[Command]:
+    def _read_entry(self, entry: Any, offset: int, now: float) -> list[Command]:
         commands: list[Command] = []
         if self.caught_up:
             stopped = losers(self.state, entry)
             commands += [base.Broadcast(wire.encode(ev.StopAttempt(attempt))) for attempt in stopped]
+        revision = self.state.revision
         self.state.apply(entry)
+        if self.state.revision > revision:
+            self._go_on(ev.CodeRef(offset, entry.number) if entry.bundle is not None else None)
         self._note(entry, now)
         if isinstance(entry, ev.Took):
             commands += self._on_took(entry, now)
         return commands
+
+    def _go_on(self, corrected: Optional[ev.CodeRef]) -> None:
+        """The job had failed, and somebody has told it to go on, perhaps with corrected code."""
+        self._concluded = self._expiring = self._crowded_out = False
+        self._ending = Ending(self.lease, self._log_tag)
+        self._dispatcher.restart(corrected)
+        self._sealer.restart()
 
     def _note(self, entry: Any, now: float) -> None:
         """Tell all who decide; `JobState` has the entry already."""
@@ -286,7 +329,7 @@ class Coordinator:
 
     def _on_refused(self, entry: Any, reason: str) -> list[Command]:
         """The broker does not take such an entry of the log, now or ever."""
-        if isinstance(entry, (ev.Failed, ev.Cancelled, ev.Abandoned)):
+        if isinstance(entry, (ev.Failed, ev.Expired, ev.Cancelled, ev.Abandoned)):
             short = shortened(entry)
             if short != entry:
                 return [self._journal.write(short)]
@@ -335,7 +378,9 @@ class Coordinator:
         if self._look_again_at is not None and now >= self._look_again_at:
             self._look_again_at = None
             commands += [] if self._ending.log_is_gone else self._open_log(now)
-        if not self._ending.log_is_gone and (self.state.terminal is None or not self.caught_up):
+        if not self._ending.log_is_gone and (
+            self.state.terminal is None or self._expiring or not self.caught_up
+        ):
             again = self._journal.overdue(now)
             if again and not self.caught_up:
                 self._took_at = None  # that one is lost; this one is dated when it is confirmed, or read
@@ -399,25 +444,42 @@ class Coordinator:
         return commands + self._renew(now)
 
     def _conclude_unless_over(self, event: Any) -> list[Command]:
-        return [] if self._concluded or self.state.terminal is not None else self._conclude(event)
+        over = event is None or self._concluded or self.state.terminal is not None
+        return [] if over else self._conclude(event)
 
     def _conclude(self, event: Any) -> list[Command]:
         self._concluded = True
+        if isinstance(event, ev.Failed):
+            event = replace(event, revision=self.state.revision)
         return [self._journal.write(event)]
 
     def _wind_up(self, now: float) -> list[Command]:
-        delivered = isinstance(self.state.terminal, ev.Delivered)
-        commands = self._ending.step(now, delivered, self._log_may_go(now))
+        commands: list[Command] = []
+        if not self._expiring and self._keeps_too_long(now):
+            self._expiring = True
+            commands.append(self._journal.write(ev.Expired(self.state.revision)))
+        commands += self._ending.step(now, self.state, self._log_may_go(now))
         stays = self._ending.log_is_gone or (self._parked and not self._leaving)
         return commands if stays else commands + self._renew(now)
 
+    def _keeps_too_long(self, now: float) -> bool:
+        state = self.state
+        if not state.kept or state.spec is None:
+            return False
+        unwanted = self._crowded_out or state.cancel_reason is not None
+        return unwanted or self._judge.ended(self._clock.read(now)) >= state.spec.keep_secs
+
     def _log_may_go(self, now: float) -> bool:
-        spec = self.state.spec
+        state, spec = self.state, self.state.spec
         idle = self._judge.idle(self._clock.read(now))
         if spec is None:
             return idle > min(PARKED_LOG_SECS, self._held_at_most)  # time for its client to read why
-        if self.state.delivered:
-            return idle >= spec.retain_secs
+        if state.kept:
+            return False
+        if state.delivered:
+            return state.expired or self._crowded_out or idle >= spec.retain_secs
+        if state.expired and state.cancel_reason is not None:
+            return True
         return idle > (spec.expiry_secs if spec.detached else spec.client_timeout_secs)
 
     # ------------------------------------------------------------ the lease

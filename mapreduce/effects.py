@@ -38,7 +38,7 @@ class Execute:
     """Run an attempt in a free executor slot; makes the attempt's folder, unless its task `carries`."""
 
     slot: int
-    job: str
+    job: str  #: names the code: the job, and which of its retries brought it; such attempts may share an executor
     spec: JobSpec
     task: TaskSpec
 
@@ -54,7 +54,7 @@ class KillExecutor:
 class ForgetJob:
     """No more of this job will run here: let go of what is kept for it (idle executors that have its code)."""
 
-    job: str
+    job: str  #: as in `Execute`
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,20 @@ class ReadInput:
 class Report:
     """A line for whoever runs this process: something was set aside, a connection came back, …"""
 
-    level: str  #: "info" or "warning"
+    level: str  #: "debug", "info" or "warning"
     text: str
+    event: str = ""  #: what it is about, for programs that read logs: "connection_lost", "task_failed", …
+    job: str = ""
+    stage: Optional[int] = None
+    task: Optional[int] = None  #: its index in the stage
 
 
-Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report]
+@dataclass(frozen=True)
+class Leave:
+    """This process is to end in an orderly way, with all the time that it takes: tell all roles `Shutdown`."""
+
+
+Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report, Leave]
 Command = Union[base.Command, Local]
 
 # ---------------------------------------------------------------- local events
@@ -105,6 +114,26 @@ class ExecutorBlock:
 
 
 @dataclass(frozen=True)
+class ExecutorPrinted:
+    """What the attempt's code has written to standard output or error; the last of it comes before its end."""
+
+    slot: int
+    attempt: int
+    text: str
+    dropped: int  #: bytes that were left out before it
+
+
+@dataclass(frozen=True)
+class ExecutorProfiled:
+    """Where the attempt's time went, told before it ends."""
+
+    slot: int
+    attempt: int
+    samples: int
+    lines: dict[str, int]  #: see `profiling.Profile`
+
+
+@dataclass(frozen=True)
 class ExecutorDone:
     slot: int
     attempt: int
@@ -122,7 +151,7 @@ class ExecutorFailed:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """Finish or hand back what you hold, then be done. Told again: at once."""
+    """Finish or hand back what you hold, then be done. Of several the shortest grace counts."""
 
     #: how long what has started may take to finish; endless: as long as it likes
     grace_secs: float = float("inf")

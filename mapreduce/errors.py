@@ -25,6 +25,8 @@ class MapReduceError(Exception):
     """Root of the tree. ``str(error)`` is the line that a user reads; ``exit_code`` what `mr` exits with."""
 
     exit_code = 1
+    #: whoever runs the command has been told already
+    told = False
 
 
 class UsageError(MapReduceError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats
 from mapreduce.spec import JobSpec
@@ -21,6 +21,7 @@ JOBS = f"{PREFIX}.jobs"
 CONTROL = f"{PREFIX}.control"
 #: where messages that nobody can read are put, with the reason; nothing empties it but people
 ASIDE = f"{PREFIX}.aside"
+_REPLIES = f"{PREFIX}.replies."
 
 
 #: of jobs, pools and interpreters: what fits into a queue's name and a folder's, and reads well in both
@@ -35,6 +36,16 @@ def is_name(text: str) -> bool:
 def tasks_queue(pool: str, interpreter: str) -> str:
     """The work queue of a pool for one interpreter tag ("cp311", "pp39") or for "any"."""
     return f"{PREFIX}.tasks.{pool}.{interpreter}"
+
+
+def replies_queue(asker: str) -> str:
+    """Where one who asks gets the answers; ``asker``: letters and digits."""
+    return f"{_REPLIES}{asker}"
+
+
+def is_replies_queue(name: str) -> bool:
+    """Whether ``name`` is one of these. Whoever is asked sends to nothing else."""
+    return name.startswith(_REPLIES) and is_name(name[len(_REPLIES) :])
 
 
 def log_stream(job: str) -> str:
@@ -102,6 +113,13 @@ class SplitInput:
     data: Optional[bytes] = None
 
 
+class CodeRef(NamedTuple):
+    """Where the code of a dispatch stands: in this `Retried`."""
+
+    offset: int  #: in the job's log
+    number: int
+
+
 @message
 @dataclass(frozen=True)
 class Dispatch:
@@ -119,6 +137,8 @@ class Dispatch:
     skip_limit: int = 0
     #: an attempt of the task has ended its host or its process: none is to wait as started, nor anything behind it
     alone: bool = False
+    revision: int = 0  #: how often the job was retried before
+    code: Optional[CodeRef] = None  #: None: what was submitted
 
 
 @message
@@ -192,12 +212,102 @@ class Seal:
 @dataclass(frozen=True)
 class StopJob:
     job: str
+    #: of the dispatches to be stopped, and all before: the job may go on with later ones
+    revision: int = 0
 
 
 @message
 @dataclass(frozen=True)
 class StopAttempt:
     attempt: int
+
+
+@message
+@dataclass(frozen=True)
+class Ask:
+    """To all workers: say on ``reply_to``, a queue for replies, how things stand."""
+
+    question: (
+        str  #: "workers": each answers with a `WorkerReport`; "jobs": with its `JobReport`s, and then that
+    )
+    reply_to: str
+    number: int  #: the answers name it
+
+
+@message
+@dataclass(frozen=True)
+class Drain:
+    """To one worker: finish what you have begun, hand back the rest, and leave."""
+
+    worker: str
+
+
+# ---------------------------------------------------------------- answers to an `Ask`, on ``mr.1.replies.<id>``
+
+
+class RunningTask(NamedTuple):
+    """An attempt that an executor is at."""
+
+    job: str
+    stage: int
+    task: int  #: index in its stage
+    attempt: int
+    slot: int  #: the number of the executor, from 0
+    secs: float  #: for how long
+
+
+@message
+@dataclass(frozen=True)
+class WorkerReport:
+    """Worker: I am here. The last of its answers to an `Ask`."""
+
+    number: int
+    worker: str
+    host: str
+    pid: int
+    version: str  #: of mapreduce
+    python: str  #: "CPython 3.11.2", what the worker itself runs on
+    tag: str  #: "cp311", …: what its executors run on
+    pool: str
+    slots: int
+    since: float  #: when it began, in seconds since the epoch by its own clock
+    now: float  #: when it answered, by the same clock
+    memory_bytes: int  #: of all its processes; 0: cannot be told on that system
+    draining: bool  #: it takes nothing new, and leaves when it has nothing more to do
+    coordinates: tuple[str, ...]  #: jobs
+    running: tuple[RunningTask, ...]
+    held: int  #: dispatches that it has besides: to be begun, or to be ended
+    libraries: dict[str, str] = field(default_factory=dict)  #: version of each that matters
+    #: how long the broker lets anybody hold a message unacked, if it has taught the worker so; 0.0: it has not
+    ack_timeout_secs: float = 0.0
+
+
+class StageReport(NamedTuple):
+    """How far a stage is."""
+
+    total: Optional[int]  #: None: unknown yet
+    done: int
+    running: int
+
+
+@message
+@dataclass(frozen=True)
+class JobReport:
+    """Coordinator: how a job of mine stands."""
+
+    number: int
+    job: str
+    rank: Rank  #: of its lease: two may think that they coordinate it
+    name: str  #: "": it has not been read yet
+    pool: str
+    submitted_at: float  #: seconds since the epoch by the client's clock; 0.0: not known
+    phase: str  #: see `views.phase.phase_of`
+    cause: str  #: one line: why there is no output, or ""
+    stages: tuple[StageReport, ...]
+    worker: str  #: who answers
+    kept_until: (
+        float  #: seconds since the epoch by the worker's clock: the job's log goes then; 0.0: not yet known
+    )
 
 
 # ---------------------------------------------------------------- the log
@@ -254,6 +364,7 @@ class Dispatched:
     """Coordinator: these are on the work queue: it has confirmed them."""
 
     items: tuple[DispatchRef, ...]
+    revision: int = 0
 
 
 @message
@@ -267,6 +378,7 @@ class Started:
     generation: int
     attempt: int
     worker: str
+    revision: int = 0
 
 
 @message
@@ -284,6 +396,9 @@ class Done:
     counters: Counters = field(default_factory=dict)
     stats: Stats = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    secs: float = 0.0  #: for how long it ran
+    slot: int = -1  #: in which of the worker's executors; -1: unknown
+    revision: int = 0  #: as in its dispatch
 
 
 @message
@@ -300,6 +415,9 @@ class AttemptFailed:
     failure: Failure
     #: it was not careful: it does not use up the last try, if that has to be
     plain: bool = False
+    secs: float = 0.0  #: as in `Done`; 0: it was not given to an executor
+    slot: int = -1
+    revision: int = 0
 
 
 @message
@@ -423,12 +541,31 @@ class Delivered:
 @message
 @dataclass(frozen=True)
 class Failed:
-    """Coordinator: user code failed, or data was lost, for good."""
+    """Coordinator: user code failed, or data was lost, for good; or until somebody tries again."""
 
     failure: Failure
     stage: int
     index: int
     tries: int
+    revision: int = 0
+
+
+@message
+@dataclass(frozen=True)
+class Retried:
+    """Client: the job that has failed is to go on; see `JobState.can_go_on`."""
+
+    number: int  #: random, 63 bits: a repeat has the same
+    bundle: Optional[dict[str, Any]]  #: the corrected code; None: as it is
+    at: float  #: seconds since the epoch on the client's clock, for people
+
+
+@message
+@dataclass(frozen=True)
+class Expired:
+    """Coordinator: what was kept of the failed job is about to be deleted; no `Retried` counts any more."""
+
+    revision: int
 
 
 @message
@@ -445,6 +582,44 @@ class Abandoned:
     """Coordinator: given up: the client is gone, the results expired, or the job was parked."""
 
     reason: str
+
+
+# ---------------------------------------------------------------- for viewers: without effect on the fold
+
+
+@message
+@dataclass(frozen=True)
+class Printed:
+    """Worker: user code has written this to standard output or error; it may be lost, nobody waits for it."""
+
+    stage: int
+    index: int
+    attempt: int
+    worker: str
+    text: str
+    #: bytes that were left out before ``text``, for there were too many
+    dropped: int = 0
+
+
+@message
+@dataclass(frozen=True)
+class Profiled:
+    """Worker: where the CPU time of an attempt went, just before it ended; it may be lost, nobody waits for it."""
+
+    stage: int
+    index: int
+    attempt: int
+    worker: str
+    samples: int  #: in all
+    lines: dict[str, int]  #: "file:line:function" → samples, of the hottest, see `profiling`
+
+
+@message
+@dataclass(frozen=True)
+class Marked:
+    """Client, observer: a place in the log. Whoever reads his own mark has read all that stood before it."""
+
+    number: int  #: random, 63 bits
 
 
 Event = Union[
@@ -469,6 +644,11 @@ Event = Union[
     CancelRequested,
     Delivered,
     Failed,
+    Retried,
+    Expired,
     Cancelled,
     Abandoned,
+    Printed,
+    Profiled,
+    Marked,
 ]

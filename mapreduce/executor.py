@@ -16,7 +16,7 @@ import random  # noqa: F401  # so that it is there, and seeded by the task, when
 import select
 import signal
 import sys
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from mapreduce import pipe
 from mapreduce.blame import TaskFailed, escaped, user_traceback
@@ -29,6 +29,9 @@ from mapreduce.refs import Block, Failure, Skipped, TaskSpec
 from mapreduce.spec import JobSpec
 from mapreduce.surroundings import Surroundings
 from mapreduce.task import run_task
+
+if TYPE_CHECKING:
+    from mapreduce.profiling import Profiler
 
 #: fcntl's, of Linux; in Python's module from 3.11 on
 _F_SETSIG = 10
@@ -55,6 +58,7 @@ class _Executor:
         self._spec: Optional[JobSpec] = None
         self._job: Optional[Job] = None
         self._broken: Optional[Failure] = None
+        self._profiler: Optional[Profiler] = None
         self._surroundings = Surroundings()
         self._unsent: list[Any] = []  #: of small blocks the parent is told together
         self._unsent_bytes = 0  #: in these blocks
@@ -77,6 +81,10 @@ class _Executor:
 
     def _load(self, spec: JobSpec) -> None:
         self._spec, self._job, self._broken = spec, None, None
+        if spec.profile:
+            from mapreduce.profiling import Profiler  # which nobody else has to wait for
+
+            self._profiler = Profiler(spec.bundle)
         try:
             self._job = load(spec.bundle).bind(spec.params)
         except JobError as error:
@@ -100,11 +108,14 @@ class _Executor:
 
     def _run(self, task: TaskSpec) -> None:
         fit = True
+        if self._profiler is not None:
+            self._profiler.begin()
         try:
             answer = contextvars.copy_context().run(self._attempt, task)
         except BaseException as error:  # noqa: BLE001  # it has made a mess in which not even errors can be told
             answer, fit = _failed(task, f"{type(error).__name__} in the engine's own code"), False
         name = self._surroundings.restore_builtins()
+        profile = self._profiler.end() if self._profiler is not None else None
         try:
             fit = self._surroundings.restore() and fit
         except BaseException:  # noqa: BLE001  # what user code has left in the way of it: the task is done all the same
@@ -112,6 +123,8 @@ class _Executor:
         if name is not None:
             self._unsent.clear()
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
+        if profile is not None:
+            self._unsent.append(pipe.Profiled(task.attempt, profile.samples, profile.lines))
         self._send(answer._replace(fit=fit))
 
     def _attempt(self, task: TaskSpec) -> Union[pipe.Done, pipe.Failed]:

@@ -325,3 +325,5 @@ _WRITERS: dict[str, Callable[[], Writer]] = {
 FORMATS = tuple(_WRITERS)
 #: those of which a file is what its batches are, each by whatever writer, one after the other: csv has a header line
 SEAMLESS = ("text", "jsonl", "msgpack")
+#: where nobody says one
+DEFAULT = "text"

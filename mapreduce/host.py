@@ -2,7 +2,7 @@
 
     broker.poll ─┐                                   ┌─▶ broker.perform
     pool.poll   ─┼─▶ the role it is for ─ commands ──┼─▶ pool, files
-    posted      ─┘    (all of them: ticks, sessions) └─▶ report
+    posted      ─┘    (all of them: ticks, sessions) └─▶ log
 
 One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input) has a thread of
 its own behind `poll` or `post`. Without a session the loop goes on: ticks, executors and what is posted are handled
@@ -35,7 +35,14 @@ RECONNECT_MOST_SECS = 5.0
 #: a session that ends sooner has not brought the broker back
 STEADY_SECS = 10.0
 
+Logger = Callable[[effects.Report], None]
+#: is told level and text of a report
 Reporter = Callable[[str, str], None]
+
+
+def log_to(report: Reporter) -> Logger:
+    """For whoever wants no more of reports."""
+    return lambda said: report(said.level, said.text)
 
 
 class Host:
@@ -45,16 +52,18 @@ class Host:
         self,
         broker: base.Broker,
         roles: Iterable[effects.Role],
-        report: Reporter,
+        log: Logger,
         pool: Optional[ExecutorPool] = None,
         reconnect_secs: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roles = list(roles)
         self.feeder: Optional[Feeder] = None
+        #: called a few times a second, when the roles have been told of the tick: for whoever shows what they know
+        self.watch: Callable[[], None] = _look_away
         self._broker = broker
         self._pool = pool
-        self._report = report
+        self._log = log
         self._reconnect_secs = reconnect_secs
         self._clock = clock
         self._began = 0.0  #: the session, or the last one
@@ -93,7 +102,9 @@ class Host:
         while not until():
             if not self._step():
                 wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
-                self._wait(max(0.0, wake_at - self._clock()))
+                patience = self._pool.wait_secs() if self._pool is not None else None
+                secs = max(0.0, wake_at - self._clock())
+                self._wait(secs if patience is None else min(secs, patience))
 
     def perform(self, role: effects.Role, commands: Iterable[effects.Command]) -> None:
         """Do what a role asks for."""
@@ -139,6 +150,7 @@ class Host:
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECS
             self._tell_all(effects.Tick())
+            self.watch()
             found = True  # what it set off must be seen before waiting
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = float("inf")
@@ -190,7 +202,8 @@ class Host:
         """Try again at once, unless the session died as soon as it had begun."""
         self._tell_all(event)
         error = _passing(_error_of(event))
-        self._report("warning", f"lost the connection to the broker ({event.reason}); trying again")
+        text = f"lost the connection to the broker ({event.reason}); trying again"
+        self._log(effects.Report("warning", text, "connection_lost"))
         now = self._clock()
         if now - self._began < STEADY_SECS:
             self._put_off(error)
@@ -211,7 +224,7 @@ class Host:
             self._put_off(_passing(error))
             return
         self._retry_at, self._began = None, self._clock()
-        self._report("info", "connected again")
+        self._log(effects.Report("info", "connected again", "connected"))
         self._tell_all(effects.Connected())
 
     # ------------------------------------------------------------ local commands
@@ -256,8 +269,15 @@ class Host:
         assert self.feeder is not None
         self.feeder.request()
 
+    def _leave(self, role: effects.Role, command: effects.Leave) -> None:
+        self.post(effects.Shutdown())
+
     def _say(self, role: effects.Role, command: effects.Report) -> None:
-        self._report(command.level, command.text)
+        self._log(command)
+
+
+def _look_away() -> None:
+    """Nobody watches."""
 
 
 def _error_of(event: base.Disconnected) -> BrokerError:
@@ -296,4 +316,5 @@ _LOCAL: dict[type, Callable[[Host, effects.Role, Any], None]] = {
     effects.ForgetJob: Host._forget_job,
     effects.ReadInput: Host._read_input,
     effects.Report: Host._say,
+    effects.Leave: Host._leave,
 }

@@ -60,7 +60,7 @@ class Intake:
         if self._resume_at == float("inf"):
             return []
         text = f"{queue} was deleted; declaring it again"
-        return [Report("warning", text), base.Declare(queue, base.Kind.QUEUE)]
+        return [Report("warning", text, "queue_deleted"), base.Declare(queue, base.Kind.QUEUE)]
 
     def close(self) -> list[Command]:
         """Take nothing more."""

@@ -103,7 +103,7 @@ def find(python: Union[None, str, os.PathLike[str]]) -> Interpreter:
     name = os.fspath(python)
     path = shutil.which(os.path.expanduser(name))
     if path is None:
-        raise UsageError(f"python {name!r}: there is no such program, neither on the PATH nor as a path")
+        raise UsageError(f"python {name!r}: {_why_no_program(os.path.expanduser(name))}")
     path = os.path.abspath(
         path
     )  # not what a link stands for: a virtual environment is known by where it lies
@@ -123,6 +123,15 @@ def find(python: Union[None, str, os.PathLike[str]]) -> Interpreter:
             f"this may help: {path} -m pip install msgpack"
         )
     return _here(path, tag_of(kind, version), ("-c", _BEGIN_GUEST, *guest), _FOR_THIS_PYTHON)
+
+
+def _why_no_program(name: str) -> str:
+    """What there is in the place of a program that cannot be found."""
+    if os.path.isdir(name):
+        return f"is a folder; name the program, as in {os.path.join(name, 'bin', 'python')}"
+    if os.path.exists(name):
+        return "is a file that may not be executed (chmod +x)"
+    return "there is no such program, neither on the PATH nor as a path"
 
 
 def _lent() -> list[str]:

@@ -16,11 +16,13 @@ from mapreduce.aside import read_or_set_aside
 from mapreduce.brokers import base
 from mapreduce.coordination.succession import after_death, why_parked
 from mapreduce.coordinator import RENEW_SECS, Coordinator
-from mapreduce.effects import Command, Connected, Shutdown
+from mapreduce.effects import Command, Connected, Shutdown, Tick
 from mapreduce.spec import ACK_TIMEOUT_SHARE
 
 #: jobs that one worker coordinates at a time, those that only wait to be collected included
 PREFETCH = 500
+#: those of them that have ended and are kept for people to look at; more would keep out what is to run
+MAX_KEPT = 100
 
 
 class LeaseKeeper:
@@ -49,7 +51,13 @@ class LeaseKeeper:
             base.Unblocked: self._on_blocked,
             base.Gone: self._on_gone,
             base.Declared: self._on_declared,
+            Tick: self._on_tick,
         }
+
+    @property
+    def ack_timeout_secs(self) -> float:
+        """How long the broker lets anybody hold a message unacked, if it has ended a session over that; else 0.0."""
+        return self._hold_secs / ACK_TIMEOUT_SHARE if self._hold_secs < RENEW_SECS else 0.0
 
     def handle(self, event: Any, now: float) -> list[Command]:
         commands = self._handle(event, now)
@@ -141,6 +149,19 @@ class LeaseKeeper:
                     commands += coordinator.leave_if_provisional()
         self._sweep()
         return commands
+
+    def _on_tick(self, event: Tick, now: float) -> list[Command]:
+        if len(self.coordinators) > MAX_KEPT:
+            self._make_room(now)
+        return self._forward(event, now)
+
+    def _make_room(self, now: float) -> None:
+        """The longest kept go first."""
+        kept = [
+            (secs, each) for each in self.coordinators.values() if (secs := each.kept_secs(now)) is not None
+        ]
+        for _, coordinator in sorted(kept, key=lambda pair: -pair[0])[: max(0, len(kept) - MAX_KEPT)]:
+            coordinator.make_room()
 
     def _sweep(self) -> None:
         for prefix in [p for p, each in self.coordinators.items() if each.finished]:

@@ -28,6 +28,11 @@ def used_memory(groups: Collection[int]) -> dict[int, int]:
     return {group: _together(pids) for group, pids in _members(set(groups)).items()}
 
 
+def own_memory() -> int:
+    """Bytes of memory that this process uses, without its children; 0: that cannot be told here."""
+    return _memory_of(os.getpid())
+
+
 def others_in_group() -> bool:
     """Whether this process's group has other processes, as far as that can be known."""
     if not MEASURABLE:

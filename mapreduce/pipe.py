@@ -7,6 +7,7 @@
       │ ─────── Load ──────────────▶ │   the job that it will serve, once
       │ ─────── Run ───────────────▶ │   an attempt; one at a time
       │ ◀────── Wrote, … ─────────── │   a block is on disk
+      │ ◀────── Profiled ─────────── │   where the job is profiled
       │ ◀────── Done or Failed ───── │
       ╳ closed                       │   it ends at once, with all that it started
 
@@ -49,6 +50,12 @@ class Wrote(NamedTuple):
     block: Block
 
 
+class Profiled(NamedTuple):
+    attempt: int
+    samples: int
+    lines: dict[str, int]  #: see `profiling.Profile`
+
+
 class Done(NamedTuple):
     attempt: int
     counters: Counters
@@ -63,7 +70,7 @@ class Failed(NamedTuple):
     fit: bool = True  #: as in `Done`
 
 
-_TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Done, Failed)}
+_TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Profiled, Done, Failed)}
 
 
 def encode(message: Any) -> bytes:

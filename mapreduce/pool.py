@@ -2,6 +2,7 @@
 
     submit ─▶ an idle child that has this job, or a blank one, or a new one ─ Load, Run ─▶ child
     poll   ◀─ blocks, then done or failed; a child that dies is a failed attempt ◀──────── child
+           ◀─ what user code prints (`capture`), the last of it before done or failed ◀───
 
 One child serves one job, so that modules of two jobs never meet; children that wait for more of their job are
 kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. All calls come from
@@ -23,13 +24,14 @@ from collections.abc import Iterator
 from typing import Any, Optional, Union
 
 from mapreduce import interpreters, limits, mark, pipe, spawn, units
-from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
+from mapreduce.capture import Capture, Captures
+from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed, ExecutorPrinted, ExecutorProfiled
 from mapreduce.errors import UsageError
 from mapreduce.interpreters import Interpreter
 from mapreduce.refs import Failure, TaskSpec, trouble_of
 from mapreduce.spec import JobSpec
 
-SlotEvent = Union[ExecutorBlock, ExecutorDone, ExecutorFailed]
+SlotEvent = Union[ExecutorBlock, ExecutorPrinted, ExecutorProfiled, ExecutorDone, ExecutorFailed]
 
 CLOSE_SECS = 5.0
 #: macOS and PyPy cannot look at a process without reaping it
@@ -56,6 +58,7 @@ class ExecutorPool:
         self.count = count
         self._interpreter = interpreter or interpreters.this()
         self._selector = selectors.DefaultSelector()
+        self._captures = Captures(self._selector)
         self._running: dict[int, _Child] = {}
         self._idle: list[_Child] = []  #: longest idle first
         self._dying: list[_Child] = []
@@ -90,6 +93,7 @@ class ExecutorPool:
             child.job = job
             child.outgoing += self._load_frame(job, spec)
         child.begin(slot, task, spec, marked)
+        self._captures.begin(child.capture, slot, task.attempt, time.monotonic())
         child.outgoing += pipe.encode(pipe.Run(task))
         self._running[slot] = child
         self._flush(child)
@@ -117,7 +121,11 @@ class ExecutorPool:
 
     def poll(self) -> list[SlotEvent]:
         """What has happened since the last time. Does not wait for anything to happen."""
+        now = time.monotonic()
         for key, mask in self._selector.select(0):
+            if isinstance(key.data, Capture):
+                self._captures.hear(key.data, now)
+                continue
             child: _Child = key.data
             if mask & selectors.EVENT_WRITE:
                 self._flush(child)
@@ -125,6 +133,7 @@ class ExecutorPool:
                 self._receive(child)
         self._dying = [child for child in self._dying if child.process.poll() is None]
         self._look_after()
+        self._events += [ExecutorPrinted(*each) for each in self._captures.poll(now)]
         events, self._events = self._events, []
         return events
 
@@ -133,7 +142,16 @@ class ExecutorPool:
         fileno = getattr(self._selector, "fileno", None)
         if fileno is not None:
             return [fileno()]  # a selector of the kernel's can itself be waited for
-        return [child.socket.fileno() for child in self._children()]
+        return [key.fd for key in self._selector.get_map().values()]
+
+    def wait_secs(self) -> Optional[float]:
+        """How long `poll` can wait at most, whatever `filenos` say; None: for ever."""
+        return self._captures.wait_secs(time.monotonic())
+
+    def used_memory(self) -> int:
+        """Bytes that all children use, with all that they started; 0: that cannot be told on this system."""
+        groups = [child.process.pid for child in self._children()]
+        return sum(limits.used_memory(groups).values()) if limits.MEASURABLE else 0
 
     def close(self) -> None:
         """End all children, with all that they started."""
@@ -176,6 +194,7 @@ class ExecutorPool:
     def _spawn(self) -> _Child:
         child = _Child(self._interpreter)
         self._selector.register(child.socket, selectors.EVENT_READ, child)
+        self._captures.add(child.capture)
         return child
 
     def _top_up(self) -> None:
@@ -190,6 +209,7 @@ class ExecutorPool:
     def _discard(self, child: _Child) -> None:
         """Out of our sight, and dead in a moment."""
         self._selector.unregister(child.socket)
+        self._captures.remove(child.capture)
         child.end()
         self._dying.append(child)
 
@@ -235,11 +255,15 @@ class ExecutorPool:
             self._events.append(
                 ExecutorBlock(child.slot, message.attempt, message.partition, message.seq, message.block)
             )
+        elif isinstance(message, pipe.Profiled):
+            self._events.append(ExecutorProfiled(child.slot, message.attempt, message.samples, message.lines))
         elif isinstance(message, pipe.Done):
+            self._hear_out(child)
             done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)
             self._events.append(done)
             self._release(child, message.fit)
         elif isinstance(message, pipe.Failed):
+            self._hear_out(child, failed=True)
             self._events.append(ExecutorFailed(child.slot, message.attempt, message.failure))
             self._release(child, message.fit)
 
@@ -251,6 +275,11 @@ class ExecutorPool:
         else:  # with the threads and processes that user code has left behind
             self._discard(child)
             self._replace()
+
+    def _hear_out(self, child: _Child, failed: bool = False) -> None:
+        """All that its attempt has printed is told of before its end is."""
+        said = self._captures.end(child.capture, time.monotonic(), failed)
+        self._events += [ExecutorPrinted(*each) for each in said]
 
     def _lost(self, child: _Child) -> None:
         """The child is gone, or of no use any more."""
@@ -268,6 +297,7 @@ class ExecutorPool:
         place = child.place()
         if failure is None and CAN_TELL and not child.nonsense:
             child.wait_for_death()
+        self._hear_out(child, failed=True)
         self._discard(child)
         failure = failure or Failure("died", child.epitaph())
         if place is not None:
@@ -339,6 +369,7 @@ class _Child:
         self._reaped = False  #: by the system, without us: SIGCHLD is ignored in this process
         self._spawned = spawn.take(interpreter)
         self.process, self.socket = self._spawned.process, self._spawned.socket
+        self.capture = Capture(self._spawned.output)
 
     @property
     def closed(self) -> bool:

@@ -16,9 +16,8 @@ import itertools
 import os
 import random
 import secrets
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Optional, Union
 
@@ -28,11 +27,14 @@ from mapreduce.brokers import open_broker
 from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
 from mapreduce.client import CancelClient, Client, Phase, ResumingClient
+from mapreduce.display.base import Display
+from mapreduce.display.choice import for_python
+from mapreduce.display.quiet import Reports
 from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, Cancelled, JobLost, OutputError, UsageError
 from mapreduce.feeder import Feeder, input_items
-from mapreduce.formats import SEAMLESS
-from mapreduce.host import Host, Reporter
+from mapreduce.formats import DEFAULT, SEAMLESS
+from mapreduce.host import Host, Reporter, log_to
 from mapreduce.interpreters import Interpreter
 from mapreduce.interrupts import Canceller, cancelling
 from mapreduce.job import Job
@@ -62,9 +64,16 @@ CLOSE_SECS = 5.0
 class JobRun:
     """One client at work. A context manager: leaving it ends child processes and removes temporary files."""
 
-    def __init__(self, report: Optional[Reporter] = None) -> None:
+    def __init__(
+        self,
+        display: Optional[Display] = None,
+        output_format: str = "",
+        report: Optional[Reporter] = None,
+    ) -> None:
+        """``display``: what is shown; what tasks print, unless given. ``report``: takes the engine's own lines."""
         self._stack = contextlib.ExitStack()
-        self._report = report or _print_report
+        self.display = display or Display(summary=False)
+        self._report = report or self.display.report
         self._rng = random.Random(secrets.randbits(64))
         try:
             self._scratch = ScratchFolder("mr-run-")
@@ -74,7 +83,7 @@ class JobRun:
         self._embedded = False
         self._resumed_inputs: Sequence[str] = ()
         self._wants_output = False
-        self._output_format = ""
+        self._output_format = output_format
         self._close_secs = CLOSE_SECS
         self.client: Client
         self.host: Host
@@ -88,16 +97,18 @@ class JobRun:
         options: Options,
         output_format: str = "",
         interpreter: Optional[Interpreter] = None,
+        display: Optional[Display] = None,
     ) -> JobRun:
         """A new job. Nothing is sent before `collect`. Raises `MapReduceError`.
 
-        ``output_format``: of the files that its output is for; "" where its pairs are wanted.
+        ``output_format``: of the files that its output is for; "" where its pairs are wanted. Who fetches the output
+        of a detached job may choose another.
         ``interpreter``: what ``options.python`` stood for, if it was found before the job was imported.
         """
-        run = cls(options.report)
+        run = cls(display, output_format, options.report)
         try:
             interpreter = interpreter or interpreters.find(options.python)
-            run._prepare(job, bundle, inputs, options, output_format, interpreter)
+            run._prepare(job, bundle, inputs, options, interpreter)
         except BaseException:
             run.close()
             raise
@@ -111,28 +122,33 @@ class JobRun:
         broker: str,
         wants_output: bool = False,
         output_format: str = "",
-        report: Optional[Reporter] = None,
+        display: Optional[Display] = None,
     ) -> JobRun:
         """A job whose client died: `collect` goes on in its place. ``inputs``: none, or those of the job once more.
 
         ``wants_output``: `collect` is to raise `UsageError` if the job is a detached one, which brings none.
-        ``output_format``: the same if its output comes in another format.
+        ``output_format``: the same if its output comes in another format; "": whichever it was submitted for.
         """
-        run = cls(report)
-        run._resumed_inputs, run._wants_output, run._output_format = inputs, wants_output, output_format
+        run = cls(display, output_format)
+        run._resumed_inputs, run._wants_output = inputs, wants_output
         client = ResumingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng)
         return run._attach(client, broker)
 
     @classmethod
-    def attach(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
-        """A job that was submitted before, to collect its output. Raises `MapReduceError`."""
-        run = cls(report)
+    def attach(
+        cls, job_id: str, broker: str, output_format: str = "", display: Optional[Display] = None
+    ) -> JobRun:
+        """A job that was submitted before, to collect its output. Raises `MapReduceError`.
+
+        ``output_format``: "": whichever it was submitted for.
+        """
+        run = cls(display, output_format)
         return run._attach(Client(job_id, None, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     @classmethod
-    def to_cancel(cls, job_id: str, broker: str, report: Optional[Reporter] = None) -> JobRun:
+    def to_cancel(cls, job_id: str, broker: str) -> JobRun:
         """A job that was submitted before, to end it: `collect` returns when it has ended so, and raises otherwise."""
-        run = cls(report)
+        run = cls(Reports())
         return run._attach(CancelClient(job_id, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     def _attach(self, client: Client, broker: str) -> JobRun:
@@ -152,14 +168,15 @@ class JobRun:
         bundle: dict[str, Any],
         inputs: Sequence[str],
         options: Options,
-        output_format: str,
         interpreter: Interpreter,
     ) -> None:
         fmt = choose_format(job, options)
         found = find_inputs(inputs, fmt, options.split_bytes, self._spool)
         spec = make_spec(job, bundle, fmt, options, found, interpreter.tag)
-        if output_format in SEAMLESS:  # then executors write what is to stand in the files
-            spec = replace(spec, output=output_format)
+        wanted = self._output_format
+        if wanted in SEAMLESS and not options.detached:  # then executors write what is to stand in the files
+            spec = replace(spec, output=wanted)
+        spec = replace(spec, format=wanted)
         spec, found = with_borders(job, spec, found, self._scratch.path, self._report, interpreter)
         job_id = new_job_id(spec.name)
         self.client = Client(job_id, spec, self._scratch.path, mapreduce.__version__, self._rng)
@@ -170,6 +187,12 @@ class JobRun:
             self.host = self._remote(options.broker)
             goes_as_reference = refer(options.shared, self._spool)
         self.host.feeder = Feeder(input_items(found.splits, fmt, goes_as_reference), self.host.post)
+
+    @property
+    def output_format(self) -> str:
+        """What the output is to look like, once there is some: as is said now, or was when it was submitted."""
+        spec = self.client.state.spec
+        return self._output_format or (spec.format if spec is not None else "") or DEFAULT
 
     @property
     def _spool(self) -> str:
@@ -192,9 +215,10 @@ class JobRun:
 
     def _host(self, broker: Broker, roles: list[Role], pool: Optional[ExecutorPool] = None) -> Host:
         self._canceller = Canceller(self.client)
-        host = Host(broker, [*roles, self._canceller], self._report, pool)
+        host = Host(broker, [*roles, self._canceller], log_to(self._report), pool)
         self._stack.callback(host.close)
         self._embedded = pool is not None
+        host.watch = self.display.refresh
         return host
 
     def __enter__(self) -> JobRun:
@@ -246,7 +270,7 @@ class JobRun:
 
         For a detached job: until it needs us no more; the output is then empty.
         """
-        with cancelling(self.host.post):
+        with cancelling(self.host.post), self._shown():
             self.host.connect()
             if isinstance(self.client, ResumingClient):
                 self._go_on(self.client)
@@ -262,6 +286,18 @@ class JobRun:
             return Output.none()
         assert self.client.collected is not None
         return Output.of(self.client.collected)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """What happens is shown until the output is here, or will not come."""
+        view = self.display.new_view()
+        if view is not None:
+            self.client.follow(view)
+            self.display.begin(view, self._embedded)
+        try:
+            yield
+        finally:
+            self.display.stop()
 
     def _submit(self) -> None:
         """Whoever kills this process must know what to go on with."""
@@ -315,18 +351,12 @@ def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Resu
         names = [os.fspath(name) for name in names]
     except TypeError as error:
         raise UsageError(f"job.run: inputs are names of files, folders, patterns or URLs: {error}") from error
-    try:
-        chosen = Options(**options)
-    except TypeError as error:
-        raise UsageError(f"job.run: {error}") from error
+    chosen = Options.of(options)
     if chosen.detached:
         raise UsageError("job.run cannot detach, it returns the results; use `mr run --detach`")
-    with JobRun.submit(job, code.from_object(job), names, chosen) as run:
+    display = for_python(chosen.progress)
+    with display, JobRun.submit(job, code.from_object(job), names, chosen, display=display) as run:
         output = run.collect()
         run.deliver()
         run.release()
         return Result(run.keep(), output)
-
-
-def _print_report(level: str, text: str) -> None:
-    sys.stderr.write(f"mr: {text}\n")

@@ -1,4 +1,5 @@
-"""How an executor comes into the world: a process, our end of its pipe, and the line that tells it that we live.
+"""How an executor comes into the world: a process, our end of its pipe, the line that tells it that we live, and the
+pipe into which it prints.
 
 Apart from `pool`, which looks after executors, so that `mr run` can start one before it has imported all that it needs
 itself: the two do that at the same time then.
@@ -14,6 +15,7 @@ import weakref
 from typing import Optional
 
 from mapreduce import interpreters
+from mapreduce.capture import open_pipe
 from mapreduce.interpreters import Interpreter
 
 
@@ -26,14 +28,17 @@ class Spawned:
         self.socket, theirs = socket.socketpair()
         #: nothing is sent here; that it is open tells the child that we live
         their_lifeline, self._lifeline = os.pipe()
+        #: what it, and all that it starts, write to standard output and error; does not block
+        self.output, their_output = open_pipe()
         try:
-            self.process = _start(interpreter, theirs.fileno(), their_lifeline)
+            self.process = _start(interpreter, theirs.fileno(), their_lifeline, their_output)
         except BaseException:
             self.hang_up()
             raise
         finally:
             theirs.close()
             os.close(their_lifeline)
+            os.close(their_output)
         self.socket.setblocking(False)
         _open.add(self)
 
@@ -44,6 +49,7 @@ class Spawned:
         self.closed = True
         self.socket.close()
         os.close(self._lifeline)
+        os.close(self.output)
         _open.discard(self)
 
 
@@ -76,12 +82,12 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _start(interpreter: Interpreter, fd: int, lifeline: int) -> subprocess.Popen[bytes]:
+def _start(interpreter: Interpreter, fd: int, lifeline: int, output: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         interpreter.command(fd, lifeline),
         stdin=subprocess.DEVNULL,
-        stdout=2 if _is_open(2) else subprocess.DEVNULL,
-        stderr=None if _is_open(2) else subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         pass_fds=(fd, lifeline),
         env=interpreter.environment,
         cwd=_elsewhere(interpreter.folder),
@@ -93,11 +99,3 @@ def _elsewhere(folder: Optional[str]) -> Optional[str]:
     """The folder, if we are at another one. Where we are, a child begins by itself, even if that has been removed."""
     here = interpreters.current_folder()
     return None if here is None or here == folder else folder
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

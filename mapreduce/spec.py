@@ -84,6 +84,13 @@ class JobSpec:
     listing: str = ""
     #: "": the last stage writes pairs; else the bytes of output files in this format, one of `formats.SEAMLESS`
     output: str = ""
+    #: what the output is to look like, as `mr run --format` said, also where executors do not write it: `--resume` and
+    #: `mr results` go by it unless they are told otherwise; "": it was not said
+    format: str = ""
+    #: how long the streams are kept after the job has failed: it can be looked into, and go on
+    keep_secs: float = 0.0
+    #: executors note where the time of each attempt goes, see `profiling`
+    profile: bool = False
 
     @property
     def present_every_secs(self) -> float:

@@ -13,12 +13,15 @@ Life of a task:  pending ─Dispatched─▶ live ─Started─▶ live, running
 
 What a failure costs: a try, unless another attempt of the task still runs (the try is not over), the failure is the
 worker's or the broker's own trouble (`Task.troubles`), or it names a record that may be left out (`Task.skips`).
+
+A job that has failed goes on when somebody says `Retried`, until `Expired` stands in its log: what was won stays, all
+else is forgotten, and nothing counts any more that was dispatched before, or decided (`JobState.revision`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 from mapreduce import events as ev
@@ -112,6 +115,8 @@ class Stage:
     voids: Counter[int] = field(default_factory=Counter)
     records_in: int = 0
     records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
     @property
     def complete(self) -> bool:
@@ -125,12 +130,19 @@ class JobState:
     def __init__(self) -> None:
         self.job = ""
         self.spec: Optional[JobSpec] = None
+        #: by its client's clock, for people: seconds since the epoch
+        self.submitted_at = 0.0
         self.stages: list[Stage] = []
         self.splits: dict[int, ev.SplitInput] = {}
         self.lease: Optional[ev.Rank] = None
         self.cancel_reason: Optional[str] = None
         self.terminal: Optional[Terminal] = None
         self.delivered = False
+        #: the `Retried` that were valid, by their numbers
+        self.retries: list[int] = []
+        self._retries_read: set[int] = set()  #: valid or not: one that comes again is void
+        #: what was kept of the failed job is given up
+        self.expired = False
         self.counters: Counters = {}
         #: live dispatches that no worker has started, oldest first
         self.unstarted: dict[int, tuple[int, int]] = {}
@@ -169,7 +181,9 @@ class JobState:
             ev.StageSealed: self._stage_sealed,
             ev.CancelRequested: self._cancel_requested,
             ev.Delivered: self._delivered,
-            ev.Failed: self._end,
+            ev.Failed: self._failed,
+            ev.Retried: self._retried,
+            ev.Expired: self._expired,
             ev.Cancelled: self._end,
             ev.Abandoned: self._end,
         }
@@ -190,6 +204,24 @@ class JobState:
     def ready(self) -> bool:
         """The output is complete and sealed, ready to be collected."""
         return bool(self.stages) and self.out.sealed
+
+    @property
+    def revision(self) -> int:
+        """How often the job went on after it had failed."""
+        return len(self.retries)
+
+    @property
+    def kept(self) -> bool:
+        """It has failed, and all its streams are there, to be looked into."""
+        failed = self.terminal if isinstance(self.terminal, ev.Failed) else None
+        if failed is None or self.spec is None or self.expired:
+            return False
+        return self.spec.keep_secs > 0 and failed.failure.kind != "lost"
+
+    @property
+    def can_go_on(self) -> bool:
+        """A `Retried` is valid now: the job is kept, and its input all there."""
+        return self.kept and self.stages[0].total is not None
 
     def task(self, stage: int, index: int) -> Optional[Task]:
         """The task, if it exists in the current generation."""
@@ -224,9 +256,9 @@ class JobState:
     def apply(self, event: Any) -> None:
         """Take the next event of the log."""
         worker = getattr(event, "worker", None)
-        if worker is not None:
+        if worker is not None and type(event) not in _FOR_VIEWERS:
             self._hear(worker)
-        if self.terminal is not None and type(event) not in (ev.Took, ev.Delivered):
+        if self.terminal is not None and type(event) not in _AFTER_THE_END:
             return
         if not self.stages and type(event) not in (ev.Submitted, ev.Took, *_ENDINGS):
             return  # the first event is lost or garbage: nothing that follows has a meaning
@@ -243,7 +275,7 @@ class JobState:
 
     def _submitted(self, event: ev.Submitted) -> None:
         if self.spec is None:
-            self.job, self.spec = event.job, event.spec
+            self.job, self.spec, self.submitted_at = event.job, event.spec, event.at
             self.stages = [Stage() for _ in range(event.spec.stages + 1)]
             self.stages[0].sealed = True
 
@@ -262,7 +294,7 @@ class JobState:
             self.lease = event.rank
 
     def _dispatched(self, event: ev.Dispatched) -> None:
-        for item in event.items:
+        for item in event.items if event.revision == self.revision else ():
             self._add_dispatch(item.dispatch, item.stage, item.task)
 
     def _started(self, event: ev.Started) -> None:
@@ -385,7 +417,8 @@ class JobState:
                 self._add_task(stage, partition)
 
     def _cancel_requested(self, event: ev.CancelRequested) -> None:
-        if self.cancel_reason is None:
+        """Of a job that has failed: it need not be kept."""
+        if self.cancel_reason is None and isinstance(self.terminal, (type(None), ev.Failed)):
             self.cancel_reason = event.reason
 
     def _delivered(self, event: ev.Delivered) -> None:
@@ -397,18 +430,49 @@ class JobState:
     def _end(self, event: Any) -> None:
         self.terminal = event
 
+    def _failed(self, event: ev.Failed) -> None:
+        if event.revision == self.revision:
+            self._end(event)
+
+    def _expired(self, event: ev.Expired) -> None:
+        if self.kept and event.revision == self.revision:
+            self.expired = True
+
+    def _retried(self, event: ev.Retried) -> None:
+        is_new = event.number not in self._retries_read
+        self._retries_read.add(event.number)
+        if not (is_new and self.can_go_on):
+            return
+        assert self.spec is not None
+        self.retries.append(event.number)
+        self.terminal, self.delivered, self.cancel_reason = None, False, None
+        self.progress += 1
+        if event.bundle is not None:
+            self.spec = replace(self.spec, bundle=event.bundle)
+        for stage in self.stages:
+            for index, task in stage.tasks.items():
+                if task.winner is None:
+                    self._begin_anew(stage, index, task)
+
     # ------------------------------------------------------------ pieces of the above
 
     def _current(self, event: Any) -> Optional[Task]:
-        """The event's task, if the event speaks of the input that is valid now."""
+        """The event's task, if the event speaks of the input that is valid now, and of the code."""
         task = self.task(event.stage, event.index)
-        if task is None or self.stages[event.stage].generation != event.generation:
+        if task is None or event.revision != self.revision:
             return None
-        return task
+        return task if self.stages[event.stage].generation == event.generation else None
 
     def _add_task(self, stage: Stage, index: int) -> None:
         stage.tasks[index] = Task()
         stage.pending[index] = None
+
+    def _begin_anew(self, stage: Stage, index: int, task: Task) -> None:
+        """As if it had never been tried."""
+        self._ended.update(task.live)
+        self._forget_dispatches(task)
+        self.left_out -= len(task.skips)
+        self._add_task(stage, index)
 
     def _add_dispatch(self, dispatch: int, stage: int, index: int) -> None:
         task = self.task(stage, index)
@@ -487,6 +551,11 @@ class JobState:
                 del self.counters[name]
         stage.records_in += sign * int(winner.stats.get("records_in", 0))
         stage.records_out += sign * int(winner.stats.get("records_out", 0))
+        stage.bytes_in += sign * int(winner.stats.get("bytes_in", 0))
+        stage.bytes_out += sign * int(winner.stats.get("bytes_out", 0))
 
 
+#: they may come late, or never, and change nothing
+_FOR_VIEWERS = (ev.Printed, ev.Profiled, ev.Marked)
 _ENDINGS = (ev.Failed, ev.Cancelled, ev.Abandoned)
+_AFTER_THE_END = (ev.Took, ev.Delivered, ev.CancelRequested, ev.Retried, ev.Expired)

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Optional, Union
 
 from mapreduce import code, codec, events, splits
@@ -55,7 +55,10 @@ class Options:
     expiry_secs: float = JobSpec.expiry_secs  #: how long the results of a detached job wait to be collected
     #: how long the job's log is kept after the results were collected
     retain_secs: float = JobSpec.retain_secs
-    report: Optional[Reporter] = None
+    profile: bool = False  #: note on which lines the time goes: `mr run --profile`
+    #: whether to show how far the job has come; None: in a notebook alone
+    progress: Optional[bool] = None
+    report: Optional[Reporter] = None  #: takes the engine's own lines, which else go to standard error
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for what makes no sense."""
@@ -75,9 +78,11 @@ class Options:
             fits = type(value) in (int, float) and math.isfinite(value)
             if not fits or value < 0 or (value == 0 and least == "above 0"):
                 raise UsageError(f"{name} is a number of seconds, {least}, not {value!r}")
-        for name in ("copies", "shared", "detached"):
+        for name in ("copies", "shared", "detached", "profile"):
             if type(getattr(self, name)) is not bool:
                 raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if self.progress is not None and type(self.progress) is not bool:
+            raise UsageError(f"progress is True, False or None, not {self.progress!r}")
         if self.python is not None and not isinstance(self.python, (str, os.PathLike)):
             raise UsageError(f"python is the name or path of an interpreter, not {self.python!r}")
         if not isinstance(self.params, Mapping):
@@ -87,6 +92,19 @@ class Options:
                 f'input is a format such as "lines" or "csv", or an InputFormat, not {self.input!r}'
             )
         _ = self.settings
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """From the keywords of `job.run`. Raises `UsageError`, also for one that there is not."""
+        known = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in known:
+                import difflib  # late: only here
+
+                close = difflib.get_close_matches(name, known, 1, cutoff=0.65)
+                there_is = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+                raise UsageError(f"job.run has no option {name!r}; {there_is}")
+        return cls(**given)
 
     @property
     def settings(self) -> Settings:
@@ -189,6 +207,7 @@ def make_spec(
         client_timeout_secs=options.client_timeout_secs,
         expiry_secs=options.expiry_secs,
         retain_secs=options.retain_secs,
+        profile=options.profile,
         inputs=inputs.names,
         directory=os.getcwd() if inputs.listing else "",
         listing=inputs.listing,

@@ -59,6 +59,8 @@ class Surroundings:
         self._streams = _open_streams()
         #: user code has started a process
         self._started = False
+        self._engine_modules = set(sys.modules)
+        self._flush_c: Optional[Callable[[], Any]] = None
         sys.addaudithook(self._audit)
         self.note()
 
@@ -80,6 +82,8 @@ class Surroundings:
 
     def loaded(self) -> None:
         """The job's modules have been imported: what they did stays, with the exceptions above."""
+        if self._has_c_code():
+            self._flush_c = _c_flusher()
         self._restore_streams()
         self._restore_folder()
         self.note()
@@ -161,6 +165,10 @@ class Surroundings:
         for stream in (sys.stdout, sys.stderr, *self._streams):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by whatever
                 stream.flush()
+        if self._flush_c is None and "ctypes" in sys.modules:
+            self._flush_c = _c_flusher()
+        if self._flush_c is not None:
+            self._flush_c()
         try:
             for fd, (spare, identity) in zip(_STREAMS, self._spares):
                 if _identity(fd) != identity:
@@ -170,6 +178,14 @@ class Surroundings:
         if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
             self._streams = _open_streams()
         return True
+
+    def _has_c_code(self) -> bool:
+        """Whether the job has imported compiled modules other than Python's own."""
+        for name in set(sys.modules) - self._engine_modules:
+            path = getattr(sys.modules[name], "__file__", None)
+            if name == "ctypes" or (str(path).endswith(".so") and "lib-dynload" not in str(path)):
+                return True
+        return False
 
     # ------------------------------------------------------------ threads, processes
 
@@ -269,6 +285,17 @@ def _open_streams() -> tuple[TextIO, TextIO]:
     sys.stdout = sys.__stdout__ = _stream(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _stream(2)  # type: ignore[misc]
     return sys.stdout, sys.stderr
+
+
+def _c_flusher() -> Callable[[], Any]:
+    """What empties the buffers in which the C library keeps what C code prints: only ctypes can, which is imported late
+    for it takes its time. Lines that C code prints from now on do not wait there."""
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    with contextlib.suppress(ValueError, AttributeError):  # it has another name on macOS
+        library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, 1, 0)
+    return lambda: library.fflush(None)
 
 
 def _stream(fd: int) -> Any:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
@@ -31,6 +32,8 @@ from mapreduce.effects import (
     ExecutorBlock,
     ExecutorDone,
     ExecutorFailed,
+    ExecutorPrinted,
+    ExecutorProfiled,
     ForgetJob,
     KillExecutor,
     RemoveTree,
@@ -56,11 +59,35 @@ REMEMBERED_JOBS = 16
 
 
 class KnownJob:
-    """A job whose code this worker has, or is fetching; with the attempts that wait for it."""
+    """A job whose code this worker has, or is fetching; with the attempts that wait for it.
 
-    def __init__(self) -> None:
+    A job that was retried with other code is known once for each.
+    """
+
+    def __init__(self, job: str, code: Optional[ev.CodeRef]) -> None:
+        self.job = job
+        self.code = code
         self.spec: Optional[JobSpec] = None
         self.waiting: list[Attempt] = []
+        self._submitted: Optional[JobSpec] = None
+
+    def fetch(self, tag: str) -> base.Consume:
+        """The next that is to be read: the job, then its code if that is not the job's first."""
+        first: Any = "first" if self._submitted is None or self.code is None else self.code.offset
+        return base.Consume(tag, ev.log_stream(self.job), 1, first)
+
+    def take(self, entry: Any) -> bool:
+        """The next entry of the log; whether this reading has brought what it was for."""
+        if self._submitted is None:
+            if not isinstance(entry, ev.Submitted):
+                return False  # what is unreadable the coordinator reports; the next entry may be the one
+            self._submitted = entry.spec
+            self.spec = entry.spec if self.code is None else None
+            return True
+        if isinstance(entry, ev.Retried) and self.code is not None and entry.number == self.code.number:
+            bundle = self._submitted.bundle if entry.bundle is None else entry.bundle
+            self.spec = replace(self._submitted, bundle=bundle)
+        return self.spec is not None
 
 
 class Worker:
@@ -113,11 +140,33 @@ class Worker:
             base.Unblocked: self._on_unblocked,
             AppendFailed: self._on_append_failed,
             ExecutorBlock: self._on_block,
+            ExecutorPrinted: self._on_printed,
+            ExecutorProfiled: self._on_profiled,
             ExecutorDone: self._on_done,
             ExecutorFailed: self._on_failed,
             Shutdown: self._on_shutdown,
             Tick: self._on_tick,
         }
+
+    @property
+    def slots(self) -> int:
+        """How many executors there are."""
+        return len(self._slots)
+
+    @property
+    def held(self) -> int:
+        """Dispatches that are here and not with an executor: to be begun, or to be ended."""
+        return len(self._attempts) - sum(attempt is not None for attempt in self._slots)
+
+    def running(self, now: float) -> tuple[ev.RunningTask, ...]:
+        """What each busy executor is at."""
+        return tuple(
+            ev.RunningTask(
+                a.job, a.dispatch.stage, a.dispatch.index, a.number, a.slot, max(0.0, now - a.began)
+            )
+            for a in self._slots
+            if a is not None
+        )
 
     def handle(self, event: Any, now: float) -> list[Command]:
         handler = self._handlers.get(type(event))
@@ -152,20 +201,21 @@ class Worker:
             return []
         self._hold_secs = hold_secs
         text = f"the broker waits {ack_timeout_secs:.0f} s for an ack; nothing is held for more than a third of it"
-        return [Report("info", f"{text} from now on")]
+        return [Report("info", f"{text} from now on", "ack_timeout")]
 
     def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
         self._blocked = True
         text = f"the broker takes no messages for now ({event.reason}); what is at work here waits"
-        return [Report("warning", text)]
+        return [Report("warning", text, "blocked")]
 
     def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
         self._blocked = False
-        return [Report("info", "the broker takes messages again")]
+        return [Report("info", "the broker takes messages again", "unblocked")]
 
     def _on_shutdown(self, event: Shutdown, now: float) -> list[Command]:
-        """Take nothing new, hand back what has not started, finish what has; told again, hand back that too."""
-        self._leave_at = now + event.grace_secs if self._leave_at is None else now
+        """Take nothing new, hand back what has not started, finish what has; after the grace, hand back that too."""
+        leave_at = now + event.grace_secs
+        self._leave_at = leave_at if self._leave_at is None else min(self._leave_at, leave_at)
         return self._intake.close() + self._hand_back_all(self._begun(now)) + self._finish_if_idle()
 
     def _begun(self, now: float) -> Phase:
@@ -213,18 +263,18 @@ class Worker:
         number = self._rng.getrandbits(63)
         attempt = Attempt(number, dispatch, delivery, self._folder(dispatch.job, number), now)
         self._attempts[number] = attempt
-        known = self._jobs.pop(dispatch.job, None)
+        known = self._jobs.pop(attempt.code, None)
         if known is not None:
-            self._jobs[dispatch.job] = known  # the newest stands last
+            self._jobs[attempt.code] = known  # the newest stands last
             if known.spec is not None:
                 return self._fetch_input(attempt, known.spec, now)
         attempt.phase = Phase.JOB
         if known is not None:
             known.waiting.append(attempt)
             return []
-        self._jobs[dispatch.job] = known = KnownJob()
+        self._jobs[attempt.code] = known = KnownJob(dispatch.job, dispatch.code)
         known.waiting.append(attempt)
-        return [base.Consume(f"worker/job:{dispatch.job}", ev.log_stream(dispatch.job), 1, "first")]
+        return [known.fetch(f"worker/job:{attempt.code}")]
 
     def _report_loss(self, dispatch: ev.Dispatch, redelivered: bool, delivery: Delivery) -> list[Command]:
         """Not run: reported. Whoever had it may live on, as a zombie whose results do not count twice."""
@@ -237,30 +287,27 @@ class Worker:
         try:
             advice, _ = wire.decode(event.body)
         except wire.BadMessage as error:
-            return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}")]
+            return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}", "unreadable")]
         if isinstance(advice, ev.StopJob) and ev.is_name(advice.job):  # it names a folder, too
-            return self._stop_job(advice.job)
+            return self._stop_job(advice.job, advice.revision)
         if isinstance(advice, ev.StopAttempt):
             attempt = self._attempts.get(advice.attempt)
             return self._hand_back(attempt) if attempt is not None else []
         return []
 
-    def _on_job(self, event: base.Delivered, job: str, now: float) -> list[Command]:
+    def _on_job(self, event: base.Delivered, code: str, now: float) -> list[Command]:
         commands: list[Command] = [base.Ack(event.receipt)]
-        known = self._jobs.get(job)
+        known = self._jobs.get(code)
         if known is None or known.spec is not None:
             return commands
-        # what is unreadable the coordinator reports; the next entry may be the one
-        submitted = next(
-            (msg for msg, _ in wire.decode_all(event.body) if isinstance(msg, ev.Submitted)), None
-        )
-        if submitted is None:
+        if not any(known.take(entry) for entry, _ in wire.decode_all(event.body)):
             return commands
-        known.spec = submitted.spec
-        waiting, known.waiting = known.waiting, []
         commands.append(base.Cancel(event.tag))
+        if known.spec is None:
+            return [*commands, known.fetch(event.tag)]
+        waiting, known.waiting = known.waiting, []
         for attempt in waiting:
-            commands += self._fetch_input(attempt, submitted.spec, now)
+            commands += self._fetch_input(attempt, known.spec, now)
         return commands
 
     # ------------------------------------------------------------ input
@@ -279,7 +326,8 @@ class Worker:
         for msg, body in wire.decode_all(event.body):
             if isinstance(msg, wire.BadMessage):
                 text = f"job {attempt.job}: a message of its input is unreadable: {msg}"
-                commands.append(Report("warning", text))
+                d = attempt.dispatch
+                commands.append(Report("warning", text, "unreadable", d.job, d.stage, d.index))
             elif not attempt.input_complete:
                 commands += attempt.take_input(msg, body)
         if not attempt.input_complete:
@@ -366,7 +414,7 @@ class Worker:
         attempt.slot = self._slots.index(None)
         self._slots[attempt.slot] = attempt
         attempt.began = self._now
-        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec(self._by_reference))]
+        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 
     def _running(self, number: int) -> Optional[Attempt]:
         attempt = self._attempts.get(number)
@@ -378,6 +426,22 @@ class Worker:
             return []
         return [*attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)]
 
+    def _on_printed(self, event: ExecutorPrinted, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        if attempt is None or self._blocked:  # it must not pile up; nobody waits for it
+            return []
+        d = attempt.dispatch
+        printed = ev.Printed(d.stage, d.index, attempt.number, self.name, event.text, event.dropped)
+        return [self._log(attempt.job, printed, "worker/printed")]
+
+    def _on_profiled(self, event: ExecutorProfiled, now: float) -> list[Command]:
+        attempt = self._running(event.attempt)
+        if attempt is None:
+            return []
+        d = attempt.dispatch
+        profiled = ev.Profiled(d.stage, d.index, attempt.number, self.name, event.samples, event.lines)
+        return [self._log(attempt.job, profiled, "worker/profiled")]
+
     def _on_done(self, event: ExecutorDone, now: float) -> list[Command]:
         attempt = self._running(event.attempt)
         if attempt is None:
@@ -386,7 +450,8 @@ class Worker:
         attempt.phase = Phase.PUBLISHING
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
         self._leave_slot(attempt)
-        self._haste.took(now - attempt.began)
+        attempt.secs = now - attempt.began
+        self._haste.took(attempt.secs)
         return self._report_done(attempt) + self._fill_slots()
 
     def _report_done(self, attempt: Attempt) -> list[Command]:
@@ -417,7 +482,8 @@ class Worker:
             if self._intake.open:
                 secs = self._disk_pause_secs
                 self._disk_pause_secs = min(2 * secs, MAX_DISK_PAUSE_SECS)
-                commands.append(Report("warning", f"{failure.message}; taking no task for {secs:.0f} s"))
+                text, d = f"{failure.message}; taking no task for {secs:.0f} s", attempt.dispatch
+                commands.append(Report("warning", text, "disk_full", d.job, d.stage, d.index))
                 commands += self._intake.pause(now + secs)
             # before the slot of this one is free, lest another one starts in it
             commands += self._hand_back_all(Phase.RUNNING, but=attempt)
@@ -426,9 +492,12 @@ class Worker:
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch
         attempt.failure_logged = True
+        if attempt.phase == Phase.RUNNING:
+            attempt.secs = self._now - attempt.began
         event = ev.AttemptFailed(
-            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure, not d.careful
-        )
+            d.dispatch, d.stage, d.index, d.generation, attempt.number, self.name, failure, not d.careful,
+            round(attempt.secs, 6), attempt.slot, d.revision,
+        )  # fmt: skip
         return self._end(attempt, event)
 
     def _hand_back(self, attempt: Attempt) -> list[Command]:
@@ -449,7 +518,7 @@ class Worker:
             commands.append(KillExecutor(attempt.slot))  # nothing, if it is the executor that has failed
         if attempt.phase == Phase.INPUT:
             commands.append(base.Cancel(attempt.input_tag))
-        known = self._jobs.get(attempt.job)
+        known = self._jobs.get(attempt.code)
         if known is not None and attempt in known.waiting:
             known.waiting.remove(attempt)
         self._leave_slot(attempt)
@@ -561,17 +630,25 @@ class Worker:
         if attempt.slot >= 0 and self._slots[attempt.slot] is attempt:
             self._slots[attempt.slot] = None
 
-    def _stop_job(self, job: str) -> list[Command]:
+    def _stop_job(self, job: str, revision: int) -> list[Command]:
+        """It has ended; attempts of a later revision belong to a retry of which the sender did not know."""
         commands: list[Command] = []
         its = [attempt for attempt in self._attempts.values() if attempt.job == job]
         for attempt in sorted(its, key=lambda each: each.phase):  # first what would begin when others leave
-            commands += self._abort(attempt)
-        return [*commands, *self._forget_job(job), RemoveTree(self._job_folder(job))]
+            if attempt.dispatch.revision <= revision:
+                commands += self._abort(attempt)
+        if any(attempt.dispatch.revision > revision for attempt in its):
+            return commands
+        for code in [code for code, known in self._jobs.items() if known.job == job]:
+            commands += self._forget_code(code)
+        if not self._by_reference:  # else all goes with this process, which may still look into it
+            commands.append(RemoveTree(self._job_folder(job)))
+        return commands
 
-    def _forget_job(self, job: str) -> list[Command]:
-        known = self._jobs.pop(job, None)
-        fetching = known is not None and known.spec is None
-        return [*([base.Cancel(f"worker/job:{job}")] if fetching else []), ForgetJob(job)]
+    def _forget_code(self, code: str) -> list[Command]:
+        known = self._jobs.pop(code)
+        fetching = [base.Cancel(f"worker/job:{code}")] if known.spec is None else []
+        return [*fetching, ForgetJob(code)]
 
     def _forget_old_jobs(self) -> list[Command]:
         """Advice that a job has ended can be lost: of jobs with nothing to do here only the latest are kept."""
@@ -579,8 +656,9 @@ class Worker:
             return []
         busy = {attempt.job for attempt in self._attempts.values()}
         commands: list[Command] = []
-        for job in [job for job in self._jobs if job not in busy][:-REMEMBERED_JOBS]:
-            commands += self._forget_job(job)
+        for code in [code for code, known in self._jobs.items() if known.job not in busy][:-REMEMBERED_JOBS]:
+            job = self._jobs[code].job
+            commands += self._forget_code(code)
             if not self._by_reference:  # else others may still read what lies there
                 commands.append(RemoveTree(self._job_folder(job)))
         return commands

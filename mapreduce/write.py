@@ -22,7 +22,7 @@ Part = tuple[int, Sequence[Block]]
 class Sink(Protocol):
     """Takes the whole output, part by part."""
 
-    def write(self, parts: Iterable[Part], count: int) -> None:
+    def write(self, parts: Iterable[Part], count: int, output_format: str) -> None:
         """Write the parts, which come in order; ``count`` is how many there are, empty ones included."""
 
 
@@ -48,16 +48,13 @@ class _Encoder:
 class StandardOutput:
     """All parts one after the other, as one file."""
 
-    def __init__(self, output_format: str) -> None:
-        self._encoder = _Encoder(output_format)
-
-    def write(self, parts: Iterable[Part], count: int) -> None:
+    def write(self, parts: Iterable[Part], count: int, output_format: str) -> None:
         if sys.stdout is None:
             raise OutputError("standard output is closed; choose a folder for the output: -o DIR")
-        out = sys.stdout.buffer
+        out, encoder = sys.stdout.buffer, _Encoder(output_format)
         try:
             for _, blocks in parts:
-                for data in self._encoder.encode(blocks):
+                for data in encoder.encode(blocks):
                     out.write(data)
             out.flush()
         except BrokenPipeError as error:
@@ -69,15 +66,14 @@ class StandardOutput:
 class Folder:
     """A file for each part, also for the empty ones."""
 
-    def __init__(self, directory: OutputDirectory, output_format: str) -> None:
+    def __init__(self, directory: OutputDirectory) -> None:
         self._directory = directory
-        self._format = output_format
 
-    def write(self, parts: Iterable[Part], count: int) -> None:
+    def write(self, parts: Iterable[Part], count: int, output_format: str) -> None:
         begun = 0
         for part, blocks in parts:
             self._write_empty(range(begun, part))
-            for data in _Encoder(self._format).encode(blocks):
+            for data in _Encoder(output_format).encode(blocks):
                 self._directory.write(part, data)
             begun = part + 1
         self._write_empty(range(begun, count))
@@ -89,10 +85,10 @@ class Folder:
 
 
 @contextlib.contextmanager
-def open_sink(directory: Optional[str], output_format: str) -> Iterator[Sink]:
+def open_sink(directory: Optional[str]) -> Iterator[Sink]:
     """The place for a job's output, made before the job runs. Raises `OutputError` for a folder that exists."""
     if directory is None:
-        yield StandardOutput(output_format)
+        yield StandardOutput()
         return
     with OutputDirectory(directory) as folder:
-        yield Folder(folder, output_format)
+        yield Folder(folder)

@@ -155,6 +155,19 @@ def test_a_message_that_is_never_confirmed_ends_the_session(
     assert "did not confirm a message" in session.wait(base.Disconnected).reason
 
 
+def test_replies_that_nobody_fetches_go_by_themselves(
+    rabbit_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(publisher.ARGUMENTS[Kind.REPLIES], "x-expires", 200)
+    session = begin(rabbit_url)
+    session.declare(name, Kind.REPLIES)
+    session.publish(name, b"x")
+    session.until_depth(name, ready=-1)
+    session.do(base.Publish(name, b"y", "late"))
+    session.wait(base.Unroutable, token="late")
+    session.broker.close(1.0)
+
+
 def test_an_idle_session_is_kept_alive(rabbit_url: str, name: str) -> None:
     session = begin(f"{rabbit_url}?heartbeat=1")
     assert select.select([session.broker.fileno()], [], [], 4.0)[0] == [], "more than two heartbeats"

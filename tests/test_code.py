@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -72,6 +73,14 @@ def elsewhere(bundle: code.Bundle, expression: str) -> str:
 
 
 # ---------------------------------------------------------------- files
+
+
+def test_a_file_that_changes_the_folder_does_not_change_ours(folder: Folder, tmp_path: Path) -> None:
+    """Names of inputs and outputs are read after the file was imported, and meant before."""
+    here = os.getcwd()
+    path = folder.write("job.py", f"import os; os.chdir({str(tmp_path)!r})" + JOB)
+    code.from_file(path)
+    assert os.getcwd() == here
 
 
 def test_a_file_becomes_its_job_and_a_bundle_of_its_source(folder: Folder) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator, Optional, Union
 import pytest
 
 from mapreduce import code, executor, interpreters, limits, pool
-from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
+from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed, ExecutorPrinted
 from mapreduce.errors import UsageError
 from mapreduce.interpreters import Interpreter
 from mapreduce.pool import ExecutorPool
@@ -46,6 +46,7 @@ class Bench:
         self.folder = folder
         self._jobs, self._settings = jobs, settings
         self.pool = ExecutorPool(count, interpreter)
+        self.printed: list[ExecutorPrinted] = []  #: by all attempts
         self._attempts = 0
         self._specs: dict[str, JobSpec] = {}
 
@@ -88,11 +89,14 @@ class Bench:
         """The same, each as it comes."""
         deadline = time.monotonic() + PATIENCE_SECS
         while time.monotonic() < deadline:
-            select.select(self.pool.filenos(), [], [], 1.0)
+            patience = self.pool.wait_secs()
+            select.select(self.pool.filenos(), [], [], 1.0 if patience is None else patience)
             for event in self.pool.poll():
-                if event.attempt == attempt:
+                if isinstance(event, ExecutorPrinted):
+                    self.printed.append(event)
+                elif event.attempt == attempt:
                     yield event
-                    if not isinstance(event, ExecutorBlock):
+                    if isinstance(event, (ExecutorDone, ExecutorFailed)):
                         return
         raise AssertionError("the attempt does not end")
 
@@ -101,6 +105,10 @@ class Bench:
         *wrote, done = self.wait(self.submit(name, text, **fields))
         assert isinstance(done, ExecutorDone), done
         return [pair for ks, vs in read_blocks([e.block for e in wrote]) for pair in zip(ks, vs)]
+
+    def said(self, attempt: int) -> str:
+        """What an attempt has printed, as far as it is known."""
+        return "".join(event.text for event in self.printed if event.attempt == attempt)
 
     def failure(self, name: str, **options: Any) -> Any:
         event = self.wait(self.submit(name, **options))[-1]
@@ -336,15 +344,11 @@ def test_a_python_that_is_not_there_is_refused() -> None:
 # ---------------------------------------------------------------- user code that behaves badly
 
 
-def test_what_a_task_did_to_the_process_is_undone(capfd: Any, tmp_path: Path) -> None:
-    bench = Bench(tmp_path)  # not the fixture: children take over standard error as it is when they start
+def test_what_a_task_did_to_the_process_is_undone(bench: Bench) -> None:
     ((_, first),) = bench.output("job_make_a_mess")
     ((_, second),) = bench.output("job_make_a_mess")
     assert first == second == [os.getcwd(), "None", "False"]
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("to standard output") == captured.err.count("from a shell") == 2
-    bench.pool.close()
+    assert bench.said(1) == bench.said(2) == "to standard output\nfrom a shell\n"
 
 
 @pytest.mark.parametrize("name", ["job_fork", "job_fork_and_exit"])
@@ -360,8 +364,7 @@ def test_a_fork_that_has_written_is_noticed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", ["job_print_for_ever", "job_spin", "job_ignore_all"])
-def test_kill_ends_what_does_not_end(capfd: Any, tmp_path: Path, name: str) -> None:
-    bench = Bench(tmp_path)
+def test_kill_ends_what_does_not_end(bench: Bench, name: str) -> None:
     bench.submit(name)
     (child,) = bench.pool._running.values()
     time.sleep(0.3)
@@ -369,8 +372,6 @@ def test_kill_ends_what_does_not_end(capfd: Any, tmp_path: Path, name: str) -> N
     assert eventually(lambda: gone(child.process.pid))
     assert bench.pool.poll() == []
     assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
-    bench.pool.close()
-    capfd.readouterr()
 
 
 def test_kill_takes_along_what_user_code_started(bench: Bench, tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ class Bench:
         )
         self.host.connect()
 
-    def _say(self, level: str, text: str) -> None:
-        self.said.append(text)
+    def _say(self, report: effects.Report) -> None:
+        self.said.append(report.text)
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         end = self.now + seconds
@@ -193,7 +193,7 @@ class SlowBroker(Broker):
 
 def test_while_a_session_is_long_in_coming_all_else_goes_on() -> None:
     broker, listener = SlowBroker(), Listener()
-    host = Host(broker, [listener], lambda level, text: None)
+    host = Host(broker, [listener], lambda report: None)
     host.connect()
     broker.gate.clear()
     broker.drop()
@@ -214,7 +214,7 @@ def test_while_a_session_is_long_in_coming_all_else_goes_on() -> None:
 
 def test_a_session_that_begins_after_the_end_is_ended() -> None:
     broker = SlowBroker()
-    host = Host(broker, [Listener()], lambda level, text: None)
+    host = Host(broker, [Listener()], lambda report: None)
     host.connect()
     broker.gate.clear()
     broker.drop()
@@ -320,6 +320,9 @@ class Pool:
 
     def filenos(self) -> list[int]:
         return []
+
+    def wait_secs(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("place", ["no folder/x/input", "folder", "full"])

@@ -98,6 +98,14 @@ def test_a_wrong_one_is_one_line_and_leaves_nothing(tmp_path: Path, command: tup
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_there_but_no_program_is_called_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"is a folder; name the program, as in {tmp_path}/bin/python$"):
+        interpreters.find(tmp_path)
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    with pytest.raises(UsageError, match=r"is a file that may not be executed"):
+        interpreters.find(tmp_path / "python")
+
+
 def test_settings_that_do_not_go_together(pypy: Interpreter, tmp_path: Path) -> None:
     text = make_text(tmp_path / "text", 10)
     job, _ = code.from_file(str(JOBS / "wordcount.py"))
@@ -287,5 +295,5 @@ def test_what_is_left_behind_ends_with_the_executor(bench: Bench, name: str) -> 
     assert pids(bench) != [before] and eventually(lambda: gone(before))
 
 
-def test_a_flood_of_prints_ends_with_the_attempt(bench: Bench, capfd: Any) -> None:
-    assert bench.output("job_shout", TEXT) == RIGHT
+def test_a_flood_of_prints_ends_with_the_attempt(bench: Bench) -> None:
+    assert bench.output("job_shout", TEXT) == RIGHT and bench.printed

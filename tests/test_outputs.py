@@ -174,8 +174,8 @@ def written(directory: Path, pairs: list[Any], output: str, asked: str) -> Union
     writer.close()
     assert sum(block.records for block in blocks) == len(pairs)
     try:
-        with open_sink(str(directory / f"out-{output}"), asked) as sink:
-            sink.write([(0, blocks)] if blocks else [], 1)
+        with open_sink(str(directory / f"out-{output}")) as sink:
+            sink.write([(0, blocks)] if blocks else [], 1, asked)
     except OutputError as error:
         return str(error)
     return (directory / f"out-{output}" / "part-00000").read_bytes()

@@ -221,10 +221,13 @@ def test_a_killed_clients_job_goes_on_and_what_was_done_is_not_done_again(
     assert sum(isinstance(entry, ev.Resumed) and entry.claims for entry in log) == 1
 
 
-def test_input_that_is_all_in_needs_no_files(rabbit_url: str, tmp_path: Path) -> None:
+def test_input_that_is_all_in_needs_no_files_and_the_format_is_remembered(
+    rabbit_url: str, tmp_path: Path
+) -> None:
     text = make_text(tmp_path / "text", 50_000)
-    words = count_words(text)
-    client = Process("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "all-in")
+    words = b"key,value\n" + count_words(text, partitions=1).replace(b"\t", b",")
+    place = ("--broker", rabbit_url, "--pool", "all-in")
+    client = Process("run", WORDCOUNT, text, *place, "--format", "csv", "--partitions", 1)
     try:
         client.wait_for("waits: no worker")
         job = submitted(client)
@@ -264,20 +267,18 @@ def test_who_cannot_go_on_does_no_harm_to_a_client_that_lives(rabbit_url: str, t
     ]
 
 
-def test_a_detached_job_brings_no_output(rabbit_url: str, tmp_path: Path) -> None:
+def test_a_detached_job_brings_no_output_and_remembers_its_format(rabbit_url: str, tmp_path: Path) -> None:
     text = make_text(tmp_path / "text", 1000)
-    job = (
-        mr_ok("run", WORDCOUNT, text, "--detach", "--broker", rabbit_url, "--pool", "no-output")
-        .decode()
-        .strip()
-    )
+    place = ("--broker", rabbit_url, "--pool", "no-output", "--partitions", 1, "--format", "csv")
+    job = mr_ok("run", WORDCOUNT, text, "--detach", *place).decode().strip()
     out = tmp_path / "out"
     result = mr("run", "--resume", job, "-o", out, "--broker", rabbit_url)
     assert result.returncode == 2 and result.stderr.count(b"\n") == 1 and not out.exists()
     assert f"mr results {job} -o DIR".encode() in result.stderr
     assert not any(isinstance(entry, ev.Resumed) and entry.claims for entry in read(rabbit_url, job, 0.5))
     with workers(rabbit_url, pool="no-output"):
-        assert mr_ok("results", job, "--broker", rabbit_url) == count_words(text)
+        words = b"key,value\n" + count_words(text, partitions=1).replace(b"\t", b",")
+        assert mr_ok("results", job, "--broker", rabbit_url) == words
 
 
 @pytest.mark.parametrize(

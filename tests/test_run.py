@@ -41,6 +41,15 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
+def test_an_option_that_there_is_not_is_named_with_the_nearest(text: Path) -> None:
+    with pytest.raises(UsageError, match=r"^job.run has no option 'split_size'; did you mean split_bytes\?$"):
+        run_job(Job(one), str(text), split_size=10)
+    with pytest.raises(
+        UsageError, match=r"no option 'zzz'; there are broker, params, executors, .*, report$"
+    ):
+        run_job(Job(one), str(text), zzz=1)
+
+
 def one(line: str) -> Any:
     yield line, 1
 

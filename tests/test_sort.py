@@ -92,7 +92,8 @@ def sizes(tiny: bool) -> Iterator[None]:
         yield
 
 
-sizes_of_both = pytest.mark.parametrize("tiny", [False, True])
+#: mostly tiny: pairs as few as these fill no chunk of the usual size, so that little is tried with it
+sizes_of_both = st.sampled_from([False, True, True])
 
 any_key = st.one_of(texts, numbers, values)
 columns_of_keys = st.sampled_from([texts, numbers, st.integers(0, 3), st.tuples(texts, numbers), any_key])
@@ -102,8 +103,7 @@ tasks_of_pairs = columns_of_keys.flatmap(
 budgets = st.sampled_from([1, 300, 1000, sort.MEMORY_BYTES])
 
 
-@sizes_of_both
-@given(tasks=tasks_of_pairs, write_bytes=budgets, merge_bytes=budgets)
+@given(tiny=sizes_of_both, tasks=tasks_of_pairs, write_bytes=budgets, merge_bytes=budgets)
 def test_groups_are_those_of_a_serial_run(
     tiny: bool, tasks: list[list[Any]], write_bytes: int, merge_bytes: int
 ) -> None:
@@ -120,8 +120,8 @@ def test_groups_are_those_of_a_serial_run(
             assert os.listdir(directory) == files
 
 
-@sizes_of_both
-@given(tasks=tasks_of_pairs, write_bytes=budgets, takes=st.lists(st.integers(0, 3)))
+@settings(max_examples=60)
+@given(tiny=sizes_of_both, tasks=tasks_of_pairs, write_bytes=budgets, takes=st.lists(st.integers(0, 3)))
 def test_values_that_nobody_wants_are_skipped(
     tiny: bool, tasks: list[list[Any]], write_bytes: int, takes: list[int]
 ) -> None:
@@ -145,11 +145,11 @@ def collect_in_two(key: Any, lists: Iterator[list[Any]]) -> list[tuple[Any, list
     return [(key, items[:1]), (key, items[1:])]
 
 
-@sizes_of_both
 @pytest.mark.parametrize(
     "combine", [collect, collect_in_two, Fold(lambda lists: list(chain.from_iterable(lists)))]
 )
-@given(tasks=tasks_of_pairs, write_bytes=budgets)
+@settings(max_examples=50)
+@given(tiny=sizes_of_both, tasks=tasks_of_pairs, write_bytes=budgets)
 def test_a_combiner_sees_values_in_order_and_changes_nothing_else(
     tiny: bool, combine: Callable[..., Any], tasks: list[list[Any]], write_bytes: int
 ) -> None:
@@ -169,9 +169,13 @@ def grouped(directory: str, outputs: list[Written], partition: int, memory: int,
     return [(key, list(group)) for key, group in found]
 
 
-@sizes_of_both
-@settings(max_examples=40)
-@given(tasks=tasks_of_pairs, buckets=st.lists(st.booleans(), min_size=6, max_size=6), merge_bytes=budgets)
+@settings(max_examples=60)
+@given(
+    tiny=sizes_of_both,
+    tasks=tasks_of_pairs,
+    buckets=st.lists(st.booleans(), min_size=6, max_size=6),
+    merge_bytes=budgets,
+)
 def test_runs_in_buckets_give_the_groups_of_sorted_ones(
     tiny: bool, tasks: list[list[Any]], buckets: list[bool], merge_bytes: int
 ) -> None:
@@ -257,8 +261,8 @@ def test_a_combiner_may_change_keys(tmp_path: Any) -> None:
         assert totals == {0: 500, 1: 500}
 
 
-@sizes_of_both
-@given(pairs=st.lists(st.tuples(values, values), max_size=30))
+@settings(max_examples=60)
+@given(tiny=sizes_of_both, pairs=st.lists(st.tuples(values, values), max_size=30))
 def test_plain_output_keeps_its_order(tiny: bool, pairs: list[Any]) -> None:
     with sizes(tiny), tempfile.TemporaryDirectory() as directory:
         written = Written()
@@ -348,9 +352,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.mark.parametrize(
     ("combine", "small", "large"),
     [
-        ("none", (1, 50_000, 1000), (1, 250_000, 1000)),  # one key: 50 and 250 MB
-        ("fold", (1, 50_000, 1000), (1, 250_000, 1000)),
-        ("none", (200, 500, 8), (1000, 500, 8)),  # many runs
+        ("none", (1, 30_000, 1000), (1, 130_000, 1000)),  # one key: 30 and 130 MB
+        ("fold", (1, 30_000, 1000), (1, 130_000, 1000)),
+        ("none", (200, 300, 8), (1000, 300, 8)),  # many runs
     ],
 )
 def test_memory_does_not_grow_with_the_data(combine: str, small: Any, large: Any) -> None:

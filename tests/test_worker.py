@@ -217,13 +217,15 @@ def test_shutdown_hands_back_what_has_not_started_and_finishes_the_rest() -> Non
     assert bench.worker.finished
 
 
-def test_told_again_it_hands_back_what_runs() -> None:
+def test_told_to_hurry_it_hands_back_what_runs() -> None:
     bench = Bench()
     bench.run()
     assert logged(bench.tell(Shutdown())) == []
-    commands = bench.tell(Shutdown())
+    assert logged(bench.tell(Shutdown())) == [], "it may take as long as before"
+    commands = bench.tell(Shutdown(0.0))
     assert KillExecutor in kinds(commands) and logged(commands) == ["Returned"]
     assert not bench.worker.finished
+    assert logged(bench.tell(Shutdown(30.0))) == [], "a longer grace comes too late"
     bench.tell(base.Confirmed(published(commands)[0].token))
     assert bench.worker.finished
 

@@ -4,7 +4,7 @@ A role (client, coordinator, worker) never calls a broker. It returns commands; 
 to `Broker.perform` and feeds what `Broker.poll` gives back to the role that asked for it: a consumer's
 ``tag`` and a publication's ``token`` begin with the role's own prefix.
 
-There are two kinds of places (`Kind`): a *queue* gives each message to one consumer and forgets it after
+There are two sorts of places (`Kind`): a *queue* gives each message to one consumer and forgets it after
 its ack; a *stream* is append-only, keeps everything until it is deleted, and can be read by many, from any
 offset. ``mr.1.control`` is the one exchange, a fanout; every session may bind one private queue to it.
 
@@ -14,6 +14,7 @@ What every implementation promises, and `tests/contract` checks for each:
   exists; each publication gets exactly one of the two unless the session ends first.
 * Messages published by one session to one place arrive in the order of their `Publish` commands.
 * A queue's unacked deliveries return to it, marked ``redelivered``, when their session ends.
+* A delivery says when its message was sent, however often and to whomever it is delivered.
 * After `Disconnected` the session is dead: commands are ignored, no event of the old session follows, and
   `connect` begins a new one with no consumers.
 """
@@ -32,6 +33,8 @@ class Kind(Enum):
 
     QUEUE = "queue"  #: durable work queue: each message to one consumer, gone after its ack
     STREAM = "stream"  #: append-only log: kept until deleted, read by many from any offset
+    #: a queue of one who asks: where the broker outlives its sessions, it goes by itself a minute after its consumer
+    REPLIES = "replies"
 
 
 class FileSlice(NamedTuple):
@@ -193,6 +196,9 @@ class Delivered:
     body: bytes
     offset: Optional[int]  #: in a stream, None in a queue
     redelivered: bool
+    #: when it was sent, by the clock of the host that sent it: seconds since the epoch, 0.0 if it does not say. For
+    #: people: hosts' clocks differ
+    at: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class _Consumer(Listener):
 
     # ---- hearing
 
-    def on_delivery(self, tag: int, body: bytes, offset: Optional[int], redelivered: bool) -> None:
+    def on_delivery(self, tag: int, body: bytes, offset: Optional[int], redelivered: bool, at: float) -> None:
         if self._channel is None:
             return
         if self._stopped:
@@ -175,7 +175,7 @@ class _Consumer(Listener):
             self._fruitless = 0
             number = self._serial << _TAG_BITS | self._tags_before + tag
             receipt = Receipt(self._command.tag, number)
-            self._held.append(base.Delivered(self._command.tag, receipt, body, offset, redelivered))
+            self._held.append(base.Delivered(self._command.tag, receipt, body, offset, redelivered, at))
             self._deliver_held()
 
     def _is_too_early(self, offset: int) -> bool:

@@ -3,7 +3,7 @@
 Single-threaded and deterministic: `perform` acts at once, on every session of the server, and what follows
 from it waits in the sessions' inboxes for `poll`. Blocks and input travel as references to files.
 
-    MemoryServer            what a RabbitMQ node is: places and who listens
+    MemoryServer            what a RabbitMQ node is: places, who listens, a clock
     ├── _Queue, _Stream     messages and consumers
     └── MemoryBroker        one session: inbox, consumers, unacked deliveries
 """
@@ -11,6 +11,7 @@ from it waits in the sessions' inboxes for `poll`. Blocks and input travel as re
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,11 +25,12 @@ from mapreduce.errors import BrokerError
 class _Message:
     """A message of a queue. ``position`` orders it, also when it comes back."""
 
-    __slots__ = ("body", "position", "redelivered")
+    __slots__ = ("at", "body", "position", "redelivered")
 
-    def __init__(self, position: int, body: bytes) -> None:
+    def __init__(self, position: int, body: bytes, at: float) -> None:
         self.position = position
         self.body = body
+        self.at = at
         self.redelivered = False
 
     def __lt__(self, other: _Message) -> bool:
@@ -57,8 +59,8 @@ class _Queue:
         self.ready: list[_Message] = []  # a heap by position: what comes back takes its old place
         self._positions = count()
 
-    def append(self, body: bytes) -> None:
-        heapq.heappush(self.ready, _Message(next(self._positions), body))
+    def append(self, body: bytes, at: float) -> None:
+        heapq.heappush(self.ready, _Message(next(self._positions), body, at))
         self.pump()
 
     def put_back(self, messages: list[_Message]) -> None:
@@ -76,8 +78,14 @@ class _Queue:
             self.consumers.remove(consumer)
             self.consumers.append(consumer)
             message = heapq.heappop(self.ready)
-            number = consumer.session._deliver(consumer.tag, message.body, None, message.redelivered)
+            number = consumer.session._deliver(
+                consumer.tag, message.body, None, message.redelivered, message.at
+            )
             consumer.unacked[number] = message
+
+
+class _Replies(_Queue):
+    """Lives with the process, which is short enough."""
 
 
 class _Stream:
@@ -85,18 +93,19 @@ class _Stream:
 
     def __init__(self) -> None:
         self.consumers: deque[_Consumer] = deque()
-        self.bodies: list[bytes] = []
+        self.ready: list[tuple[bytes, float]] = []  # all of it, each with the time when it was sent
 
-    def append(self, body: bytes) -> None:
-        self.bodies.append(body)
+    def append(self, body: bytes, at: float) -> None:
+        self.ready.append((body, at))
         self.pump()
 
     def pump(self) -> None:
         for consumer in self.consumers:
-            while consumer.has_room and consumer.next_offset < len(self.bodies):
+            while consumer.has_room and consumer.next_offset < len(self.ready):
                 offset = consumer.next_offset
                 consumer.next_offset += 1
-                number = consumer.session._deliver(consumer.tag, self.bodies[offset], offset, False)
+                body, at = self.ready[offset]
+                number = consumer.session._deliver(consumer.tag, body, offset, False, at)
                 consumer.unacked[number] = None
 
     def start(self, wanted: Union[None, int, str]) -> int:
@@ -104,20 +113,28 @@ class _Stream:
         if wanted == "first":
             return 0
         if wanted == "next":
-            return len(self.bodies)
+            return len(self.ready)
         if isinstance(wanted, int):
             return wanted
         raise ValueError(f"a stream is read from 'first', 'next' or a number, not {wanted!r}")
 
 
 _Place = Union[_Queue, _Stream]
-_KINDS: dict[Kind, Union[type[_Queue], type[_Stream]]] = {Kind.QUEUE: _Queue, Kind.STREAM: _Stream}
+_KINDS: dict[Kind, Union[type[_Queue], type[_Stream]]] = {
+    Kind.QUEUE: _Queue,
+    Kind.STREAM: _Stream,
+    Kind.REPLIES: _Replies,
+}
 
 
 class MemoryServer:
-    """The places that the sessions of one process share. Lives as long as somebody refers to it."""
+    """The places that the sessions of one process share. Lives as long as somebody refers to it.
 
-    def __init__(self) -> None:
+    ``clock`` says when a message is sent, in seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
         self.places: dict[str, _Place] = {}
         self.sessions: list[MemoryBroker] = []
 
@@ -178,7 +195,7 @@ class MemoryBroker(base.Broker):
     def _declare(self, command: base.Declare) -> None:
         kind = _KINDS[command.kind]
         place = self._server.places.setdefault(command.name, kind())
-        if isinstance(place, kind):
+        if type(place) is kind:
             self._inbox.append(base.Declared(command.name))
         else:
             self.drop(f"{command.name} exists and is no {command.kind.value}")
@@ -194,12 +211,13 @@ class MemoryBroker(base.Broker):
             self._inbox.append(base.cannot_read(command, error))
             return
         self._inbox.append(base.Confirmed(command.token))
-        place.append(body)
+        place.append(body, self._server.clock())
 
     def _broadcast(self, command: base.Broadcast) -> None:
+        at = self._server.clock()
         for session in self._server.sessions:
             for tag in session._listening:
-                session._deliver(tag, command.body, None, False)
+                session._deliver(tag, command.body, None, False, at)
 
     def _listen(self, command: base.Listen) -> None:
         self._listening.append(command.tag)
@@ -240,14 +258,13 @@ class MemoryBroker(base.Broker):
         if place is None:
             self._inbox.append(base.Depth(command.name, -1, 0))
         else:
-            waiting = place.ready if isinstance(place, _Queue) else place.bodies
-            self._inbox.append(base.Depth(command.name, len(waiting), len(place.consumers)))
+            self._inbox.append(base.Depth(command.name, len(place.ready), len(place.consumers)))
 
     # -------------------------------------------------------- details
 
-    def _deliver(self, tag: str, body: bytes, offset: Optional[int], redelivered: bool) -> int:
+    def _deliver(self, tag: str, body: bytes, offset: Optional[int], redelivered: bool, at: float) -> int:
         number = next(self._numbers)
-        self._inbox.append(base.Delivered(tag, Receipt(tag, number), body, offset, redelivered))
+        self._inbox.append(base.Delivered(tag, Receipt(tag, number), body, offset, redelivered, at))
         return number
 
     def _stop(self, tag: str) -> None:

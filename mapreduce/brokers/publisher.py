@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from typing import Callable, Union
+from typing import Any, Callable, Union
 
 from mapreduce.brokers import base
 from mapreduce.brokers.asking import Asker
@@ -44,7 +44,12 @@ MAX_BACKLOG_BYTES = 2 << 20
 CONFIRM_SECS = 60.0
 
 #: On a single node; work queues of a cluster would be "quorum" (see `docs/protocol.md`).
-_ARGUMENTS = {Kind.QUEUE: {"x-queue-type": "classic"}, Kind.STREAM: {"x-queue-type": "stream"}}
+ARGUMENTS: dict[Kind, dict[str, Any]] = {
+    Kind.QUEUE: {"x-queue-type": "classic"},
+    Kind.STREAM: {"x-queue-type": "stream"},
+    # Not an exclusive one: who declares it and who consumes from it are two connections.
+    Kind.REPLIES: {"x-queue-type": "classic", "x-expires": 60_000},
+}
 
 #: Places of which is known how much goes there.
 MAX_FLOWS = 1000
@@ -185,7 +190,7 @@ class Publisher(Listener):
             command = self._waiting.popleft()
             if isinstance(command, base.Declare):
                 self._declaring.append(command.name)
-                self._channel.declare(command.name, dict(_ARGUMENTS[command.kind]))
+                self._channel.declare(command.name, dict(ARGUMENTS[command.kind]))
             else:
                 if self._open.get(command.to) is command:
                     self._close(command)

@@ -7,6 +7,8 @@ reply, reading and writing can all block or spin, so no reply is waited for: eac
 
 from __future__ import annotations
 
+import struct
+import time
 from typing import Any, ClassVar, Optional
 
 import amqp
@@ -30,8 +32,8 @@ class WireClosed(Exception):
 class Listener:
     """What a channel's owner hears. The default is that a closed channel ends the connection."""
 
-    def on_delivery(self, tag: int, body: bytes, offset: Optional[int], redelivered: bool) -> None:
-        """A message of the channel's consumer."""
+    def on_delivery(self, tag: int, body: bytes, offset: Optional[int], redelivered: bool, at: float) -> None:
+        """A message of the channel's consumer; ``at``: when it was sent, in seconds since the epoch, 0.0: unknown."""
 
     def on_cancelled(self) -> None:
         """The broker has ended the channel's consumer: its queue was deleted."""
@@ -51,6 +53,34 @@ class Listener:
     def on_closed(self, code: int, text: str) -> None:
         """The broker has closed the channel, because of an error."""
         raise WireClosed(text, code)
+
+
+#: header: when the message was sent, in milliseconds since the epoch by its sender's clock
+_SENT = "at_ms"
+#: which properties follow: headers, delivery mode and message id; the headers are one, a 64-bit number
+_PROPERTIES = struct.Struct(f">HI{len(_SENT) + 1}pcqBB")
+_WHICH, _WHICH_TRANSIENT = 1 << 13 | 1 << 12 | 1 << 7, 1 << 13 | 1 << 12
+_HEADERS_BYTES = 1 + len(_SENT) + 1 + 8
+
+
+class _Content:
+    """What `wire` sends of a publication. py-amqp's own message takes five times as long over its properties."""
+
+    __slots__ = ("_properties", "body")
+
+    def __init__(self, body: Buffer, message_id: str) -> None:
+        self.body = body
+        self._properties = _properties(message_id.encode())
+
+    def _serialize_properties(self) -> bytes:
+        return self._properties
+
+
+def _properties(message_id: bytes) -> bytes:
+    now_ms = time.time_ns() // 1_000_000
+    which, mode = (_WHICH, 2) if message_id else (_WHICH_TRANSIENT, 1)
+    packed = _PROPERTIES.pack(which, _HEADERS_BYTES, _SENT.encode(), b"l", now_ms, mode, len(message_id))
+    return packed + message_id if message_id else packed[:-1]
 
 
 class Channel(amqp.Channel):  # type: ignore[misc]
@@ -103,12 +133,9 @@ class Channel(amqp.Channel):  # type: ignore[misc]
 
     def publish(self, exchange: str, key: str, body: Buffer, message_id: str = "") -> None:
         """With a ``message_id`` persistent and mandatory, without transient and as it may."""
-        if message_id:
-            message = amqp.Message(body, delivery_mode=2, message_id=message_id)
-        else:
-            message = amqp.Message(body, delivery_mode=1)
+        content = _Content(body, message_id)
         # Not basic_publish: that reads from the socket first.
-        self.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, key, bool(message_id), False), message)
+        self.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, key, bool(message_id), False), content)
 
     def end(self) -> None:
         """Close the channel; nothing more is heard of it."""
@@ -136,9 +163,13 @@ class Channel(amqp.Channel):  # type: ignore[misc]
 
     def _on_basic_deliver(self, _c: str, tag: int, redelivered: bool, _e: str, _k: str, message: Any) -> None:
         headers = message.properties.get("application_headers") or {}
-        body = message.body
+        body, sent_ms = message.body, headers.get(_SENT)
         self.listener.on_delivery(
-            tag, body if isinstance(body, bytes) else b"", headers.get("x-stream-offset"), redelivered
+            tag,
+            body if isinstance(body, bytes) else b"",
+            headers.get("x-stream-offset"),
+            redelivered,
+            sent_ms / 1000 if isinstance(sent_ms, int) else 0.0,
         )
 
     def _on_basic_return(self, _code: int, _text: str, _exchange: str, _key: str, message: Any) -> None:

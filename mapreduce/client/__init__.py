@@ -8,6 +8,7 @@ output      the blocks of `out`, and their seals
 sent        what was published and is not confirmed
 outcome     the end of a job as its user reads it
 resume      `ResumingClient`: goes on where one that died left off
+retry       `RetryingClient`: lets a failed job go on
 cancel      `CancelClient`: `mr cancel`
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 from mapreduce.client.cancel import CancelClient
 from mapreduce.client.output import Collected
 from mapreduce.client.resume import ResumingClient
+from mapreduce.client.retry import RetryingClient
 from mapreduce.client.role import Client, Phase
 
-__all__ = ["CancelClient", "Client", "Collected", "Phase", "ResumingClient"]
+__all__ = ["CancelClient", "Client", "Collected", "Phase", "ResumingClient", "RetryingClient"]

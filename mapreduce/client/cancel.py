@@ -1,10 +1,14 @@
-"""What `mr cancel` is: attached, asks for the end of the job and waits until the log tells of it."""
+"""What `mr cancel` is: attached, asks for the end of the job and waits until the log tells of it.
+
+Of a job that has failed and is kept, the end is that it is kept no longer.
+"""
 
 from __future__ import annotations
 
 import random
 
 from mapreduce import events as ev
+from mapreduce.brokers import base
 from mapreduce.client.outcome import over_already
 from mapreduce.client.role import Client, Phase
 from mapreduce.effects import Command, Connected, Tick
@@ -33,6 +37,11 @@ class CancelClient(Client):
     def _take_outcome(self) -> list[Command]:
         terminal, spec = self.state.terminal, self.state.spec
         assert terminal is not None
+        if self.state.kept:
+            return []  # until that is given up
+        if self.state.expired:
+            self._end()
+            return []
         if not isinstance(terminal, ev.Cancelled):
             self.error = over_already(self.job, terminal)
         elif spec is not None and spec.detached:  # nobody else is there to say that the log can go
@@ -41,8 +50,15 @@ class CancelClient(Client):
         self._end()
         return []
 
+    def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
+        if event.tag == self._log.tag and self.state.kept:
+            self._end()  # it was, and is not any more
+            return []
+        return super()._on_gone(event, now)
+
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
-        if self._leave_at is not None and now > self._leave_at and self.state.terminal is None:
+        over = self.state.terminal is not None and not self.state.kept
+        if self._leave_at is not None and now > self._leave_at and not over:
             text = f"job {self.job} is asked to end, but no worker coordinates it now; the next one that does ends it"
             self.error = self.error or JobLost(text)
         return super()._on_tick(event, now)

@@ -45,6 +45,7 @@ from mapreduce.effects import (
 from mapreduce.errors import Cancelled, JobLost, MapReduceError, OutputError
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
 from mapreduce.state import JobState
+from mapreduce.views import JobView
 
 #: how long a client that cancels its job waits for a coordinator to confirm that
 CANCEL_SECS = 5.0
@@ -112,11 +113,14 @@ class Client:
         self._missing: Optional[ev.Missing] = None
         self._cancel_reason: Optional[str] = None
         self._leave_at: Optional[float] = None
+        #: logged, to see whether the failure that was read is the last word
+        self._end_mark: Optional[int] = None
         #: a stream of data is gone, and which: the job has ended, or is lost
         self._gone_at: Optional[float] = None
         self._gone = ""
         self._returned_lease: Optional[base.Publish] = None
         self._blocked = False
+        self._view: Optional[JobView] = None
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
             base.Disconnected: self._on_disconnected,
@@ -134,6 +138,10 @@ class Client:
             InputFailed: self._on_input_failed,
             Tick: self._on_tick,
         }
+
+    def follow(self, view: JobView) -> None:
+        """Feed the view with what is read of the log from now on; before it is connected: with all of it."""
+        self._view = view
 
     def handle(self, event: Any, now: float) -> list[Command]:
         handler = self._handlers.get(type(event))
@@ -229,7 +237,10 @@ class Client:
     def _read_log(self) -> list[Command]:
         """From its start, into a new fold."""
         self.state = JobState()
+        if self._view is not None:
+            self._view.restart()
         self._claimed = self._claim is None and not self.attached
+        self._end_mark = None
         self._claims.clear()
         return self._log.begin()
 
@@ -318,8 +329,12 @@ class Client:
             if isinstance(msg, wire.BadMessage):
                 text = f"an unreadable message of job {self.job} is left out: {msg}"
                 commands.append(Report("warning", text))
+            elif of_log:
+                if self._view is not None:
+                    self._view.note(msg, event.at)
+                commands += self._on_log(msg, now)
             else:
-                commands += self._on_log(msg, now) if of_log else self._on_out(msg, body)
+                commands += self._on_out(msg, body)
         return commands
 
     def _on_log(self, entry: Any, now: float) -> list[Command]:
@@ -328,9 +343,19 @@ class Client:
             self._silence.note(entry, now)
         if isinstance(entry, ev.Resumed) and self.phase in _BUSY:
             return self._on_resumed(entry, now)
+        marked = isinstance(entry, ev.Marked) and entry.number == self._end_mark
+        if marked:
+            self._end_mark = None
         if self.state.terminal is not None and self._hears_the_end:
-            return self._take_outcome()
+            return self._take_outcome() if marked or not self.state.kept else self._look_further()
         return self._check_collected()
+
+    def _look_further(self) -> list[Command]:
+        """It has failed, and is kept: perhaps somebody has retried it, as the log will tell."""
+        if self._end_mark is not None:
+            return []
+        self._end_mark = self._rng.getrandbits(63)
+        return [self._publish_event(ev.Marked(self._end_mark))]
 
     @property
     def _hears_the_end(self) -> bool:
@@ -384,6 +409,8 @@ class Client:
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         """Only the log's end is proof: the data of a job that ended goes first, and the log may be read later."""
+        if event.tag == self._log.tag and self.state.terminal is not None and self._hears_the_end:
+            return self._take_outcome()  # nobody can have retried it any more
         if self.state.terminal is not None or self.phase in (Phase.COLLECTED, Phase.CLOSING):
             return []
         if event.tag == self._log.tag:
@@ -465,6 +492,8 @@ class Client:
         fed = bool(self.state.stages) and self.state.stages[0].total is not None
         said: list[Any] = [ev.Present()] if fed or not self.attached else []
         again: list[Command] = []
+        if self._end_mark is not None:
+            said.append(ev.Marked(self._end_mark))
         if self._waits():
             if self._input_confirmed:
                 again = self._feeding.end_again()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Optional
 
@@ -31,7 +33,23 @@ def from_file(path: str) -> tuple[Job, Bundle]:
     if not main.endswith(".py"):
         raise JobError(f"{path}: a job file is Python, with a name that ends in .py")
     bundle = _source_bundle(directory, main, _module_name(main), attr)
-    return load(bundle), bundle
+    with _staying_here():
+        return load(bundle), bundle
+
+
+@contextlib.contextmanager
+def _staying_here() -> Iterator[None]:
+    """The file may change the current folder; names of inputs and outputs were meant from where the user stood."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it had been removed
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the file has removed it
+            os.chdir(here)
 
 
 def from_object(job: Job) -> Bundle:

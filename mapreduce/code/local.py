@@ -49,7 +49,12 @@ def is_local(module: Optional[ModuleType]) -> bool:
         or name.partition(".")[0] in (ENGINE, "__main__")
     ):
         return False
-    return not _installed(path) and not _below(path, _paths("stdlib")) and os.path.isfile(path)
+    return not is_library(path) and os.path.isfile(path)
+
+
+def is_library(path: str) -> bool:
+    """Whether a file belongs to the standard library or an installed package."""
+    return _installed(path) or _below(path, _paths("stdlib"))
 
 
 def read_source(path: str) -> str:

@@ -6,12 +6,13 @@ from typing import Optional
 
 import click
 
-from mapreduce.commands import options
+from mapreduce.census import find_job
+from mapreduce.commands import naming, options
 from mapreduce.run import JobRun
 
 
 @click.command(name="cancel")
-@click.argument("job_id", metavar="JOB")
+@naming.job
 @options.broker
 def command(job_id: str, broker: Optional[str]) -> None:
     """End the job JOB, whoever submitted it, and wait until it has ended; a client that waits for it ends too.
@@ -21,5 +22,5 @@ def command(job_id: str, broker: Optional[str]) -> None:
     mr cancel $JOB
     """
     url = options.required_broker_url(broker)
-    with JobRun.to_cancel(job_id, url) as run:
+    with JobRun.to_cancel(find_job(url, job_id), url) as run:
         run.collect()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import click
 
 from mapreduce import config, units
-from mapreduce.errors import UsageError
+from mapreduce.errors import JobFailed, MapReduceError, UsageError
 
 if TYPE_CHECKING:
+    from mapreduce.display.base import Display
     from mapreduce.run import Output
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,10 +43,48 @@ output_format: Callable[[F], F] = click.option(
     "--format",
     "output_format",
     type=click.Choice(["text", "jsonl", "csv", "msgpack"]),
-    default="text",
-    show_default=True,
-    help="Of the output; text is key<TAB>value.",
+    help="Of the output; text is key<TAB>value.  [default: what the job was submitted with, or text]",
 )
+
+
+def display(command: F) -> F:
+    """What is shown of a job while it runs: `quiet`, `as_json` and `summary`, for `choose_display`."""
+    for option in (
+        click.option(
+            "--summary/--no-summary",
+            default=None,
+            help="What it took, at the end.  [default: on a terminal, for jobs of more than two seconds]",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object an event, on standard error."),
+        click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error."),
+    ):
+        command = option(command)
+    return command
+
+
+def choose_display(quiet: bool, as_json: bool, summary: Optional[bool]) -> Display:
+    """By options, and by what standard error is. Raises `UsageError`."""
+    if quiet and (as_json or summary):
+        raise UsageError(f"-q shows nothing: it does not go with {'--json' if as_json else '--summary'}")
+    from mapreduce.display.choice import for_command  # with half of the engine, which options do not need
+
+    return for_command(quiet, as_json, summary)
+
+
+@contextlib.contextmanager
+def telling_errors(as_json: bool) -> Iterator[None]:
+    """With ``as_json``, errors are events, too."""
+    try:
+        yield
+    except MapReduceError as error:
+        if as_json:
+            from mapreduce.display.jsonlines import as_line
+
+            details = error.details if isinstance(error, JobFailed) else ""
+            fields = {"exit_code": error.exit_code, "text": str(error), "details": details}
+            click.echo(as_line("error", time.time(), fields), err=True)
+            error.told = True
+        raise
 
 
 def broker_url(given: Optional[str]) -> Optional[str]:
@@ -104,9 +146,8 @@ class Tries(click.ParamType):  # type: ignore[type-arg]
         return int(match[1]) if match[1] else None, int(match[2])
 
 
-def tell_left_out(output: Output) -> None:
+def tell_left_out(output: Output, display: Display) -> None:
     """Lines on standard error for what is not in the result."""
     from mapreduce.run import describe_left_out  # the whole engine, which options do not need
 
-    for line in describe_left_out(output.skipped):
-        click.echo(f"mr: {line}", err=True)
+    display.remark([f"mr: {line}" for line in describe_left_out(output.skipped)])

@@ -7,6 +7,7 @@ from typing import Optional
 import click
 
 from mapreduce.commands import options
+from mapreduce.display.base import Display
 from mapreduce.run import JobRun
 from mapreduce.write import open_sink
 
@@ -16,16 +17,32 @@ from mapreduce.write import open_sink
 @options.broker
 @options.output
 @options.output_format
-def command(job_id: str, broker: Optional[str], output: Optional[str], output_format: str) -> None:
+@options.display
+def command(
+    job_id: str,
+    broker: Optional[str],
+    output: Optional[str],
+    output_format: Optional[str],
+    quiet: bool,
+    as_json: bool,
+    summary: Optional[bool],
+) -> None:
     """Wait until the job JOB is done and write its output; then the job is forgotten.
 
     \b
     JOB=$(mr run jobs/wordcount.py data/ --detach)
     mr results $JOB -o counts
     """
-    url = options.required_broker_url(broker)
-    with open_sink(output, output_format) as sink, JobRun.attach(job_id, url) as run:
+    with options.telling_errors(as_json):
+        url = options.required_broker_url(broker)
+        with options.choose_display(quiet, as_json, summary) as display:
+            fetch(job_id, url, output, output_format, display)
+
+
+def fetch(job: str, url: str, output: Optional[str], output_format: Optional[str], display: Display) -> None:
+    """Wait for the output of a job that is there already, and write it."""
+    with open_sink(output) as sink, JobRun.attach(job, url, output_format or "", display) as run:
         result = run.collect()
-        sink.write(result.parts, result.tasks)
+        sink.write(result.parts, result.tasks, run.output_format)
         run.deliver()
-    options.tell_left_out(result)
+    options.tell_left_out(result, display)

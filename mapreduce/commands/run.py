@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import click
 
@@ -17,10 +17,13 @@ from mapreduce.errors import JobError, UsageError
 from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MAX_PARTITIONS, JobSpec
 
 if TYPE_CHECKING:
+    from mapreduce.display.base import Display
     from mapreduce.run import JobRun
 
 #: what can be said of a job that was submitted before
-_WITH_RESUME = {"job_file", "inputs", "resume", "broker", "output", "output_format", "counters"}
+_WITH_RESUME = {
+    "job_file", "inputs", "resume", "broker", "output", "output_format", "counters", "quiet", "as_json", "summary",
+}  # fmt: skip
 
 
 @click.command(name="run")
@@ -111,7 +114,9 @@ _WITH_RESUME = {"job_file", "inputs", "resume", "broker", "output", "output_form
     metavar="TIME",
     help="Keep the job's log for so long after its results were fetched.",
 )
+@click.option("--profile", is_flag=True, help="Print each stage's hottest lines at the end.")
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
+@options.display
 @click.pass_context
 def command(
     context: click.Context,
@@ -121,10 +126,13 @@ def command(
     broker: Optional[str],
     local: bool,
     output: Optional[str],
-    output_format: str,
+    output_format: Optional[str],
     detach: bool,
     resume: Optional[str],
     counters: bool,
+    quiet: bool,
+    as_json: bool,
+    summary: Optional[bool],
     **settings: Any,
 ) -> None:
     """Run the job in the file JOB over INPUT: files, folders, globs, URLs, or - for standard input.
@@ -137,34 +145,40 @@ def command(
     mr run jobs/flight_delays.py flights.csv.gz -o delays --format csv
     cat data.txt | mr run jobs/wordcount.py -
     mr run jobs/wordcount.py data/ --broker amqp://user:password@host/
+    mr run jobs/wordcount.py data/ --profile
     mr run --resume wordcount-1f2e3d4c
     """
-    if local and broker:
-        raise UsageError("--local and --broker do not go together")
-    if resume is not None:
-        given = () if job_file is None else (job_file, *inputs)
-        prepare = _resume(context, resume, given, broker, output, output_format)
-    else:
-        url = None if local else options.broker_url(broker)
-        if detach and not url:
-            raise UsageError("--detach needs a broker: without one, the job lives in this process")
-        if detach and output:
-            raise UsageError(
-                "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
-            )
-        prepare = _submit(job_file, inputs, url, detach, output_format, **settings)
-    from mapreduce.write import open_sink
+    with options.telling_errors(as_json), contextlib.ExitStack() as stack:
 
-    with prepare as run, open_sink(output, output_format) as sink:
-        result = run.collect()
-        if run.client.detached:
-            click.echo(run.client.job)
-            return
-        sink.write(result.parts, result.tasks)
-        run.deliver()
-    options.tell_left_out(result)
-    for name in sorted(result.counters) if counters else ():
-        click.echo(f"{name}\t{result.counters[name]}", err=True)
+        def show() -> Display:
+            return stack.enter_context(options.choose_display(quiet, as_json, summary))
+
+        if local and broker:
+            raise UsageError("--local and --broker do not go together")
+        if resume is not None:
+            given = () if job_file is None else (job_file, *inputs)
+            prepare = _resume(context, resume, given, broker, output, output_format or "", show)
+        else:
+            url = None if local else options.broker_url(broker)
+            if detach and not url:
+                raise UsageError("--detach needs a broker: without one, the job lives in this process")
+            if detach and output:
+                raise UsageError(
+                    "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
+                )
+            prepare = _submit(job_file, inputs, url, detach, output_format or "", show, **settings)
+        from mapreduce.write import open_sink
+
+        with prepare as run, open_sink(output) as sink:
+            result = run.collect()
+            if run.client.detached:
+                click.echo(run.client.job)
+                return
+            sink.write(result.parts, result.tasks, run.output_format)
+            run.deliver()
+        options.tell_left_out(result, run.display)
+        for name in sorted(result.counters) if counters and not as_json else ():
+            click.echo(f"{name}\t{result.counters[name]}", err=True)
 
 
 def _resume(
@@ -174,6 +188,7 @@ def _resume(
     broker: Optional[str],
     output: Optional[str],
     output_format: str,
+    show: Callable[[], Display],
 ) -> JobRun:
     given = click.core.ParameterSource.COMMANDLINE
     for param in context.command.params:
@@ -184,7 +199,7 @@ def _resume(
     url = options.required_broker_url(broker)
     from mapreduce.run import JobRun  # as in `_submit`
 
-    return JobRun.resume(job, inputs, url, wants_output=output is not None, output_format=output_format)
+    return JobRun.resume(job, inputs, url, output is not None, output_format, show())
 
 
 def _submit(
@@ -193,6 +208,7 @@ def _submit(
     url: Optional[str],
     detach: bool,
     output_format: str,
+    show: Callable[[], Display],
     params: tuple[str, ...],
     split_size: int,
     input_format: Optional[str],
@@ -209,6 +225,7 @@ def _submit(
     if not url:
         spawn.ahead(interpreter)
     # only now: an executor imports its half of the engine while we import ours
+    from mapreduce.formats import DEFAULT
     from mapreduce.run import JobRun, Options
 
     settings = Options(
@@ -221,10 +238,10 @@ def _submit(
         detached=detach,
         **others,
     )
+    display = show()
     with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
-        # who fetches the output of a detached job may choose the format then
-        return JobRun.submit(job, bundle, inputs, settings, "" if detach else output_format, interpreter)
+        return JobRun.submit(job, bundle, inputs, settings, output_format or DEFAULT, interpreter, display)
 
 
 def _split_param(text: str) -> tuple[str, str]:

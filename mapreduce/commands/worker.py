@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import secrets
 import signal
 import socket
+import sys
 import time
 from typing import Optional
 
 import click
 
-from mapreduce import events, interpreters
+import mapreduce
+from mapreduce import events, interpreters, limits, versions
 from mapreduce.brokers import open_broker
 from mapreduce.commands import options
-from mapreduce.effects import Shutdown
+from mapreduce.effects import Report, Role, Shutdown
+from mapreduce.errors import MapReduceError
 from mapreduce.host import Host
 from mapreduce.interpreters import Interpreter
 from mapreduce.leases import LeaseKeeper
+from mapreduce.logs import FORMATS, LEVELS, Log
 from mapreduce.pool import ExecutorPool
+from mapreduce.respondent import Facts, Respondent
 from mapreduce.scratch import ScratchFolder
+from mapreduce.tasklog import TaskLog
 from mapreduce.worker import Worker
 
 #: how long a worker that is told to stop finishes what it has begun
@@ -43,8 +48,28 @@ CLOSE_SECS = 5.0
     metavar="TIME",
     help="To finish tasks when told to stop: 30, 30s, 5m.  [default: 30]",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(list(FORMATS)),
+    default="text",
+    show_default=True,
+    help="Of what it says on standard error; json: one object a line.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="The least that is said; debug: when tasks begin and end, too.",
+)
 def command(
-    broker: Optional[str], executors: Optional[int], python: Optional[str], pool: str, grace: float
+    broker: Optional[str],
+    executors: Optional[int],
+    python: Optional[str],
+    pool: str,
+    grace: float,
+    log_format: str,
+    log_level: str,
 ) -> None:
     """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
 
@@ -56,30 +81,57 @@ def command(
     mr worker --broker amqp://user:password@host/
     MR_BROKER=amqp://… mr worker -c 4
     mr worker --python pypy3                 for jobs run with --interpreter pp39 or any
+    mr worker --log-format json 2>> worker.log
     """
     url = options.required_broker_url(broker)
     slots = executors or os.cpu_count() or 1
     interpreter = interpreters.find(python)
-    with ScratchFolder("mr-worker-") as scratch:
-        _work(url, slots, interpreter, pool, grace, scratch.path)
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    log = Log(sys.stderr, name, log_format, log_level)
+    try:
+        with ScratchFolder("mr-worker-") as scratch:
+            _work(name, url, slots, interpreter, pool, grace, scratch.path, log)
+    except MapReduceError as error:
+        log(Report("error", str(error), "ended"))
+        raise click.exceptions.Exit(error.exit_code) from error
 
 
 def _work(
-    url: str, slots: int, interpreter: Interpreter, pool_name: str, grace: float, directory: str
+    name: str,
+    url: str,
+    slots: int,
+    interpreter: Interpreter,
+    pool_name: str,
+    grace: float,
+    directory: str,
+    log: Log,
 ) -> None:
-    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     rng = random.Random(secrets.randbits(64))
     queues = tuple(events.tasks_queue(pool_name, tag) for tag in (interpreter.tag, "any"))
     session = open_broker(url)
     pool = ExecutorPool(slots, interpreter)
     worker = Worker(name, slots, queues, directory, session.by_reference, rng)
     keeper = LeaseKeeper(name, rng)
-    host = Host(session, [keeper, worker], _report, pool, reconnect_secs=float("inf"))
+    facts = Facts(
+        socket.gethostname(),
+        os.getpid(),
+        mapreduce.__version__,
+        versions.python(),
+        interpreter.tag,
+        pool_name,
+        time.time(),
+        time.time,
+        lambda: limits.own_memory() + pool.used_memory(),
+        versions.libraries(),
+    )
+    task_log = TaskLog(worker, everything=log.says("debug"))
+    roles: list[Role] = [keeper, task_log, Respondent(worker, keeper, facts)]
+    host = Host(session, roles, log, pool, reconnect_secs=float("inf"))
     stop = _Stop(host, grace)
     try:
         host.connect()
         count = f"{slots} executor{'s' if slots > 1 else ''} of {interpreter.tag}"
-        _report("info", f"worker {name} ready, {count}")
+        log(Report("info", f"worker {name} ready, {count}", "ready"))
         host.run(lambda: stop.over() or (worker.finished and keeper.finished))
     finally:
         pool.close()
@@ -108,8 +160,3 @@ class _Stop:
         self._deadline = min(self._deadline, time.monotonic() + self._grace_secs + HAND_BACK_SECS)
         self._host.post(Shutdown(self._grace_secs))
         self._grace_secs = 0.0  # told again: at once
-
-
-def _report(level: str, text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal is gone, the log is full: work goes on
-        click.echo(f"mr: {text}", err=True)

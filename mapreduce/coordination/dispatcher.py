@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Optional
 
 from mapreduce import events as ev
 from mapreduce import wire
@@ -54,6 +54,7 @@ class Dispatcher:
         self._confirmed: list[ev.DispatchRef] = []  #: by the queue, to be logged
         self._not_before: dict[tuple[int, int], float] = {}  #: when a task's next try comes
         self._paused_until = 0.0
+        self._code: Optional[ev.CodeRef] = None
         self._starts: deque[float] = deque()
 
     @property
@@ -86,18 +87,26 @@ class Dispatcher:
             if task is not None and task.failure is not None:
                 self._not_before[entry.stage, entry.index] = at + tries.backoff(task, self._rng)
 
+    def restart(self, corrected: Optional[ev.CodeRef]) -> None:
+        """The job had failed and goes on: with other code, if that is ``corrected``. What was dispatched is void."""
+        self._code = corrected or self._code
+        self._in_flight.clear()
+        self._ranges.clear()
+        self._confirmed.clear()
+        self._not_before.clear()
+
     def confirmed(self, first: int) -> None:
         """The queue has the message that begins with this dispatch."""
         for dispatch in self._ranges.pop(first, ()):
             if dispatch in self._in_flight:
                 self._confirmed.append(ev.DispatchRef(dispatch, *self._in_flight[dispatch]))
 
-    def refused(self, first: int, reason: str) -> ev.Failed:
-        """The broker does not take such a message, now or ever."""
+    def refused(self, first: int, reason: str) -> Optional[ev.Failed]:
+        """The broker does not take such a message, now or ever. None: it is void by now."""
         failure = Failure("value", f"its dispatch cannot be sent: {reason}")
-        place = self._in_flight[first]
+        task = self._in_flight.get(first)
         self._forget(first)
-        return ev.Failed(failure, *place, 0)
+        return ev.Failed(failure, *task, 0) if task is not None else None
 
     def returned(self, first: int, at: float) -> list[Command]:
         """There is no such queue (any more)."""
@@ -114,7 +123,7 @@ class Dispatcher:
         if not self._confirmed:
             return []
         items, self._confirmed = tuple(self._confirmed), []
-        return [self._journal.write(ev.Dispatched(items))]
+        return [self._journal.write(ev.Dispatched(items, self._state.revision))]
 
     def fill(self, at: float) -> list[Command]:
         """About half a second's worth of dispatches, and one for each busy worker, which may hold one in advance."""
@@ -173,6 +182,7 @@ class Dispatcher:
         msg = ev.Dispatch(
             self._job, number, stage, index, state.stages[stage].generation,
             state.splits[index] if stage == 0 else None, alone=bool(task.losses) or task.careful,
+            revision=state.revision, code=self._code,
         )  # fmt: skip
         if tries.is_careful(spec, stage, task):
             left = max(0, spec.skip_bad - state.left_out)

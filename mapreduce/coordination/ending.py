@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
+from typing import Optional, Union
 
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.effects import Command
 from mapreduce.refs import Failure
-from mapreduce.state import Terminal
+from mapreduce.state import JobState, Terminal
 
 #: how long workers have to stop before the streams that they publish to are deleted; a publication that meets a
 #: deletion ends the connection
@@ -21,13 +21,15 @@ STOP_SECS = 1.0
 SHORT_CHARS = 200
 
 
-def shortened(end: Terminal) -> Terminal:
+def shortened(end: Union[Terminal, ev.Expired]) -> Union[Terminal, ev.Expired]:
     """The same end in fewer words."""
     if isinstance(end, ev.Failed):
         failure = end.failure
         short = Failure(failure.kind, failure.message[:SHORT_CHARS], position=failure.position)
         return replace(end, failure=short)
-    return end if isinstance(end, ev.Delivered) else replace(end, reason=end.reason[:SHORT_CHARS])
+    return (
+        end if isinstance(end, (ev.Delivered, ev.Expired)) else replace(end, reason=end.reason[:SHORT_CHARS])
+    )
 
 
 class Ending:
@@ -45,13 +47,13 @@ class Ending:
         """Everything is deleted."""
         return self.log_is_gone and self._to_delete is not None and not self._to_delete
 
-    def step(self, now: float, delivered: bool, log_may_go: bool) -> list[Command]:
-        """After a terminal event; ``delivered``: the client has all, so nobody writes any more."""
+    def step(self, now: float, state: JobState, log_may_go: bool) -> list[Command]:
+        """After a terminal event. Where the client has all, nobody writes any more."""
         commands: list[Command] = []
         if self._stop_at is None:
-            self._stop_at = now if delivered else now + STOP_SECS
-            commands.append(base.Broadcast(wire.encode(ev.StopJob(self._lease.job))))
-        if self._to_delete is None and now >= self._stop_at:
+            self._stop_at = now if isinstance(state.terminal, ev.Delivered) else now + STOP_SECS
+            commands.append(base.Broadcast(wire.encode(ev.StopJob(self._lease.job, state.revision))))
+        if self._to_delete is None and now >= self._stop_at and not state.kept:
             commands += self._delete_data()
         if not self.log_is_gone and self._to_delete is not None and log_may_go:
             self.log_is_gone = True

@@ -14,7 +14,7 @@ from mapreduce.brokers import base
 #: an entry that has not come back so long after its confirm is logged again
 AGAIN_SECS = 60.0
 #: what coordinators write; others' entries cannot all be looked up
-_OWN = (ev.Took, ev.Dispatched, ev.Lost, ev.StageSealed, ev.Failed, ev.Cancelled, ev.Abandoned)
+_OWN = (ev.Took, ev.Dispatched, ev.Lost, ev.StageSealed, ev.Failed, ev.Expired, ev.Cancelled, ev.Abandoned)
 
 
 class Journal:

@@ -22,8 +22,10 @@ def losers(state: JobState, entry: Any) -> list[int]:
 
 
 def _is_late(state: JobState, entry: ev.Started) -> bool:
-    """It was on its way when its task was won, or its input was voided."""
+    """It was on its way when its task was won, or its input was voided, or the job failed."""
     task = state.task(entry.stage, entry.index)
+    if state.terminal is not None or entry.revision != state.revision:
+        return True
     if task is None or state.stages[entry.stage].generation != entry.generation:
         return True
     return task.winner is not None and task.winner.attempt != entry.attempt

@@ -40,6 +40,10 @@ class Sealer:
         if isinstance(entry, ev.StageSealed):
             self._sealed_at[entry.stage], self._repeated[entry.stage] = at, 0
 
+    def restart(self) -> None:
+        """The job had failed: what was logged of seals since then did not count."""
+        self._open.clear()
+
     def skip(self, at: float) -> None:
         """Take over at this time: what should have been repeated before it was somebody else's to repeat."""
         for stage in self._sealed_at:

@@ -19,7 +19,7 @@ MAX_JOB_COUNTERS = 1000
 SUBMISSION_SECS = 300.0
 
 _CLIENT_EVENTS = (
-    ev.Submitted, ev.Splits, ev.InputComplete, ev.Present, ev.Resumed, ev.CancelRequested, ev.Delivered
+    ev.Submitted, ev.Splits, ev.InputComplete, ev.Present, ev.Resumed, ev.CancelRequested, ev.Delivered, ev.Retried
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ class Judge:
     def __init__(self, job: str, state: JobState) -> None:
         self._job = job
         self._state = state
-        self._idle_since = 0.0
+        self._idle_since = self._ended_at = 0.0
         self._listens_since = 0.0  #: since when we coordinate
         self._news = (False, False)
         self._suspects: dict[tuple[int, int], float] = {}
@@ -37,6 +37,8 @@ class Judge:
     def note(self, entry: Any, at: float) -> None:
         """An entry of the log, already folded."""
         news = (self._state.ready, self._state.terminal is not None)
+        if news[1] and not self._news[1]:
+            self._ended_at = at
         if isinstance(entry, _CLIENT_EVENTS) or news != self._news:
             self._idle_since, self._news = at, news
         if isinstance(entry, (ev.AttemptFailed, ev.Lost)):
@@ -49,6 +51,10 @@ class Judge:
     def idle(self, at: float) -> float:
         """How long the job has waited for its client, in seconds: since that was heard, or got something to do."""
         return at - self._idle_since
+
+    def ended(self, at: float) -> float:
+        """How long ago the job has ended, in seconds."""
+        return at - self._ended_at
 
     def verdict(self, at: float, heard: float) -> Optional[Terminal]:
         """How the job must end now, if it must. ``heard``: until when all that was logged has been read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -213,6 +214,19 @@ def test_a_name_that_no_place_can_have_harms_nobody(session: Session, queue: str
     session.wait(base.Confirmed, token="good")
 
 
+def test_a_delivery_says_when_its_message_was_sent(session: Session, connect: Connect, place: Place) -> None:
+    before = time.time()
+    session.publish(place.name, b"x")
+    after = time.time()
+    first = connect()
+    first.do(base.Consume("c", place.name, 1, place.start))
+    at = first.wait(base.Delivered).at
+    assert before - 0.001 <= at <= after, "in milliseconds"
+    first.broker.close(5.0)
+    session.do(base.Consume("c", place.name, 1, place.start))
+    assert session.wait(base.Delivered).at == at, "not when it is delivered"
+
+
 def test_messages_keep_the_order_of_their_commands(session: Session, place: Place) -> None:
     bodies = [b"%d" % n + b"." * (n % 7 * 40_000) for n in range(60)]
     session.do(base.Consume("c", place.name, 100, place.start))
@@ -321,6 +335,16 @@ def test_acks_of_what_is_unknown_are_ignored(session: Session, queue: str) -> No
     session.publish(queue, b"x")
     session.ack(session.wait(base.Delivered))
     session.until_depth(queue, ready=0, consumers=1)
+
+
+def test_replies_come_through_a_queue_of_their_own_kind(session: Session, name: str) -> None:
+    session.declare(name, Kind.REPLIES)
+    session.publish(name, *numbered(2))
+    session.do(base.Consume("c", name, 10))
+    session.ack(*session.wait_for(2, base.Delivered))
+    session.until_depth(name, ready=0, consumers=1)
+    session.do(base.Declare(name, Kind.QUEUE))
+    session.wait(base.Disconnected)
 
 
 # ---------------------------------------------------------------- streams
@@ -454,7 +478,7 @@ def test_broadcasts_reach_every_listener(session: Session, connect: Connect) -> 
         if heard():
             break
     assert heard()
-    assert all(e.offset is None for e in other.all(base.Delivered))
+    assert all(e.offset is None and abs(e.at - time.time()) < 60 for e in other.all(base.Delivered))
 
 
 def test_broadcasting_to_nobody_harms_nothing(session: Session, queue: str) -> None:

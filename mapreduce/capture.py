@@ -1,0 +1,262 @@
+"""What user code writes to standard output and error, on its way to the log.
+
+    executor, and all that it starts ─ descriptors 1 and 2: one pipe ─▶ Capture ─ ExecutorPrinted ─▶ worker
+
+A pipe, so that C code and subprocesses are heard, too, so that what a process wrote last is there when it is dead, and
+so that nobody can fill a disk. What comes belongs to the attempt that runs, and all of it is taken before the end of
+that is told. Whoever prints without end never waits for long: what is too much is read and dropped.
+
+An attempt's first `HEAD_BYTES` and last `TAIL_BYTES` are kept: the last words are what a death is explained with. All
+attempts of a worker share an `Allowance`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import fcntl
+import os
+import selectors
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+#: what an attempt may print, and what a worker's attempts may print a second; saved up while they print less
+HEAD_BYTES = 56 * 1024
+TAIL_BYTES = 8 * 1024
+WORKER_BYTES_PER_SEC = 64 * 1024
+BURST_BYTES = 4 * WORKER_BYTES_PER_SEC
+#: who prints a little all the time is read so often, and told of so often
+QUIET_SECS = 0.01
+FLUSH_SECS = 0.1
+#: so long a line may be unfinished until it is told of all the same
+PARTIAL_SECS = 1.0
+#: what a pipe holds if the system allows it; more is not read at once of one child, so that all have their turn
+_PIPE_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
+_SET_PIPE_SIZE = 1031  #: F_SETPIPE_SZ, of Linux; in Python's module from 3.10 on
+
+
+def open_pipe() -> tuple[int, int]:
+    """Our end, which does not block, and the child's."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # an unprivileged user may have so many of them
+            fcntl.fcntl(theirs, _SET_PIPE_SIZE, _PIPE_BYTES)
+    return ours, theirs
+
+
+class Text(NamedTuple):
+    """Some of what an attempt has printed, after ``dropped`` bytes that are left out."""
+
+    text: str
+    dropped: int
+
+
+class Allowance:
+    """How much may be told of: so much a second, and what was saved up."""
+
+    def __init__(self) -> None:
+        self._left: float = BURST_BYTES
+        self._at = 0.0
+
+    def left(self, now: float) -> int:
+        """Bytes."""
+        self._left = min(BURST_BYTES, self._left + max(0.0, now - self._at) * WORKER_BYTES_PER_SEC)
+        self._at = now
+        return max(0, int(self._left))
+
+    def take(self, count: int) -> None:
+        """More than is left makes debts."""
+        self._left -= count
+
+
+class Kept:
+    """What is kept of one attempt's output, and not told of yet."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._room = HEAD_BYTES
+        self._dropped = 0  #: between head and tail
+        self._tail = bytearray()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __len__(self) -> int:
+        """Bytes that could be told of now."""
+        return len(self._head)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was printed since all was told."""
+        return not (self._head or self._tail or self._dropped)
+
+    def add(self, data: bytes) -> None:
+        """What was read."""
+        if self._room:
+            taken = data[: self._room]
+            self._head += taken
+            self._room -= len(taken)
+            data = data[len(taken) :]
+        if data:
+            self._tail += data
+            excess = len(self._tail) - TAIL_BYTES
+            if excess > 0:
+                self._dropped += excess
+                del self._tail[:excess]
+
+    def take(self, allowance: Allowance, now: float, partial: bool) -> Optional[Text]:
+        """Whole lines, as many as may be told of; ``partial``: and what has begun of the last one."""
+        end = len(self._head) if partial else self._head.rfind(b"\n") + 1
+        left = allowance.left(now)
+        if left < end:
+            end = self._head.rfind(b"\n", 0, left) + 1
+        return self._cut(end, allowance) if end else None
+
+    def take_all(self, allowance: Allowance, now: float, anyhow: bool) -> Iterator[Text]:
+        """The rest of an attempt that is over: all that may be told of. ``anyhow``: all, for it explains a failure."""
+        waiting = len(self._head) + len(self._tail)
+        if not anyhow and allowance.left(now) < waiting:
+            end = min(allowance.left(now), len(self._head))
+            self._dropped += waiting - end
+            del self._head[end:]
+            self._tail.clear()
+        if not self._dropped:
+            self._head += self._tail
+            self._tail.clear()
+        if self._head:
+            yield self._cut(len(self._head), allowance, final=True)
+        if self._dropped:
+            begin = self._tail.find(b"\n", 0, -1) + 1  # with a whole line
+            dropped = self._dropped + begin
+            self._head, self._tail = self._tail[begin:], bytearray()
+            yield self._cut(len(self._head), allowance, final=True)._replace(dropped=dropped)
+
+    def _cut(self, end: int, allowance: Allowance, final: bool = False) -> Text:
+        text = self._decoder.decode(bytes(self._head[:end]), final)
+        del self._head[:end]
+        allowance.take(end)
+        return Text(text, 0)
+
+
+class Capture:
+    """One child's pipe, and what is kept of its attempt's output."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.slot = -1
+        self.attempt = 0  #: 0: none
+        self.kept = Kept()
+        self.closed = False  #: by all who could write to it, or by us
+        #: when to read again, None: when the selector says so
+        self.read_at: Optional[float] = None
+        #: when to tell of what is kept, None: there is nothing; and since when there is
+        self.tell_at: Optional[float] = None
+        self.since = 0.0
+
+    def read(self, now: float) -> int:
+        """Take what is there, up to what a pipe holds; returns how many bytes that was."""
+        count = 0
+        with contextlib.suppress(BlockingIOError):  # nothing more
+            while count < _PIPE_BYTES:
+                data = os.read(self.fd, _READ_BYTES)
+                if not data:
+                    self.closed = True
+                    break
+                self.kept.add(data)
+                count += len(data)
+        self.note(now)
+        return count
+
+    def note(self, now: float) -> None:
+        """That something is kept and has to be told of, if it is so."""
+        if self.tell_at is None and self.attempt and len(self.kept):
+            self.tell_at, self.since = now + FLUSH_SECS, now
+
+
+class Printed(NamedTuple):
+    """Some of what an attempt has printed, after ``dropped`` bytes that are left out."""
+
+    slot: int
+    attempt: int
+    text: str
+    dropped: int
+
+
+class Captures:
+    """Those of a pool's children. Who prints nothing costs nothing but a look at an empty pipe when it is done."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._allowance = Allowance()
+        self._talking: dict[Capture, None] = {}  #: those with a time
+
+    def add(self, capture: Capture) -> None:
+        """Hear it from now on."""
+        self._selector.register(capture.fd, selectors.EVENT_READ, capture)
+
+    def remove(self, capture: Capture) -> None:
+        """Before its pipe is closed."""
+        capture.closed = True
+        self._deafen(capture)
+        self._talking.pop(capture, None)
+
+    def _deafen(self, capture: Capture) -> None:
+        if capture.fd in self._selector.get_map():
+            self._selector.unregister(capture.fd)
+
+    def begin(self, capture: Capture, slot: int, attempt: int, now: float) -> None:
+        """What comes from now on is this attempt's; so is what a process has said before its first one."""
+        capture.slot, capture.attempt = slot, attempt
+        capture.note(now)
+        if capture.tell_at is not None:
+            self._talking[capture] = None
+
+    def end(self, capture: Capture, now: float, failed: bool) -> Iterator[Printed]:
+        """The attempt is over: the rest of what it has printed."""
+        if not capture.closed:
+            capture.read(now)
+        if not capture.kept.empty:
+            for text, dropped in capture.kept.take_all(self._allowance, now, anyhow=failed):
+                yield Printed(capture.slot, capture.attempt, text, dropped)
+            capture.kept = Kept()
+        capture.attempt, capture.tell_at = 0, None
+
+    def hear(self, capture: Capture, now: float) -> None:
+        """There is something to read, or the end of it. Not looked at again for a moment: lines come in swarms."""
+        if capture.closed:
+            return  # its child was discarded since the selector saw it
+        full = capture.read(now) >= _PIPE_BYTES
+        self._deafen(capture)
+        capture.read_at = None if capture.closed else now if full else now + QUIET_SECS
+        self._talking[capture] = None
+
+    def poll(self, now: float) -> Iterator[Printed]:
+        """What is to be told of by now."""
+        for capture in list(self._talking):
+            if capture.read_at is not None and now >= capture.read_at:
+                self._read_on(capture, now)
+            if capture.tell_at is not None and now >= capture.tell_at:
+                partial = now - capture.since >= PARTIAL_SECS
+                told = capture.kept.take(self._allowance, now, partial)
+                if told is not None:
+                    yield Printed(capture.slot, capture.attempt, told.text, told.dropped)
+                    capture.since = now
+                capture.tell_at = now + FLUSH_SECS if len(capture.kept) else None
+            if capture.read_at is None and capture.tell_at is None:
+                del self._talking[capture]
+
+    def _read_on(self, capture: Capture, now: float) -> None:
+        count = capture.read(now)
+        if capture.closed:
+            capture.read_at = None
+        elif count:
+            capture.read_at = now if count >= _PIPE_BYTES else now + QUIET_SECS
+        else:
+            capture.read_at = None
+            self._selector.register(capture.fd, selectors.EVENT_READ, capture)
+
+    def wait_secs(self, now: float) -> Optional[float]:
+        """For how long `poll` need not be called unless the selector says so; None: for ever."""
+        times = [at for each in self._talking for at in (each.read_at, each.tell_at) if at is not None]
+        return max(0.0, min(times) - now) if times else None

@@ -1,0 +1,23 @@
+"""Less than a job shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from mapreduce.display.base import Display
+from mapreduce.views import JobView
+
+
+class Reports(Display):
+    """The engine's own lines alone: the job is not looked at."""
+
+    def new_view(self) -> Optional[JobView]:
+        return None
+
+
+class QuietDisplay(Reports):
+    """Nothing but errors, which are told elsewhere."""
+
+    def write(self, lines: Sequence[str]) -> None:
+        pass

@@ -1,0 +1,28 @@
+"""What people and programs see of a job: folds of its log with times."""
+
+from mapreduce.views.job import JobView
+from mapreduce.views.plain import summary_to_plain, to_plain
+from mapreduce.views.shown import (
+    AttemptView,
+    Notice,
+    PrintedText,
+    Skew,
+    StageView,
+    Summary,
+    stage_name,
+    task_name,
+)
+
+__all__ = [
+    "AttemptView",
+    "JobView",
+    "Notice",
+    "PrintedText",
+    "Skew",
+    "StageView",
+    "Summary",
+    "stage_name",
+    "summary_to_plain",
+    "task_name",
+    "to_plain",
+]
