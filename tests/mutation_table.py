@@ -38,10 +38,10 @@ MUTATIONS = [
     Mutation(
         "the dispatch is acked when the attempt starts", "1 order", WORKER,
 """\
-        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
 """\
-        return [*attempt.acknowledge(), Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+        return [*attempt.acknowledge(), Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
     ),
     Mutation(
@@ -305,11 +305,11 @@ self._generation(number) < 0:
     Mutation(
         "a dispatch is logged before the queue has confirmed it", "5 dispatch", DISPATCHER,
 """\
-        self._in_flight[number] = (stage, index)
+        self._ranges[first] = [each.dispatch for each in messages]
 """,
 """\
-        self._in_flight[number] = (stage, index)
-        self._confirmed.append(ev.DispatchRef(number, stage, index))
+        self._ranges[first] = [each.dispatch for each in messages]
+        self._confirmed += [ev.DispatchRef(each.dispatch, each.stage, each.index) for each in messages]
 """,
     ),
     Mutation(
@@ -506,19 +506,19 @@ self._generation(number) < 0:
     Mutation(
         "a redelivered dispatch is acked without a word", "8 losses", WORKER,
 """\
-            return self._report_loss(dispatch, event)
+                commands += self._report_loss(dispatch, event.redelivered, delivery)
 """,
 """\
-            return [base.Ack(event.receipt)]
+                commands += delivery.let_go()
 """,
     ),
     Mutation(
         "a redelivered dispatch is run at once", "8 losses", WORKER,
 """\
-        if event.redelivered or not self._intake.open:
+            if event.redelivered or not self._intake.open:
 """,
 """\
-        if not self._intake.open:
+            if not self._intake.open:
 """,
     ),
     Mutation(
@@ -538,7 +538,7 @@ self._generation(number) < 0:
 """,
 """\
         lost = make(dispatch.dispatch, dispatch.stage, dispatch.index)
-        return [base.Ack(event.receipt), self._log(dispatch.job, lost, token)]
+        return [*delivery.let_go(), self._log(dispatch.job, lost, token)]
 """,
     ),
     Mutation(
@@ -577,6 +577,59 @@ self._generation(number) < 0:
         return in_line
 """,
         seeds.SHORT_TASKS,
+    ),
+    # ------------------------------------------------------------ ranges of short tasks
+    Mutation(
+        "a range is acked with the first of its ends", "5 dispatch", ATTEMPT,
+"""\
+        return [] if self._needed_by else [base.Ack(self._receipt)]
+""",
+"""\
+        return [base.Ack(self._receipt)]
+""",
+        seeds.RANGES,
+    ),
+    Mutation(
+        "of a range only the first is run", "5 dispatch", WORKER,
+"""\
+        for dispatch in dispatches:
+""",
+"""\
+        for dispatch in dispatches[:1]:
+""",
+        seeds.RANGES,
+    ),
+    Mutation(
+        "of a range only the first is logged as dispatched", "5 dispatch", DISPATCHER,
+"""\
+        for dispatch in self._ranges.pop(first, ()):
+            if dispatch in self._in_flight:
+""",
+"""\
+        for dispatch in self._ranges.pop(first, ()):
+            if dispatch == first:
+""",
+        seeds.RANGES,
+    ),
+    Mutation(
+        "what may end its host is dispatched in company", "8 losses", DISPATCHER,
+"""\
+    return not message.alone and message.input is not None and not message.input.pieces
+""",
+"""\
+    return message.input is not None and not message.input.pieces
+""",
+        seeds.RANGES,
+    ),
+    Mutation(
+        "what waits in a range behind a long task is kept", "5 dispatch", WORKER,
+"""\
+            if attempt.delivery.is_range or now <= self._calming_until:
+""",
+"""\
+            if now <= self._calming_until:
+""",
+        seeds.RANGES,
     ),
     # ------------------------------------------------------------ 9 time
     Mutation(

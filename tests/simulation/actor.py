@@ -13,8 +13,8 @@ from tests.simulation import model, trace
 from tests.simulation.model import Files
 from tests.simulation.node import Node, Session
 from tests.simulation.scenario import JobPlan, Scenario
+from tests.simulation.world import QUIET_TICK_SECS
 
-QUIET_TICK_SECS = 4.0  #: shorter than what a role takes for a suspension
 TICK_SECS = 0.25
 _LOCAL = (effects.Append, effects.RemoveTree, effects.ForgetJob, effects.Report)
 

@@ -5,7 +5,9 @@
 - A complete stage gets its seals, and its `StageSealed`, while one coordinator is there all along.
 - A reader that meets a seal of a later generation reads no further.
 - An attempt whose dispatch is acked says that it is alive.
-- A task that may have ended its host is dispatched as such; beside an attempt of it nothing is started ahead.
+- A task that may have ended its host is dispatched as such, and in no company; beside an attempt of it nothing is
+  started ahead.
+- What came in one message with a task that takes long does not wait for it.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.attempt import Phase
 from mapreduce.brokers import base
+from mapreduce.haste import LONG_SECS
 from mapreduce.leases import LeaseKeeper
 from mapreduce.worker import Worker
 from tests.simulation.reference import Facts, Reference, facts_of
-from tests.simulation.world import World
+from tests.simulation.world import QUIET_TICK_SECS, World
 
 #: by the log's clock; what is lost of it is repeated after 60 s, perhaps twice; another coordinator comes after 480 s
 UNSEALED_SECS = 250.0
 #: between two signs of life: each minute, a tick's time later, and up to 20 s on its way
 SILENT_SECS = 120.0
+#: a task that takes so long is noticed at one tick, what has become ready since handed back at the next
+HANDED_BACK_SECS = LONG_SECS + 2 * QUIET_TICK_SECS + 1.0
 #: what only a coordinator that has read the log may say
 _DECISIONS = (ev.Dispatch, ev.Seal, ev.Dispatched, ev.StageSealed, ev.Lost, ev.Failed, ev.Cancelled)
 _NO_CHANGE = (ev.Passed, ev.Present, ev.Alive, ev.Long, ev.Back, ev.Took, ev.Resumed)
@@ -95,6 +100,11 @@ class Conduct:
             goes_on = not attempt.held and attempt.phase < Phase.CLOSING and has_log
             if goes_on and silent > SILENT_SECS:
                 self._blame("a long attempt does not say that it is alive")
+        began = min((a.began for a in worker._slots if a is not None), default=self._world.now)
+        waiting = [a for a in worker._attempts.values() if a.phase in (Phase.READY, Phase.STARTED)]
+        if self._world.now - began > HANDED_BACK_SECS and len(waiting) > len(worker._slots) + 1:
+            if any(attempt.delivery.is_range for attempt in waiting):
+                self._blame("what came in a range waits behind a task that takes long")
 
     # ------------------------------------------------------------ what a process hears
 

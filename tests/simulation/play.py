@@ -72,9 +72,10 @@ def settings(scenario: Scenario) -> Iterator[None]:
         (attempt, "PART_BYTES", scenario.part_bytes),
         (attempt, "CARRIED_BYTES", scenario.carried),
     ]
-    if scenario.ranges:  # whose first comes early, and which take up all that may wait
+    if scenario.ranges:  # from the first dispatch on, and of all that may wait
         chosen += [
             (haste, "SHARE", 1.0),
+            (dispatcher, "Haste", _InHaste),
             (dispatcher, "MIN_WINDOW", 2 * scenario.ranges),
             (dispatcher, "MIN_WINDOW_RUNNING", 2 * scenario.ranges),
             (dispatcher, "RANGE_SHARE", 2),
@@ -88,6 +89,14 @@ def settings(scenario: Scenario) -> Iterator[None]:
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+class _InHaste(haste.Haste):
+    """Who has heard that tasks are short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hear()
 
 
 class Job:

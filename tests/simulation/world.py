@@ -8,6 +8,8 @@ from itertools import count
 from typing import Any, Callable, Optional
 
 Action = Callable[..., None]
+#: of ticks while nothing else happens; shorter than what a role takes for a suspension
+QUIET_TICK_SECS = 4.0
 
 
 class World:
