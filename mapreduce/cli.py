@@ -31,11 +31,14 @@ COMMANDS = {
     ),
     "worker": ("mapreduce.commands.worker", "Work on the jobs of a broker until stopped."),
     "broker": ("mapreduce.commands.broker", "Run a private RabbitMQ node, until Ctrl-C."),
+    "status": ("mapreduce.commands.status", "How a job stands."),
+    "logs": ("mapreduce.commands.logs", "What a job's code has printed, and what happened."),
     "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),
     "cancel": ("mapreduce.commands.cancel", "End a job, from any host."),
     "jobs": ("mapreduce.commands.jobs", "The jobs of a broker, running or kept."),
     "workers": ("mapreduce.commands.workers", "The workers of a broker, and what each is doing."),
     "drain": ("mapreduce.commands.drain", "Tell a worker to finish and leave."),
+    "dashboard": ("mapreduce.commands.dashboard", "All jobs and workers of a broker, in the browser."),
     "completion": ("mapreduce.commands.completion", "Complete commands and jobs with the tab key."),
 }
 
