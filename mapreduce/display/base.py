@@ -48,6 +48,7 @@ class Display:
         self.local = False  #: there is no broker
         self.began = 0.0  #: on the clock
         self.stopped = False
+        self.wanted = False  #: the view is, at the end, also where nothing is shown of it
         self._own_stream = stream
         self._summary = summary
         self._attended = attended
