@@ -6,7 +6,8 @@ from typing import Optional
 
 import click
 
-from mapreduce.commands import options
+from mapreduce.census import find_job
+from mapreduce.commands import naming, options
 from mapreduce.commands.ending import AtEnd, at_end_options
 from mapreduce.display.base import Display
 from mapreduce.run import JobRun
@@ -14,7 +15,7 @@ from mapreduce.write import open_sink
 
 
 @click.command(name="results")
-@click.argument("job_id", metavar="JOB")
+@naming.job
 @options.broker
 @options.output
 @options.output_format
@@ -41,7 +42,7 @@ def command(
     with options.telling_errors(as_json), AtEnd(notify, on_done) as at_end:
         url = options.required_broker_url(broker)
         with options.choose_display(quiet, as_json, summary) as display:
-            fetch(job_id, url, output, output_format, display, at_end)
+            fetch(find_job(url, job_id), url, output, output_format, display, at_end)
 
 
 def fetch(
