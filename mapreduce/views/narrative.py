@@ -42,7 +42,7 @@ class Narrative:
         return told
 
     def restart(self) -> None:
-        self.view.restart()
+        self.view = JobView(keep_attempts=False)  # whose notices are counted from the first again
         self._again, self._count = max(self._count, self._again), 0
 
     def note(self, entry: Any, at: float) -> None:
@@ -54,11 +54,11 @@ class Narrative:
         elif isinstance(entry, ev.Submitted) and phase == "submitting" and view.spec is not None:
             self._tell(view.submitted_at or at, "info", f"job {view.job} is submitted")
         elif isinstance(entry, ev.InputComplete) and phase == "feeding" and view.phase != "feeding":
-            self._tell(at, "info", f"the input is complete: {entry.count} tasks")
+            self._tell(at, "info", f"the input is complete: {_tasks(entry.count)}")
         elif isinstance(entry, ev.StageSealed) and 0 < entry.stage <= view.state.last:
             name = stage_name(entry.stage, view.state.last + 1)
             if view.state.stages[entry.stage].generation == entry.generation:
-                self._tell(at, "info", f"{name} begins: {view.state.stages[entry.stage].total} tasks")
+                self._tell(at, "info", f"{name} begins: {_tasks(view.state.stages[entry.stage].total or 0)}")
         elif isinstance(entry, ev.Took):
             self._tell(at, "info", f"coordinated by {entry.worker}")
         elif isinstance(entry, ev.Retried) and phase == "failed" and view.phase != "failed":
@@ -124,3 +124,7 @@ class TaskFilter:
 
     def takes(self, told: Told) -> bool:
         return told.task == self.index and self.stage in (None, told.stage)
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task{'' if count == 1 else 's'}"
