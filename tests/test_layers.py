@@ -68,7 +68,7 @@ FLOORS = [
         "display",
     ],
     ["worker", "submission", "respondent", "census", "notify"],
-    ["run", "metrics", "dashboard"],
+    ["run", "metrics", "dashboard", "doctor"],
     ["commands", "cli"],
 ]
 #: the one late import upward: `job.run(...)` is how people start the engine
