@@ -175,7 +175,7 @@ class Asker:
         over = now - self._asked[0] >= self._patience_secs
         if over or (self._answered_at is not None and now - self._answered_at >= LINGER_SECS):
             self.finished = True
-            return [base.Delete(self._queue)]
+            return [base.Cancel(f"{self.prefix}answers"), base.Delete(self._queue)]
         return []
 
 
