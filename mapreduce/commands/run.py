@@ -111,10 +111,15 @@ _WITH_RESUME = {
     "--retain",
     "retain_secs",
     type=NonNegative(),
-    default=JobSpec.retain_secs,
-    show_default=True,
     metavar="TIME",
-    help="Keep the job's log for so long after its results were fetched.",
+    help="Keep the job's log for so long after its results were fetched.  [default: MR_RETAIN, or 10m]",
+)
+@click.option(
+    "--keep",
+    "keep_secs",
+    type=NonNegative(),
+    metavar="TIME",
+    help="Keep all of the job for so long after it has failed: mr debug, mr retry.  [default: MR_KEEP, or 1h]",
 )
 @click.option("--profile", is_flag=True, help="Print each stage's hottest lines at the end.")
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
