@@ -254,14 +254,12 @@ def check(view: JobView) -> None:
     else:
         assert not view.running
     assert all(each.ended_at is None and each.outcome == "running" for each in view.running)
-    for number, stage in enumerate(view.stages):
-        assert stage.done + stage.running + stage.waiting == (
-            len(state.stages[number].tasks) if stage.total is None else stage.total
-        )
-        failing = {
-            i for i, t in state.stages[number].tasks.items() if t.winner is None and t.failure is not None
-        }
-        assert stage.failed == len(failing)
+    for shown_stage in view.stages:
+        tasks = state.stages[shown_stage.number].tasks
+        count = len(tasks) if shown_stage.total is None else shown_stage.total
+        assert shown_stage.done + shown_stage.running + shown_stage.waiting == count
+        failing = [task for task in tasks.values() if task.winner is None and task.failure is not None]
+        assert shown_stage.failed == len(failing)
     assert (view.ended_at is None) == (state.terminal is None and not state.ready)
 
 
