@@ -54,7 +54,7 @@ class Census:
     skews: dict[str, Skew]  #: by worker
     #: workers that have not answered; those that are not waited for because they leave are not among them
     silent: int
-    #: jobs that no worker has taken yet
+    #: leases that no worker has taken yet: jobs wait for one
     waiting_leases: int
     #: why the broker takes no messages, so that nobody can answer; "": it does
     blocked: str = ""
@@ -69,7 +69,7 @@ class Census:
         return {
             self.question: [to_plain(report) for report in self.reports],
             "silent_workers": self.silent,
-            "waiting_jobs": self.waiting_leases,
+            "waiting_leases": self.waiting_leases,
             "blocked": self.blocked,
         }
 

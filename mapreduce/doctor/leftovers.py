@@ -17,7 +17,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple, Optional
 
 from mapreduce import errand, wire
@@ -32,6 +32,8 @@ from mapreduce.state import JobState
 ASK_SECS = 10.0
 #: for the next message of those that a queue says it has
 NEXT_SECS = 1.0
+#: what is dispatched for such a job is of no use to anybody
+_OVER = ("done", "cancelled", "abandoned")
 #: of one queue; what lies behind them is only counted
 LOOKED_INTO = 1000
 #: tags that a queue may be there for, although no worker of today has it
@@ -44,7 +46,7 @@ class Waiting(NamedTuple):
 
     queue: str
     ready: int
-    dead: Counter[str]  #: dispatches by job, where the job is gone
+    dead: Counter[str]  #: dispatches by job, where that is over or gone
     alive: Counter[str]  #: the same, where it is not
 
 
@@ -60,7 +62,8 @@ def check_leftovers(url: str, census: Census, tag: str, jobs: tuple[str, ...], c
     """``tag``: our own Python's; ``jobs``: whole ids that the user names. Raises `BrokerError`."""
     findings: list[Finding] = []
     suspects = dict.fromkeys(jobs)
-    for waiting in errand.run(url, lambda: _look_into_all(_queues(census, tag), clean)):
+    over = {report.job for report in census.jobs if report.phase in _OVER}
+    for waiting in errand.run(url, lambda: _look_into_all(_queues(census, tag), over, clean)):
         findings += _tell_waiting(waiting, clean)
         suspects.update(dict.fromkeys(waiting.alive))
     findings += _check_aside(url, clean)
@@ -105,18 +108,18 @@ def _queues(census: Census, tag: str) -> list[str]:
     return [ev.tasks_queue(pool, each) for pool in sorted(pools) for each in sorted(tags)]
 
 
-def _look_into_all(queues: Iterable[str], clean: bool) -> Script[list[Waiting]]:
+def _look_into_all(queues: Iterable[str], over: Collection[str], clean: bool) -> Script[list[Waiting]]:
     """Those that nobody takes from, and in which something waits."""
     found = []
     for queue in queues:
-        waiting = yield from _look_into(queue, clean)
+        waiting = yield from _look_into(queue, over, clean)
         if waiting is not None:
             found.append(waiting)
     return found
 
 
-def _look_into(queue: str, clean: bool) -> Script[Optional[Waiting]]:
-    """None: somebody takes from it, or nothing waits there."""
+def _look_into(queue: str, over: Collection[str], clean: bool) -> Script[Optional[Waiting]]:
+    """None: somebody takes from it, or nothing waits there. ``over``: jobs that have ended, but are kept."""
     depth = yield from errand.depth(queue, ASK_SECS)
     if depth is None or depth.consumers or depth.ready <= 0:
         return None
@@ -129,8 +132,7 @@ def _look_into(queue: str, clean: bool) -> Script[Optional[Waiting]]:
     dead, alive = Counter[str](), Counter[str]()
     acks: list[base.Command] = []
     for job, receipts in jobs.items():
-        log = yield from errand.depth(ev.log_stream(job), ASK_SECS)
-        gone = log is not None and log.ready < 0
+        gone = job in over or not (yield from _exists(ev.log_stream(job)))
         (dead if gone else alive)[job] = len(receipts)
         acks += map(base.Ack, receipts) if gone and clean else []
     if acks:  # the answer tells that they have been sent
@@ -167,7 +169,7 @@ def _is_depth(event: Any) -> bool:
 def _tell_waiting(waiting: Waiting, clean: bool) -> Iterator[Finding]:
     if waiting.dead:
         what = (
-            f"{_dispatches(waiting.dead)} of jobs that are gone, in {waiting.queue}: {_names(waiting.dead)}"
+            f"{_dispatches(waiting.dead)} of jobs that are over, in {waiting.queue}: {_names(waiting.dead)}"
         )
         if clean:
             yield Finding("leftovers", OK, f"removed {what}")
@@ -268,7 +270,7 @@ def _check_job(url: str, job: str, named: bool, clean: bool) -> Iterator[Finding
 
 
 def _remains(job: str) -> Script[Remains]:
-    log = yield from errand.depth(ev.log_stream(job), ASK_SECS)
+    log = yield from _exists(ev.log_stream(job))
     streams = []
     for name in (ev.input_stream(job), ev.output_stream(job)):
         if (yield from _exists(name)):
@@ -283,12 +285,13 @@ def _remains(job: str) -> Script[Remains]:
             stage, partition = stage + 1, 0
         else:
             break
-    return Remains(job, log is None or log.ready >= 0, tuple(streams))
+    return Remains(job, log, tuple(streams))
 
 
 def _exists(name: str) -> Script[bool]:
+    """What the broker is still bringing up is there, too."""
     depth = yield from errand.depth(name, ASK_SECS)
-    return depth is not None and depth.ready >= 0
+    return depth is None or depth.ready >= 0
 
 
 def _delete(names: Iterable[str]) -> Script[None]:

@@ -30,10 +30,7 @@ def check_workers(census: Census) -> Iterator[Finding]:
     elif not census.silent:
         yield Finding("workers", WARNING, "there is none", "mr worker, on as many hosts as you like")
     if census.waiting_leases:
-        wait = texts.count(census.waiting_leases, "job") + (
-            " waits" if census.waiting_leases == 1 else " wait"
-        )
-        yield Finding("jobs", WARNING, f"{wait} for a worker to take it on", "mr worker")
+        yield Finding("jobs", WARNING, texts.waiting(census.waiting_leases), "mr worker")
 
 
 def check_clocks(census: Census) -> Iterator[Finding]:
