@@ -274,7 +274,8 @@ def to_plain(value: Any) -> Any:
         return {name: to_plain(each) for name, each in fields.items() if name not in ("number", "rank")}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {
-            name: str(each) if name == "attempt" else to_plain(each) for name, each in value._asdict().items()
+            name: f"{each:016x}" if name == "attempt" else to_plain(each)
+            for name, each in value._asdict().items()
         }
     if isinstance(value, (tuple, list)):
         return [to_plain(each) for each in value]
