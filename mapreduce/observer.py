@@ -48,7 +48,8 @@ class Observer(Generic[V]):
         self.finished = False
         self.job = job
         self.view = view
-        self.caught_up = False  #: all has been read that stood in the log when this began to read it
+        self.caught_up = False  #: all has been read that stood in the log when this session began
+        self.found = False  #: there was such a log, at least
         self.gone = False  #: there is no such log (any more)
         self.blocked = False  #: the broker takes no messages
         self._rng = rng
@@ -86,17 +87,13 @@ class Observer(Generic[V]):
             self.caught_up = True
         return []
 
-    def close(self) -> list[Command]:
-        """Read no more."""
-        self.finished = True
-        return [base.Cancel(self._tag)]
-
     def _begin(self, now: float) -> list[Command]:
         """In each session from the start: a broker that was down may have lost what was read."""
         if self._reading:
             self.view.restart()
         self._reading += 1
-        self._next, self._heard_at, self.blocked = 0, now, False
+        self._next, self._heard_at = 0, now
+        self.blocked = self.caught_up = False
         self._mark = self._rng.getrandbits(63)
         log = ev.log_stream(self.job)
         return [
@@ -106,7 +103,7 @@ class Observer(Generic[V]):
 
     def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
         assert event.offset is not None
-        self._heard_at = now
+        self._heard_at, self.found = now, True
         if event.tag == self._tag and event.offset >= self._next:
             self._next = event.offset + 1
             for entry, _ in wire.decode_all(event.body):
@@ -130,7 +127,7 @@ class Observing(Generic[V]):
 
     @property
     def caught_up(self) -> bool:
-        """All is known that stood in the log at the beginning."""
+        """All is known that stood in the log when the session began."""
         return self._observer.caught_up
 
     @property
@@ -144,7 +141,7 @@ class Observing(Generic[V]):
         Raises `JobLost` if there was none from the start.
         """
         self.host.run(lambda: self.gone or until())
-        if self.gone and not self.caught_up:
+        if self.gone and not self._observer.found:
             raise JobLost(f"there is no job {self._observer.job} on this broker (any more)")
 
 
