@@ -36,8 +36,9 @@ _INDENT = "  "
 @click.command(name="status")
 @naming.job
 @options.broker
+@click.option("--profile", is_flag=True, help="Also the hottest lines, of a job that was run with --profile.")
 @naming.as_json
-def command(job_id: str, broker: Optional[str], as_json: bool) -> None:
+def command(job_id: str, broker: Optional[str], profile: bool, as_json: bool) -> None:
     """How the job JOB stands: its stages, which tasks run and where, failures, warnings, counters.
 
     JOB may be the beginning of its id, or @ for the job that was submitted last. A job that has ended can be looked at
@@ -46,6 +47,7 @@ def command(job_id: str, broker: Optional[str], as_json: bool) -> None:
     \b
     mr status @
     mr status wordcount-1f2e3d4c
+    mr status @ --profile
     mr status @ --json | jq .stages
     """
     url = options.required_broker_url(broker)
@@ -64,7 +66,7 @@ def command(job_id: str, broker: Optional[str], as_json: bool) -> None:
         click.echo(line)
     _show_stages(view)
     _show_running(view, now)
-    for line in [*_failure(view), *_warnings(view), *_counters(view)]:
+    for line in [*_failure(view), *_warnings(view), *_counters(view), *(_profile(view) if profile else ())]:
         click.echo(line)
 
 
@@ -170,6 +172,19 @@ def _warnings(view: JobView) -> Iterator[str]:
     for notice in notices:
         at = time.strftime("%H:%M:%S ", time.localtime(notice.at)) if notice.at else ""
         yield f"{_INDENT}{at}{texts.clean(notice.text)}"
+
+
+def _profile(view: JobView) -> Iterator[str]:
+    from mapreduce.display.profile import hottest_lines
+
+    found = view.summary().profile
+    yield ""
+    if found:
+        yield from hottest_lines(found, len(view.stages), most=None)
+    elif view.spec is not None and view.spec.profile:
+        yield "no profile yet: tasks tell where their time has gone when they end"
+    else:
+        yield "no profile: the job was not run with --profile"
 
 
 def _counters(view: JobView) -> Iterator[str]:
