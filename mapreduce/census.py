@@ -54,7 +54,7 @@ class Census:
     skews: dict[str, Skew]  #: by worker
     #: workers that have not answered; those that are not waited for because they leave are not among them
     silent: int
-    #: jobs that no worker has taken yet
+    #: leases that no worker has taken yet: jobs wait for one
     waiting_leases: int
     #: why the broker takes no messages, so that nobody can answer; "": it does
     blocked: str = ""
@@ -69,7 +69,7 @@ class Census:
         return {
             self.question: [to_plain(report) for report in self.reports],
             "silent_workers": self.silent,
-            "waiting_jobs": self.waiting_leases,
+            "waiting_leases": self.waiting_leases,
             "blocked": self.blocked,
         }
 
@@ -175,7 +175,7 @@ class Asker:
         over = now - self._asked[0] >= self._patience_secs
         if over or (self._answered_at is not None and now - self._answered_at >= LINGER_SECS):
             self.finished = True
-            return [base.Delete(self._queue)]
+            return [base.Cancel(f"{self.prefix}answers"), base.Delete(self._queue)]
         return []
 
 
@@ -274,7 +274,8 @@ def to_plain(value: Any) -> Any:
         return {name: to_plain(each) for name, each in fields.items() if name not in ("number", "rank")}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {
-            name: str(each) if name == "attempt" else to_plain(each) for name, each in value._asdict().items()
+            name: f"{each:016x}" if name == "attempt" else to_plain(each)
+            for name, each in value._asdict().items()
         }
     if isinstance(value, (tuple, list)):
         return [to_plain(each) for each in value]

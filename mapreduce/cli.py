@@ -31,11 +31,19 @@ COMMANDS = {
     ),
     "worker": ("mapreduce.commands.worker", "Work on the jobs of a broker until stopped."),
     "broker": ("mapreduce.commands.broker", "Run a private RabbitMQ node, until Ctrl-C."),
+    "status": ("mapreduce.commands.status", "How a job stands."),
+    "logs": ("mapreduce.commands.logs", "What a job's code has printed, and what happened."),
+    "attach": (
+        "mapreduce.commands.attach",
+        "Look on until a job has ended; write the output of a detached one.",
+    ),
     "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),
     "cancel": ("mapreduce.commands.cancel", "End a job, from any host."),
     "jobs": ("mapreduce.commands.jobs", "The jobs of a broker, running or kept."),
     "workers": ("mapreduce.commands.workers", "The workers of a broker, and what each is doing."),
     "drain": ("mapreduce.commands.drain", "Tell a worker to finish and leave."),
+    "dashboard": ("mapreduce.commands.dashboard", "All jobs and workers of a broker, in the browser."),
+    "doctor": ("mapreduce.commands.doctor", "Look whether a broker and its workers are as they should be."),
     "completion": ("mapreduce.commands.completion", "Complete commands and jobs with the tab key."),
 }
 
@@ -119,7 +127,8 @@ def _leave(number: int, frame: object) -> None:
 
 def _run() -> int:
     try:
-        cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False)
+        return status if isinstance(status, int) else 0  # a command may end itself with a code of its own
     except MapReduceError as error:
         if not isinstance(error, ReaderGone) and not error.told:
             click.echo(f"mr: {error}", err=True)
@@ -130,8 +139,6 @@ def _run() -> int:
         ):  # Python would complain when it flushes standard output at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error.exit_code
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
     except click.ClickException as error:
         if isinstance(
             error, getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -143,7 +150,6 @@ def _run() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         return 128 + signal.SIGINT
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ MR_BROKER      URL of the broker; unset: run on this machine alone
 MR_DATA_DIR    where `mr` keeps what outlives a run (the private broker's data);
                default $XDG_DATA_HOME/mapreduce or ~/.local/share/mapreduce
 TERM           what the terminal can do; "dumb": no more than lines
+MR_RETAIN      how long the log of a job on a broker is kept after its results were fetched, unless --retain says so
+MR_KEEP        how long a job on a broker is kept after it has failed, unless --keep says so
 """
 
 from __future__ import annotations
@@ -17,6 +19,16 @@ from typing import Optional
 def broker_url() -> Optional[str]:
     """The broker named by MR_BROKER; None if there is none."""
     return os.environ.get("MR_BROKER") or None
+
+
+def retain_time() -> Optional[str]:
+    """MR_RETAIN, as it was written."""
+    return os.environ.get("MR_RETAIN") or None
+
+
+def keep_time() -> Optional[str]:
+    """MR_KEEP, as it was written."""
+    return os.environ.get("MR_KEEP") or None
 
 
 def data_dir() -> Path:

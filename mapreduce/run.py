@@ -26,7 +26,7 @@ from mapreduce import code, events, interpreters
 from mapreduce.brokers import open_broker
 from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
-from mapreduce.client import CancelClient, Client, Phase, ResumingClient
+from mapreduce.client import CancelClient, Client, Phase, ResumingClient, WatchingClient
 from mapreduce.display.base import Display
 from mapreduce.display.choice import for_python
 from mapreduce.display.quiet import Reports
@@ -144,6 +144,14 @@ class JobRun:
         """
         run = cls(display, output_format)
         return run._attach(Client(job_id, None, run._scratch.path, mapreduce.__version__, run._rng), broker)
+
+    @classmethod
+    def watch(
+        cls, job_id: str, broker: str, output_format: str = "", display: Optional[Display] = None
+    ) -> JobRun:
+        """The same; but of a job that has a client of its own `collect` only waits for the end, and brings nothing."""
+        run = cls(display, output_format)
+        return run._attach(WatchingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     @classmethod
     def to_cancel(cls, job_id: str, broker: str) -> JobRun:
@@ -268,7 +276,7 @@ class JobRun:
     def collect(self) -> Output:
         """Run until the output is here. Raises what went wrong, `Cancelled` after Ctrl-C included.
 
-        For a detached job: until it needs us no more; the output is then empty.
+        For a detached job: until it needs us no more; the output is then empty, as it is if it is not ours to take.
         """
         with cancelling(self.host.post), self._shown():
             self.host.connect()
@@ -282,9 +290,8 @@ class JobRun:
             if isinstance(error, Cancelled) and self._canceller.signal:
                 error.exit_code = 128 + self._canceller.signal
             raise error
-        if self.client.detached or isinstance(self.client, CancelClient):
+        if self.client.collected is None:  # it is not for us
             return Output.none()
-        assert self.client.collected is not None
         return Output.of(self.client.collected)
 
     @contextlib.contextmanager
@@ -333,6 +340,11 @@ class JobRun:
         items = input_items(rest, spec.input, refer(shared, self._spool))
         self.host.feeder = Feeder(items, self.host.post)
         self.host.perform(client, client.feed())
+
+    @property
+    def brings_output(self) -> bool:
+        """Whether `collect` has brought any; not that of a job that goes on without us, or has a client of its own."""
+        return self.client.collected is not None
 
     def deliver(self) -> None:
         """Tell the job's coordinator that the output is where it belongs.

@@ -12,6 +12,9 @@ MIB = 1024 * 1024
 DEFAULT_SPLIT_BYTES = 8 * MIB
 DEFAULT_PARTITIONS = 8
 DEFAULT_TRIES = 4
+#: of a job on a broker, see `JobSpec.retain_secs` and `JobSpec.keep_secs`
+DEFAULT_RETAIN_SECS = 600.0
+DEFAULT_KEEP_SECS = 3600.0
 #: each is a stream on the broker
 MAX_PARTITIONS = 10_000
 #: an attempt that runs longer says so (`Long`) and lets go of its dispatch: nothing is held unacked for ten minutes

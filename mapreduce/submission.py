@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Optional, Union
 
-from mapreduce import code, codec, events, splits
+from mapreduce import code, codec, config, events, splits, units
 from mapreduce.errors import InputError, JobError, UsageError
 from mapreduce.host import Reporter
 from mapreduce.interpreters import Interpreter
@@ -19,7 +19,15 @@ from mapreduce.job import Job, SampledRanges, input_format
 from mapreduce.refs import Split
 from mapreduce.sampling import sample_borders
 from mapreduce.settings import Settings
-from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, MAX_PARTITIONS, InputFormat, JobSpec
+from mapreduce.spec import (
+    DEFAULT_KEEP_SECS,
+    DEFAULT_PARTITIONS,
+    DEFAULT_RETAIN_SECS,
+    DEFAULT_SPLIT_BYTES,
+    MAX_PARTITIONS,
+    InputFormat,
+    JobSpec,
+)
 
 Refer = Callable[[Split], bool]
 
@@ -53,8 +61,11 @@ class Options:
     #: the job is given up when its client says nothing for so long; for detached jobs: while the input goes in
     client_timeout_secs: float = JobSpec.client_timeout_secs
     expiry_secs: float = JobSpec.expiry_secs  #: how long the results of a detached job wait to be collected
-    #: how long the job's log is kept after the results were collected
-    retain_secs: float = JobSpec.retain_secs
+    #: how long the job's log is kept after the results were collected; None: MR_RETAIN, or ten minutes; without a
+    #: broker not at all
+    retain_secs: Optional[float] = None
+    #: how long all of the job is kept after it has failed; None: MR_KEEP, or an hour; without a broker not at all
+    keep_secs: Optional[float] = None
     profile: bool = False  #: note on which lines the time goes: `mr run --profile`
     #: whether to show how far the job has come; None: in a notebook alone
     progress: Optional[bool] = None
@@ -72,9 +83,11 @@ class Options:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and events.is_name(value)):
                 raise UsageError(f"{name} {str(value)[:70]!r}: up to 64 letters, digits, '-', '_' and '.'")
-        for name in ("client_timeout_secs", "expiry_secs", "retain_secs"):
+        for name in ("client_timeout_secs", "expiry_secs", "retain_secs", "keep_secs"):
             value = getattr(self, name)
-            least = "0 on" if name == "retain_secs" else "above 0"
+            least = "0 on" if name in ("retain_secs", "keep_secs") else "above 0"
+            if value is None and least == "0 on":
+                continue
             fits = type(value) in (int, float) and math.isfinite(value)
             if not fits or value < 0 or (value == 0 and least == "above 0"):
                 raise UsageError(f"{name} is a number of seconds, {least}, not {value!r}")
@@ -91,7 +104,18 @@ class Options:
             raise UsageError(
                 f'input is a format such as "lines" or "csv", or an InputFormat, not {self.input!r}'
             )
-        _ = self.settings
+        _ = self.settings, self.kept
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """`JobSpec.retain_secs` and `JobSpec.keep_secs`. Raises `UsageError` for what the environment says."""
+        with_broker = self.broker is not None
+        retain, keep = self.retain_secs, self.keep_secs
+        if retain is None:
+            retain = _time("MR_RETAIN", config.retain_time(), DEFAULT_RETAIN_SECS) if with_broker else 0.0
+        if keep is None:
+            keep = _time("MR_KEEP", config.keep_time(), DEFAULT_KEEP_SECS) if with_broker else 0.0
+        return {"retain_secs": retain, "keep_secs": keep}
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -113,6 +137,14 @@ class Options:
             return Settings.of(self.tries, self.skip_bad, self.task_timeout, self.max_memory)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+
+def _time(name: str, text: Optional[str], default: float) -> float:
+    """What a variable says, in seconds."""
+    try:
+        return default if text is None else 0.0 if text.strip() in ("0", "0s") else units.seconds(text)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -206,7 +238,7 @@ def make_spec(
         detached=options.detached,
         client_timeout_secs=options.client_timeout_secs,
         expiry_secs=options.expiry_secs,
-        retain_secs=options.retain_secs,
+        **options.kept,
         profile=options.profile,
         inputs=inputs.names,
         directory=os.getcwd() if inputs.listing else "",

@@ -12,14 +12,19 @@ from mapreduce import Job
 FOLDER = {folder!r}
 passed = set()
 
+def say(*words):
+    # What is printed goes to the job's log: the worker itself is told.
+    with open("/proc/%d/fd/2" % os.getppid(), "w") as errors:
+        print(*words, file=errors)
+
 def wait_at(gate):
     if gate in passed:
         return
     if not os.path.exists(os.path.join(FOLDER, gate)):
-        print("at", gate, flush=True)
+        say("at", gate)
         while not os.path.exists(os.path.join(FOLDER, gate)):
             time.sleep(0.02)
-        print("through", gate, flush=True)
+        say("through", gate)
     passed.add(gate)
 
 def words(line):
@@ -36,7 +41,8 @@ job = Job(words, reduce=total)
 
 
 class Gates:
-    """``job`` is the file to run. An executor that comes to a closed gate prints "at map" or "at reduce".
+    """``job`` is the file to run. An executor that comes to a closed gate says "at map" or "at reduce", on the
+    standard error of its worker, and later "through".
 
     ``name`` is what the ids of its jobs begin with, and those of no other.
     """

@@ -41,7 +41,8 @@ MUTATIONS = [
         return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
 """\
-        return [*attempt.acknowledge(), Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
+        task = attempt.task_spec(self._by_reference)
+        return [*attempt.acknowledge(), Execute(attempt.slot, attempt.code, attempt.spec, task)]
 """,
     ),
     Mutation(

@@ -85,8 +85,8 @@ class Bench:
         """The events of one attempt, up to its end."""
         return list(self.events(attempt))
 
-    def events(self, attempt: int) -> Iterator[Any]:
-        """The same, each as it comes."""
+    def events(self, attempt: int, printed: bool = False) -> Iterator[Any]:
+        """The same, each as it comes; ``printed``: with those of what is printed."""
         deadline = time.monotonic() + PATIENCE_SECS
         while time.monotonic() < deadline:
             patience = self.pool.wait_secs()
@@ -94,7 +94,7 @@ class Bench:
             for event in self.pool.poll():
                 if isinstance(event, ExecutorPrinted):
                     self.printed.append(event)
-                elif event.attempt == attempt:
+                if event.attempt == attempt and (printed or not isinstance(event, ExecutorPrinted)):
                     yield event
                     if isinstance(event, (ExecutorDone, ExecutorFailed)):
                         return

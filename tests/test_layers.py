@@ -61,13 +61,14 @@ FLOORS = [
         "connecting",
         "host",
         "errand",
+        "observer",
         "sampling",
         "results",
         "interrupts",
         "display",
     ],
-    ["worker", "submission", "respondent", "census"],
-    ["run"],
+    ["worker", "submission", "respondent", "census", "notify"],
+    ["run", "metrics", "dashboard", "doctor"],
     ["commands", "cli"],
 ]
 #: the one late import upward: `job.run(...)` is how people start the engine

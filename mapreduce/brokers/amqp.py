@@ -128,6 +128,7 @@ class _Session:
         consumer = Consumer(wires[1], reports[1].emit)
         _connect_all(wires)
         limits.apply(wires[0])
+        self.about = wires[0].about()
         self.publishing = Link("mr-publish", wires[0], publisher, reports[0])
         self.consuming = Link("mr-consume", wires[1], consumer, reports[1])
         reports[0].peers.append(self.consuming)
@@ -201,6 +202,10 @@ class AmqpBroker(base.Broker):
         self._consumers.clear()
         self._session = _Session(self._url, self._bell, self._limits)
         self._last_inbox = self._session.inbox
+
+    @property
+    def about(self) -> Optional[base.About]:
+        return self._session.about if self._session is not None else None
 
     def perform(self, command: base.Command) -> None:
         if self._session is None:

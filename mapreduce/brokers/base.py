@@ -252,6 +252,31 @@ BrokerEvent = Union[
 ]
 
 
+class Tls(NamedTuple):
+    """How a connection is encrypted."""
+
+    version: str  #: "TLSv1.3"
+    cipher: str
+    verified: bool  #: the peer has shown a certificate for the host, by an authority that we trust
+    #: of its certificate: in seconds since the epoch; None: it was not asked for one
+    ends_at: Optional[float]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a server says of itself, and what was agreed on with it. For people."""
+
+    product: str
+    version: str
+    cluster: str
+    platform: str  #: what it runs on
+    frame_bytes: int  #: of the largest frame
+    channels: int  #: at most, on one connection
+    heartbeat_secs: int
+    message_bytes: int  #: of the largest message, as far as is known: it says so only when one is too large
+    tls: Optional[Tls]
+
+
 def cannot_read(command: Publish, error: OSError) -> Unroutable:
     """The answer to a publication whose file could not be read: it vanishes when its attempt is stopped, say."""
     path = command.body.path if command.body else ""
@@ -271,6 +296,11 @@ class Broker(ABC):
     @abstractmethod
     def connect(self) -> None:
         """Begin a (new) session. Blocks, with a limit. Raises `BrokerError` or one of its children."""
+
+    @property
+    def about(self) -> Optional[About]:
+        """Who is at the other end of the session; None: there is none, or it is this process."""
+        return None
 
     @abstractmethod
     def perform(self, command: Command) -> None:

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
+from mapreduce.brokers.base import About, Tls
 from mapreduce.brokers.outbox import Outbox, send_plain, send_tls
 from mapreduce.brokers.pyamqp import AmqpError, Channel, Connection, Listener, WireClosed
 from mapreduce.brokers.url import Address
@@ -90,6 +91,21 @@ class Wire:
         early = transport._read_buffer
         self._input[: len(early)] = early
         self._filled = len(early)
+
+    def about(self) -> About:
+        """What is known once it is connected."""
+        said = {name: str(value) for name, value in self._connection.server_properties.items()}
+        return About(
+            product=said.get("product", "?"),
+            version=said.get("version", "?"),
+            cluster=said.get("cluster_name", ""),
+            platform=said.get("platform", ""),
+            frame_bytes=self._connection.frame_max,
+            channels=self._connection.channel_max,
+            heartbeat_secs=int(self._connection.heartbeat or 0),
+            message_bytes=self.max_message_bytes,
+            tls=_tls_of(self._socket),
+        )
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -205,6 +221,20 @@ _FRAME_HEAD = struct.Struct(">BHI")
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:
     return _FRAME_HEAD.pack(kind, channel, len(payload)) + payload + _FRAME_END
+
+
+def _tls_of(sock: socket.socket) -> Optional[Tls]:
+    if not isinstance(sock, ssl.SSLSocket):
+        return None
+    # of a certificate that nobody has verified Python tells nothing
+    certificate, cipher = sock.getpeercert() or {}, sock.cipher()
+    ends = certificate.get("notAfter")
+    return Tls(
+        sock.version() or "?",
+        cipher[0] if cipher else "?",
+        bool(certificate),
+        ssl.cert_time_to_seconds(ends) if isinstance(ends, str) else None,
+    )
 
 
 def _tls_options(address: Address) -> Any:

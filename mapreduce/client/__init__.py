@@ -10,6 +10,7 @@ outcome     the end of a job as its user reads it
 resume      `ResumingClient`: goes on where one that died left off
 retry       `RetryingClient`: lets a failed job go on
 cancel      `CancelClient`: `mr cancel`
+watch       `WatchingClient`: `mr attach`
 """
 
 from __future__ import annotations
@@ -19,5 +20,14 @@ from mapreduce.client.output import Collected
 from mapreduce.client.resume import ResumingClient
 from mapreduce.client.retry import RetryingClient
 from mapreduce.client.role import Client, Phase
+from mapreduce.client.watch import WatchingClient
 
-__all__ = ["CancelClient", "Client", "Collected", "Phase", "ResumingClient", "RetryingClient"]
+__all__ = [
+    "CancelClient",
+    "Client",
+    "Collected",
+    "Phase",
+    "ResumingClient",
+    "RetryingClient",
+    "WatchingClient",
+]

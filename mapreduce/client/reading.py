@@ -27,6 +27,7 @@ _NO_NEWS = (
     ev.InputComplete,
     ev.CancelRequested,
     ev.Missing,
+    ev.Printed,
     ev.Marked,
 )
 

@@ -14,6 +14,7 @@ import random
 from typing import Any, Optional
 
 from mapreduce import events as ev
+from mapreduce.brokers import base
 from mapreduce.client.role import Client, Phase
 from mapreduce.effects import Command
 from mapreduce.errors import JobLost
@@ -54,6 +55,17 @@ class RetryingClient(Client):
             commands.append(self._publish_event(self._retried or ev.Marked(self._mark)))
         return commands
 
+    def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
+        if event.tag == self._log.tag and self.phase is Phase.RESUMING:
+            self._lose(ev.log_stream(self.job))
+            return []
+        return super()._on_gone(event, now)
+
+    def _lose(self, place: str) -> None:
+        if self.phase is Phase.RESUMING and self.state.spec is not None:
+            self.error = self.error or JobLost(_gone(self.job))
+        super()._lose(place)
+
     @property
     def _hears_the_end(self) -> bool:
         return self.phase is not Phase.RESUMING and super()._hears_the_end
@@ -93,7 +105,9 @@ def why_not(job: str, state: JobState) -> str:
     if terminal.failure.kind == "lost":
         return f"job {job} cannot go on: {terminal.failure.message}; submit it anew"
     if not state.kept:
-        return (
-            f"job {job} cannot go on: what was kept of it after its failure is gone (--keep); submit it anew"
-        )
+        return _gone(job)
     return f"job {job} cannot go on: it failed before all of its input was in; submit it anew"
+
+
+def _gone(job: str) -> str:
+    return f"job {job} cannot go on: what was kept of it after its failure is gone (--keep); submit it anew"

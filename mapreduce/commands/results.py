@@ -6,23 +6,28 @@ from typing import Optional
 
 import click
 
-from mapreduce.commands import options
+from mapreduce.census import find_job
+from mapreduce.commands import naming, options
+from mapreduce.commands.ending import AtEnd, at_end_options
 from mapreduce.display.base import Display
 from mapreduce.run import JobRun
 from mapreduce.write import open_sink
 
 
 @click.command(name="results")
-@click.argument("job_id", metavar="JOB")
+@naming.job
 @options.broker
 @options.output
 @options.output_format
+@at_end_options
 @options.display
 def command(
     job_id: str,
     broker: Optional[str],
     output: Optional[str],
     output_format: Optional[str],
+    notify: tuple[str, ...],
+    on_done: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     summary: Optional[bool],
@@ -32,16 +37,25 @@ def command(
     \b
     JOB=$(mr run jobs/wordcount.py data/ --detach)
     mr results $JOB -o counts
+    mr results $JOB -o counts --notify https://hooks.example.org/jobs
     """
-    with options.telling_errors(as_json):
+    with options.telling_errors(as_json), AtEnd(notify, on_done) as at_end:
         url = options.required_broker_url(broker)
         with options.choose_display(quiet, as_json, summary) as display:
-            fetch(job_id, url, output, output_format, display)
+            fetch(find_job(url, job_id), url, output, output_format, display, at_end)
 
 
-def fetch(job: str, url: str, output: Optional[str], output_format: Optional[str], display: Display) -> None:
+def fetch(
+    job: str,
+    url: str,
+    output: Optional[str],
+    output_format: Optional[str],
+    display: Display,
+    at_end: AtEnd,
+) -> None:
     """Wait for the output of a job that is there already, and write it."""
     with open_sink(output) as sink, JobRun.attach(job, url, output_format or "", display) as run:
+        at_end.follow(run)
         result = run.collect()
         sink.write(result.parts, result.tasks, run.output_format)
         run.deliver()

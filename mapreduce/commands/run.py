@@ -12,6 +12,7 @@ import click
 
 from mapreduce import code, interpreters, spawn
 from mapreduce.commands import options
+from mapreduce.commands.ending import AtEnd, at_end_options
 from mapreduce.commands.options import NonNegative, Seconds, Size, Tries
 from mapreduce.errors import JobError, UsageError
 from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MAX_PARTITIONS, JobSpec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 #: what can be said of a job that was submitted before
 _WITH_RESUME = {
     "job_file", "inputs", "resume", "broker", "output", "output_format", "counters", "quiet", "as_json", "summary",
+    "notify", "on_done",
 }  # fmt: skip
 
 
@@ -109,13 +111,19 @@ _WITH_RESUME = {
     "--retain",
     "retain_secs",
     type=NonNegative(),
-    default=JobSpec.retain_secs,
-    show_default=True,
     metavar="TIME",
-    help="Keep the job's log for so long after its results were fetched.",
+    help="Keep the job's log for so long after its results were fetched.  [default: MR_RETAIN, or 10m]",
+)
+@click.option(
+    "--keep",
+    "keep_secs",
+    type=NonNegative(),
+    metavar="TIME",
+    help="Keep all of the job for so long after it has failed: mr debug, mr retry.  [default: MR_KEEP, or 1h]",
 )
 @click.option("--profile", is_flag=True, help="Print each stage's hottest lines at the end.")
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
+@at_end_options
 @options.display
 @click.pass_context
 def command(
@@ -130,6 +138,8 @@ def command(
     detach: bool,
     resume: Optional[str],
     counters: bool,
+    notify: tuple[str, ...],
+    on_done: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     summary: Optional[bool],
@@ -146,6 +156,7 @@ def command(
     cat data.txt | mr run jobs/wordcount.py -
     mr run jobs/wordcount.py data/ --broker amqp://user:password@host/
     mr run jobs/wordcount.py data/ --profile
+    mr run jobs/wordcount.py data/ -o counts --on-done 'mail -s "$MR_JOB $MR_OUTCOME" me < /dev/null'
     mr run --resume wordcount-1f2e3d4c
     """
     with options.telling_errors(as_json), contextlib.ExitStack() as stack:
@@ -153,6 +164,7 @@ def command(
         def show() -> Display:
             return stack.enter_context(options.choose_display(quiet, as_json, summary))
 
+        at_end = stack.enter_context(AtEnd(notify, on_done, detach))
         if local and broker:
             raise UsageError("--local and --broker do not go together")
         if resume is not None:
@@ -169,6 +181,7 @@ def command(
             prepare = _submit(job_file, inputs, url, detach, output_format or "", show, **settings)
         from mapreduce.write import open_sink
 
+        at_end.follow(prepare)
         with prepare as run, open_sink(output) as sink:
             result = run.collect()
             if run.client.detached:

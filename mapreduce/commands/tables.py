@@ -49,5 +49,4 @@ def note_who_is_missing(census: Census) -> None:
             "or have lost the network"
         )
     if census.waiting_leases:
-        wait = "waits" if census.waiting_leases == 1 else "wait"
-        note(f"{texts.count(census.waiting_leases, 'job')} {wait} for a worker to take it on (mr worker)")
+        note(f"{texts.waiting(census.waiting_leases)} (mr worker)")

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import click
 
@@ -28,6 +28,9 @@ from mapreduce.respondent import Facts, Respondent
 from mapreduce.scratch import ScratchFolder
 from mapreduce.tasklog import TaskLog
 from mapreduce.worker import Worker
+
+if TYPE_CHECKING:
+    from mapreduce.metrics import Meter
 
 #: how long a worker that is told to stop finishes what it has begun
 GRACE_SECS = 30.0
@@ -62,6 +65,12 @@ CLOSE_SECS = 5.0
     show_default=True,
     help="The least that is said; debug: when tasks begin and end, too.",
 )
+@click.option(
+    "--metrics",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve metrics for Prometheus there, on loopback.  [default: listen on nothing]",
+)
 def command(
     broker: Optional[str],
     executors: Optional[int],
@@ -70,18 +79,20 @@ def command(
     grace: float,
     log_format: str,
     log_level: str,
+    metrics: Optional[int],
 ) -> None:
     """Work on the jobs of a broker, with N executors, until SIGTERM or Ctrl-C.
 
-    Makes two outbound connections to the broker and listens on nothing. A worker that is told to stop finishes the
-    tasks it has begun, hands the others back at once, and after --grace seconds those that still run; told a second
-    time, it hands back everything and goes.
+    Makes two outbound connections to the broker and listens on nothing, but for --metrics. A worker that is told to
+    stop finishes the tasks it has begun, hands the others back at once, and after --grace seconds those that still
+    run; told a second time, it hands back everything and goes.
 
     \b
     mr worker --broker amqp://user:password@host/
     MR_BROKER=amqp://… mr worker -c 4
     mr worker --python pypy3                 for jobs run with --interpreter pp39 or any
     mr worker --log-format json 2>> worker.log
+    mr worker --metrics 9101                 for Prometheus, at http://127.0.0.1:9101/metrics
     """
     url = options.required_broker_url(broker)
     slots = executors or os.cpu_count() or 1
@@ -90,7 +101,7 @@ def command(
     log = Log(sys.stderr, name, log_format, log_level)
     try:
         with ScratchFolder("mr-worker-") as scratch:
-            _work(name, url, slots, interpreter, pool, grace, scratch.path, log)
+            _work(name, url, slots, interpreter, pool, grace, scratch.path, log, metrics)
     except MapReduceError as error:
         log(Report("error", str(error), "ended"))
         raise click.exceptions.Exit(error.exit_code) from error
@@ -105,6 +116,7 @@ def _work(
     grace: float,
     directory: str,
     log: Log,
+    metrics_port: Optional[int],
 ) -> None:
     rng = random.Random(secrets.randbits(64))
     queues = tuple(events.tasks_queue(pool_name, tag) for tag in (interpreter.tag, "any"))
@@ -112,6 +124,10 @@ def _work(
     pool = ExecutorPool(slots, interpreter)
     worker = Worker(name, slots, queues, directory, session.by_reference, rng)
     keeper = LeaseKeeper(name, rng)
+
+    def memory() -> int:
+        return limits.own_memory() + pool.used_memory()
+
     facts = Facts(
         socket.gethostname(),
         os.getpid(),
@@ -121,22 +137,35 @@ def _work(
         pool_name,
         time.time(),
         time.time,
-        lambda: limits.own_memory() + pool.used_memory(),
+        memory,
         versions.libraries(),
     )
     task_log = TaskLog(worker, everything=log.says("debug"))
     roles: list[Role] = [keeper, task_log, Respondent(worker, keeper, facts)]
+    meter = _meter(worker, memory) if metrics_port is not None else None
+    if meter is not None:
+        roles.insert(0, meter)
     host = Host(session, roles, log, pool, reconnect_secs=float("inf"))
     stop = _Stop(host, grace)
     try:
+        if meter is not None and metrics_port is not None:
+            meter.serve(metrics_port)
         host.connect()
         count = f"{slots} executor{'s' if slots > 1 else ''} of {interpreter.tag}"
         log(Report("info", f"worker {name} ready, {count}", "ready"))
         host.run(lambda: stop.over() or (worker.finished and keeper.finished))
     finally:
+        if meter is not None:
+            meter.close()
         pool.close()
         host.close()
         session.close(CLOSE_SECS)
+
+
+def _meter(worker: Worker, memory: Callable[[], int]) -> Meter:
+    from mapreduce.metrics import Meter  # with Prometheus' client, which few workers need
+
+    return Meter(worker, memory)
 
 
 class _Stop:

@@ -48,6 +48,7 @@ class Display:
         self.local = False  #: there is no broker
         self.began = 0.0  #: on the clock
         self.stopped = False
+        self.wanted = False  #: the view is, at the end, also where nothing is shown of it
         self._own_stream = stream
         self._summary = summary
         self._attended = attended
@@ -93,7 +94,7 @@ class Display:
     def _summarize(self, view: JobView) -> None:
         if view.ended_at is None and not self._summary:
             return  # it goes on without us
-        took = self.passed()
+        took = max(self.passed(), view.summary().secs)  # we may have come to it late
         if self._summary or (self._attended and took >= SHORT_SECS):
             self.write(paragraph(view, self.local, took))
         elif took >= LONG_SECS:

@@ -1,6 +1,6 @@
 """What the live display looks like: a job as a few styled lines, as wide as there is room.
 
-wordcount-1f2e3d4c  0:12  3 workers, 8 running
+wordcount-1f2e3d4c  0:12  8 tasks at work on 3 workers
 map     ━━━━━━━━━━━━━━━╸────────────  123/200  8 running  69 waiting  2 failed
 reduce  ────────────────────────────    0/8    8 waiting
 1.2 M records/s, 45.3 MiB/s, 0:07 left
@@ -30,11 +30,11 @@ _OTHER_ROWS = 2 + MOST_WARNINGS
 _LEAST_STAGES = 1
 
 
-def frame(view: JobView, passed_secs: float, columns: int, rows: int) -> list[Text]:
+def frame(view: JobView, local: bool, passed_secs: float, columns: int, rows: int) -> list[Text]:
     """Lines of at most ``columns`` columns, and fewer than ``rows`` of them."""
     width = min(columns - 1, MOST_COLUMNS)
     lines = [
-        _head(view, passed_secs),
+        _head(view, local, passed_secs),
         *_stages(view.stages, width, rows - 1 - _OTHER_ROWS),
         *_speed(view),
         *_warnings(view),
@@ -45,14 +45,15 @@ def frame(view: JobView, passed_secs: float, columns: int, rows: int) -> list[Te
     return lines[: max(1, rows - 1)]
 
 
-def _head(view: JobView, passed_secs: float) -> Text:
+def _head(view: JobView, local: bool, passed_secs: float) -> Text:
     text = Text.assemble((view.job, "bold"), "  ", texts.clock(passed_secs))
     running = len(view.running)
     busy = len({each.worker for each in view.running})
     if view.phase == "ready":
         return text.append("  its output comes")
     if running:
-        text.append(f"  {texts.count(running, 'task')} on {texts.count(busy, 'worker')}")
+        where = "" if local else f" on {texts.count(busy, 'worker')}"
+        text.append(f"  {texts.count(running, 'task')} at work{where}")
     elif view.phase in ("submitting", "feeding"):
         text.append("  its input comes")
     return text

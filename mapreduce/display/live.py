@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -45,17 +46,19 @@ class LiveDisplay(Display):
 
     def refresh(self) -> None:
         super().refresh()
-        began = self.passed()
-        if self.view is None or self.stopped or began < self._next_secs:
+        if self.view is None or self.stopped or self.passed() < self._next_secs:
             return
+        self._painter.prepare()
+        began = self.passed()
         if self._region.in_foreground:
+            before = time.thread_time()
             columns, rows = self._region.size()
-            self._frame = self._painter.paint(self.view, began, columns, rows)
+            self._frame = self._painter.paint(self.view, self.local, began, columns, rows)
             self.write(())
+            self._next_secs = began + (time.thread_time() - before) / MOST_SHARE
         else:  # what is on the terminal now is not ours
             self._frame = ()
             self._region.forget()
-        self._next_secs = began + (self.passed() - began) / MOST_SHARE
 
     def write(self, lines: Sequence[str]) -> None:
         """Let them scroll by, above the frame."""
@@ -85,16 +88,20 @@ class _Painter:
         self._stream = stream
         self._console: Any = None
 
-    def paint(self, view: JobView, passed_secs: float, columns: int, rows: int) -> list[Line]:
+    def prepare(self) -> None:
+        """Import rich: that takes as long as many frames."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self._stream, force_terminal=True, highlight=False)
+
+    def paint(self, view: JobView, local: bool, passed_secs: float, columns: int, rows: int) -> list[Line]:
         from mapreduce.display.frame import frame  # with it comes rich
 
-        return [Line(self._styled(text), text.cell_len) for text in frame(view, passed_secs, columns, rows)]
+        lines = frame(view, local, passed_secs, columns, rows)
+        return [Line(self._styled(line), line.cell_len) for line in lines]
 
     def _styled(self, text: Text) -> str:
-        from rich.console import Console
-
-        if self._console is None:
-            self._console = Console(file=self._stream, force_terminal=True, highlight=False)
         with self._console.capture() as captured:
             self._console.print(text, end="", soft_wrap=True)
         styled: str = captured.get()

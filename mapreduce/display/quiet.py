@@ -13,7 +13,7 @@ class Reports(Display):
     """The engine's own lines alone: the job is not looked at."""
 
     def new_view(self) -> Optional[JobView]:
-        return None
+        return super().new_view() if self.wanted else None
 
 
 class QuietDisplay(Reports):

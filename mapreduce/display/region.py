@@ -71,7 +71,9 @@ class Region:
         self._drawn = []
 
     def _write(self, frame: Sequence[Line]) -> None:
-        parts = [self._back(), *(f"{line}{_CLEAR_LINE}\n" for line in self._waiting)]
+        parts = [self._back()]
+        if self._waiting:  # they may take several rows, or all of one: there is no clearing up behind them
+            parts += [_CLEAR_BELOW, *(f"{line}\n" for line in self._waiting)]
         parts += [f"{line.text}{_CLEAR_LINE}\n" for line in frame]
         data = "".join([*parts, _CLEAR_BELOW]).encode(self._encoding, "replace")
         self._waiting, self._drawn = [], [line.columns for line in frame]

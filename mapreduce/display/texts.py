@@ -70,3 +70,9 @@ def printed(name: str, text: str, dropped: int) -> list[str]:
 def clean(line: str) -> str:
     """One line without control characters. What was overwritten, as progress bars do, is left out."""
     return _CONTROLS.sub("", _ESCAPES.sub("", line).rstrip("\r").rpartition("\r")[2])
+
+
+def waiting(leases: int) -> str:
+    """That they wait. A job may have two, right after its submission."""
+    waits = "waits for a worker to take it" if leases == 1 else "wait for a worker to take them"
+    return f"{count(leases, 'lease')} of jobs {waits}"

@@ -203,7 +203,7 @@ class Actor:
 
     def _execute(self, command: effects.Execute) -> None:
         scenario, rng = self.stage.scenario, self.world.rng
-        self.stage.node.monitor.executes(command.task.attempt)
+        self.stage.node.monitor.executes(command)
         secs = rng.expovariate(1.0) * scenario.task_secs
         if self.world.chance(scenario.slow):
             secs = rng.choice((100.0, 1000.0))

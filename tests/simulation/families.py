@@ -9,13 +9,14 @@ import random
 from dataclasses import replace
 
 from mapreduce.spec import JobSpec
-from tests.simulation.scenario import DIES, KILLS_HOST, RAISES, JobPlan, Scenario
+from tests.simulation.scenario import DIES, KILLS_HOST, RAISES, JobPlan, Retry, Scenario
 from tests.simulation.seeds import (
     FORGETFUL_LOG,
     KILLING_RECORDS,
     LONG_TASKS,
     LOSSES_AT_DEPTH,
     RANGES,
+    RETRIES,
     SHORT_TASKS,
     SIZE,
 )
@@ -33,6 +34,8 @@ def focus(scenario: Scenario) -> Scenario:
         return _killing_records(scenario, rng)
     if family == FORGETFUL_LOG:
         return _forgetful_log(scenario, rng)
+    if family == RETRIES:
+        return _retries(scenario, rng)
     if family == SHORT_TASKS:
         return _short_tasks(scenario, rng)
     return _ranges(scenario, rng) if family == RANGES else scenario
@@ -110,6 +113,39 @@ def _short_tasks(scenario: Scenario, rng: random.Random) -> Scenario:
     return replace(
         _plain(scenario), jobs=_job(scenario, spec, records, bad), task_secs=0.01, hasty=True,
         slots=(1,) if kills else (1, 2), trouble=0 if kills else rng.choice((1, 3, 8)), trouble_every=0.15,
+    )  # fmt: skip
+
+
+def _retries(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Jobs that fail, are kept, and go on: with and without corrected code, one user or two, too late or in time."""
+    records = tuple(rng.choice((0, 1, 1, 2)) for _ in range(rng.choice((1, 2, 3, 4))))
+    where = [(task, record) for task, count in enumerate(records) for record in range(count)]
+    hows = (RAISES, RAISES, DIES, KILLS_HOST) if rng.random() < 0.2 else (RAISES, RAISES, DIES)
+    bad = {
+        place: rng.choice(hows) for place in rng.sample(where, min(len(where), rng.choice((0, 1, 1, 2, 3))))
+    }
+    spec = replace(
+        scenario.jobs[0].spec,
+        tries=rng.choice((1, 2)),
+        skip_bad=rng.choice((0, 0, 1)) if KILLS_HOST not in bad.values() else 0,
+        keep_secs=rng.choice((5.0, 40.0, 300.0, 300.0)),
+        retain_secs=rng.choice((0.0, 30.0)),
+        client_timeout_secs=600.0,
+        detached=rng.random() < 0.2,
+    )
+    retries = tuple(
+        Retry(
+            rng.choice((0.0, 0.3, 3.0, 5.0, 41.0)), rng.random() < 0.6, rng.random() < 0.3, rng.random() < 0.1
+        )
+        for _ in range(rng.choice((1, 2, 2, 3)))
+    )
+    jobs = [replace(scenario.jobs[0], spec=spec, records=records, bad=bad, retries=retries)]
+    forgets = rng.choice((0.0, 0.0, 0.0, 0.05))
+    return replace(
+        _plain(scenario), jobs=jobs, bad_luck=rng.choice((0.0, 0.2)), forgets=forgets, forgets_only="log",
+        lossy=forgets > 0.0 or rng.random() < 0.2, echoes=True, client_dies=rng.random() < 0.2,
+        trouble=rng.choice((0, 2, 5, 8)), trouble_every=rng.choice((0.3, 1.5, 4.0)),
+        renew_secs=rng.choice((480.0, 10.0)) if not forgets else 480.0, task_secs=rng.choice((0.01, 0.3)),
     )  # fmt: skip
 
 

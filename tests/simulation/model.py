@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mapreduce.refs import Block, Failure, Segment, Skipped, Split, TaskSpec
 from mapreduce.spec import JobSpec
-from tests.simulation.scenario import KILLS_HOST, RAISES, JobPlan
+from tests.simulation.scenario import CORRECTED, KILLS_HOST, RAISES, JobPlan
 
 Key = tuple[int, ...]
 Pair = tuple[Key, tuple[int, ...]]
@@ -67,7 +67,8 @@ def run(plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, block_record
     skipped: list[Skipped] = []
     own = 0
     for position, (key, stamps) in enumerate(read):
-        how = plan.bad.get((key[0], key[1])) if task.stage == 0 else None
+        is_bad = task.stage == 0 and spec.bundle != CORRECTED
+        how = plan.bad.get((key[0], key[1])) if is_bad else None
         if task.careful and position in task.skip:
             skipped.append(Skipped(position, "f", -1, repr(key), "bad record"))
         elif how is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mapreduce import coordinator, wire
 from mapreduce import events as ev
+from mapreduce.effects import Execute
 from mapreduce.state import JobState
 from tests.simulation.conduct import Conduct
 from tests.simulation.world import World
@@ -32,9 +33,11 @@ class Monitor:
         self._parts: dict[tuple[str, int, int], set[int]] = {}
         self._seals: set[tuple[str, int]] = set()  #: stream, generation
         self._dispatches: dict[int, float] = {}  #: when the queue had it first
+        self._revisions: dict[int, int] = {}  #: of these
+        self._codes: dict[str, Any] = {}  #: the same, as executors have it
         self._outcomes: set[int] = set()
         self._ended: set[int] = set()
-        self._started: set[int] = set()
+        self._started: dict[int, int] = {}  #: attempts, and of which revision they are
         self._sealed: set[tuple[str, int, int]] = set()  #: job, stage, generation
         self._states: dict[str, JobState] = {}  #: of the log that each job has now
         self._leases: dict[str, list[ev.Rank]] = {}
@@ -92,6 +95,7 @@ class Monitor:
 
     def _dispatch(self, message: ev.Dispatch) -> None:
         self._dispatches.setdefault(message.dispatch, self._world.now)
+        self._revisions[message.dispatch] = message.revision
         if message.stage > 0 and (message.job, message.stage, message.generation) not in self._sealed:
             self._blame(f"a task of stage {message.stage} is dispatched before that is sealed")
 
@@ -102,10 +106,12 @@ class Monitor:
         if isinstance(event, ev.Dispatched):
             if any(item.dispatch not in self._dispatches for item in event.items):
                 self._blame("`Dispatched` is logged before the queue has the dispatch")
+            if any(self._revisions.get(item.dispatch) != event.revision for item in event.items):
+                self._blame("`Dispatched` is logged of another revision than its dispatch")
         elif isinstance(event, ev.Took):
             self._lease_taken(job, event)
         elif isinstance(event, ev.Started):
-            self._started.add(event.attempt)
+            self._started[event.attempt] = event.revision
         elif isinstance(event, ev.StageSealed):
             self._stage_sealed(job, event)
         elif isinstance(event, ev.Done):
@@ -165,10 +171,23 @@ class Monitor:
 
     # ------------------------------------------------------------ what is done
 
-    def executes(self, attempt: int) -> None:
+    def executes(self, command: Execute) -> None:
         """User code is about to run."""
+        attempt, bundle = command.task.attempt, command.spec.bundle
+        known = self.conduct.known(command.task.job)
         if attempt not in self._started:
             self._blame("an attempt runs whose `Started` is not in the log")
+        elif known is not None and bundle not in known.bundles[self._started[attempt] :][:1]:
+            self._blame("an attempt runs the code of another revision")
+        if self._codes.setdefault(command.job, bundle) != bundle:
+            self._blame("one executor runs the code of two revisions")
+
+    def deletes(self, place: str) -> None:
+        """A process of the job's deletes a stream."""
+        job = place.split(".")[3] if place.startswith("mr.1.job.") else ""
+        known = self.conduct.known(job)
+        if known is not None and known.kept() and ev.log_stream(job) in self._declared:
+            self._blame("what is kept of a failed job is deleted before `Expired` is read")
 
     def starts(self, started: ev.Started, redelivered: set[int]) -> None:
         """A worker says so; ``redelivered``: dispatches that came to it a second time."""
@@ -185,6 +204,7 @@ class Monitor:
             over = (
                 ev.log_stream(message.job) not in places
                 or self._states[message.job].terminal is not None
+                or self._states[message.job].revision > message.revision
                 or self._is_past(message.job, message.dispatch)
             )
             if message.dispatch not in self._outcomes and not over:

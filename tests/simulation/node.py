@@ -446,6 +446,7 @@ class Session:
             consumer.place.put_back([message])
 
     def _arrive_delete(self, name: str) -> None:
+        self.node.monitor.deletes(name)
         self.node_delete(name)
         self._answer_consumer("delete", base.Deleted(name))
 

@@ -7,6 +7,7 @@ workers with nothing to do.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import random
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any, Optional
 
 from mapreduce import attempt, coordinator, effects, haste
 from mapreduce import events as ev
-from mapreduce.client import Client, Phase
+from mapreduce.client import CancelClient, Client, Phase, RetryingClient
 from mapreduce.coordination import dispatcher
 from mapreduce.errors import MapReduceError
 from mapreduce.leases import LeaseKeeper
@@ -24,7 +25,7 @@ from tests.simulation.actor import Actor
 from tests.simulation.families import focus
 from tests.simulation.model import Files
 from tests.simulation.node import Node, Queue
-from tests.simulation.scenario import DIES, KILLS_HOST, JobPlan, Scenario, draw
+from tests.simulation.scenario import CORRECTED, DIES, KILLS_HOST, JobPlan, Retry, Scenario, draw
 from tests.simulation.trouble import Trouble
 from tests.simulation.world import World
 
@@ -112,6 +113,11 @@ class Job:
         self.outcome = ""
         self.abandoned = False  #: its client has died, and nobody comes for it
         self.robbed = False  #: a stream of it was deleted
+        self._retries = list(plan.retries)
+        self._rivalled = False
+        self._cancelled = False
+        self._corrected_before = False  #: its code was, when the client came
+        self._correct = False  #: what the retrying client brings
         self._delivering = False
         play.world.at(plan.at, self._submit)
 
@@ -138,15 +144,56 @@ class Job:
 
     def _come(self, client: Client, what: str) -> None:
         self.client = client
+        self._delivering = False
+        self._corrected_before = self._corrected
         self.front = Actor(self.play, f"{what} of {self.plan.name}", [client])
         self.front.on_event = self._look
         self._fronts.append(self.front)
 
     def _collect(self) -> None:
         if not self.over:
-            rng = random.Random(self.play.world.rng.getrandbits(64))
-            self._delivering = False
-            self._come(Client(self.plan.name, None, "collector", "0", rng, at=0.0), "collector")
+            self._come(Client(self.plan.name, None, "collector", "0", self._rng(), at=0.0), "collector")
+
+    def _rng(self) -> random.Random:
+        return random.Random(self.play.world.rng.getrandbits(64))
+
+    @property
+    def _corrected(self) -> bool:
+        """Its code is, as far as the log was read."""
+        known = self.play.node.monitor.conduct.known(self.plan.name)
+        return known is not None and known.spec is not None and known.spec.bundle == CORRECTED
+
+    # ------------------------------------------------------------ what its user does when it has failed
+
+    def _try_again(self) -> None:
+        retry = self._retries.pop(0)
+        self.play.world.after(retry.after, self._act, retry)
+        if retry.rival:
+            self.play.world.after(retry.after * self.play.world.rng.random() * 2, self._rival, retry)
+
+    def _act(self, retry: Retry) -> None:
+        self.play.world.tally("jobs cancelled after their failure" if retry.cancels else "retries")
+        if retry.cancels:
+            self._cancelled = True
+            self._come(CancelClient(self.plan.name, "canceller", "0", self._rng()), "canceller")
+            return
+        self._come(RetryingClient(self.plan.name, "retrier", "0", self._rng(), at=0.0), "retrier")
+        self._correct = retry.corrected
+
+    def _rival(self, retry: Retry) -> None:
+        """Somebody else, who dies when the job goes on."""
+        client = RetryingClient(self.plan.name, "rival", "0", self._rng(), at=0.0)
+        actor = Actor(self.play, f"rival of {self.plan.name}", [client])
+        self._rivalled = True
+
+        def look() -> None:
+            if client.looked:
+                actor.perform(client, client.retry(None))
+            elif (client.finished or client.phase is not Phase.RESUMING) and not actor.dead:
+                actor.crash()
+
+        actor.on_event = look
+        self.play.world.after(100.0, actor.crash)
 
     def client_died(self) -> None:
         assert self.front is not None and self.client is not None
@@ -163,7 +210,9 @@ class Job:
         assert client is not None and front is not None
         if front.dead:
             return
-        if client.detached and self.plan.spec.detached and client.error is None:
+        if isinstance(client, RetryingClient) and client.looked:
+            front.perform(client, client.retry(CORRECTED if self._correct else None))
+        elif client.detached and self.plan.spec.detached and client.error is None:
             front.leave()
             world.after(world.rng.choice((0.0, 5.0, 100.0)), self._collect)
         elif client.phase is Phase.COLLECTED and not self._delivering:
@@ -173,10 +222,23 @@ class Job:
         elif client.finished:
             if client.error is not None:
                 self._judge(client.error)
+            elif isinstance(client, CancelClient):
+                self.outcome = "cancelled"
             elif not self._delivering:
                 raise Wrong(f"{self.plan.name}: its client ended without output and without an error")
-            self.over = True
             front.leave()
+            if client.error is None or not self._goes_on(str(client.error)):
+                self.over = True
+
+    def _goes_on(self, text: str) -> bool:
+        """What its user does then."""
+        if "goes on: " in text:  # somebody else was faster
+            self.play.world.after(0.0, self._collect)
+        elif self._retries and any(cause in text for cause in ("bad record", "bad luck", "workers died")):
+            self._try_again()
+        else:
+            return False
+        return True
 
     def _deliver(self, client: Client, front: Actor) -> None:
         if not front.dead and client.phase is Phase.COLLECTED:
@@ -186,11 +248,13 @@ class Job:
     # ------------------------------------------------------------ what is right
 
     def _check(self, client: Client, front: Actor) -> None:
+        assert client.collected is not None
         left_out = {place for place, how in self.plan.bad.items()}
+        if self._corrected:  # what was won before leaves them out
+            left_out &= {ast.literal_eval(record.record) for _, record in client.collected.skipped}
         if self.plan.bad and self.plan.spec.skip_bad < len(left_out):
             raise Wrong(f"{self.plan.name}: it has an output, although user code fails for good")
         keys, counters = model.expected(self.plan, left_out)
-        assert client.collected is not None
         blocks = [block for _, part in client.collected.parts for block in part]
         pairs = [pair for block in blocks for pair in model.load(front.files, block)]
         try:
@@ -209,6 +273,10 @@ class Job:
         silent = any(f.frozen_secs >= self.plan.spec.client_timeout_secs / 2 for f in self._fronts)
         deaths = sum(counts.get(what, 0) for what in _DEATHS)
         hows = set(self.plan.bad.values())
+        known = self.play.node.monitor.conduct.known(self.plan.name)
+        if "bad record" in text and self._corrected_before and "may be left out" not in text:
+            raise Wrong(f"{self.plan.name}: an old failure is told, or made by old code: {text}")
+        kept_for_long = self.plan.spec.keep_secs > 200.0
         allowed = (
             ("bad record" in text and self.plan.bad and len(self.plan.bad) > self.plan.spec.skip_bad)
             or ("bad luck" in text and scenario.bad_luck and self.plan.spec.tries < 1000)
@@ -219,6 +287,13 @@ class Job:
             or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))
             or (silent and ("nothing was heard of its client" in text or ".log is gone" in text))
             or (self._delivering and "delivered to somebody else" in text)
+            or ("goes on: " in text and self._rivalled)
+            or ("is asked to end" in text and self._cancelled)
+            or ("what was kept of it" in text and not kept_for_long)
+            or ("no job" in text and self.plan.retries and (not kept_for_long or self._cancelled))
+            or ("before all of its input" in text and known is not None and known.total is None)
+            or ("lost" in text and "cannot go on" in text and scenario.lossy)
+            or (("over already" in text or "was delivered" in text) and self._cancelled)
         )
         if not allowed:
             raise Wrong(f"{self.plan.name}: it failed, and nothing in the scenario accounts for it: {text}")

@@ -6,6 +6,7 @@ A coordinator that has read the log up to some entry must know exactly this. Whe
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
 from mapreduce import events as ev
@@ -22,6 +23,9 @@ class Facts(NamedTuple):
 
     terminal: Any
     delivered: bool
+    retries: list[int]
+    expired: bool
+    unwanted: bool
     generations: list[int]
     sealed: list[bool]
     tasks: set[TaskId]
@@ -39,6 +43,10 @@ class Reference:
         self.spec: Optional[JobSpec] = None
         self.terminal: Any = None
         self.delivered = False
+        self.retries: list[int] = []  #: those that let the job go on
+        self.bundles: list[dict[str, Any]] = []  #: the code of each revision
+        self.expired = False
+        self.unwanted = False  #: somebody has cancelled it
         self.total: Optional[int] = None  #: splits
         self.generations: list[int] = []
         self.sealed: list[bool] = []
@@ -47,6 +55,7 @@ class Reference:
         self.live: dict[int, TaskId] = {}
         self.skips: dict[TaskId, set[int]] = {}
         self._ended: set[int] = set()
+        self._retries_read: list[int] = []
 
     # ------------------------------------------------------------ reading
 
@@ -57,6 +66,9 @@ class Reference:
         return Facts(
             self.terminal,
             self.delivered,
+            list(self.retries),
+            self.expired,
+            self.unwanted,
             list(self.generations),
             list(self.sealed),
             set(self.tasks),
@@ -66,6 +78,12 @@ class Reference:
             {task: set(positions) for task, positions in self.skips.items()},
             self.left_out(),
         )
+
+    def kept(self) -> bool:
+        """It has failed, and nothing of it may be deleted yet."""
+        if not isinstance(self.terminal, ev.Failed) or self.spec is None or self.expired:
+            return False
+        return self.spec.keep_secs > 0 and self.terminal.failure.kind != "lost"
 
     def left_out(self) -> int:
         waiting = sum(len(where) for task, where in self.skips.items() if task not in self.winners)
@@ -92,18 +110,45 @@ class Reference:
         """The next entry of the log."""
         if isinstance(event, ev.Delivered) and self.terminal is not None:
             self.delivered = True
+        if isinstance(event, ev.CancelRequested) and isinstance(self.terminal, ev.Failed):
+            self.unwanted = True
+        if isinstance(event, ev.Retried) and self.spec is not None:
+            self._retry(event)
+        if isinstance(event, ev.Expired) and event.revision == len(self.retries) and self.kept():
+            self.expired = True
         if self.terminal is not None:
             return
         if isinstance(event, _TERMINAL):
-            self.terminal = event
+            if not isinstance(event, ev.Failed) or event.revision == len(self.retries):
+                self.terminal = event
         elif isinstance(event, ev.Submitted) and self.spec is None:
             self.spec = event.spec
+            self.bundles = [event.spec.bundle]
             self.generations = [0] * (event.spec.stages + 1)
             self.sealed = [True] + [False] * event.spec.stages
         elif self.spec is not None:
             handler = getattr(self, f"_{type(event).__name__}", None)
             if handler is not None:
                 handler(event)
+
+    def _retry(self, event: ev.Retried) -> None:
+        """Only what was won is still known."""
+        again = event.number in self._retries_read
+        self._retries_read.append(event.number)
+        if again or not self.kept() or self.total is None:
+            return
+        assert self.spec is not None
+        self.retries.append(event.number)
+        self.terminal, self.delivered, self.unwanted = None, False, False
+        self._ended |= set(self.live)
+        self.live = {}
+        self.skips = {task: where for task, where in self.skips.items() if task in self.winners}
+        if event.bundle is not None:
+            self.spec = replace(self.spec, bundle=event.bundle)
+        self.bundles.append(self.spec.bundle)
+
+    def _CancelRequested(self, event: ev.CancelRequested) -> None:
+        self.unwanted = True
 
     def _Splits(self, event: ev.Splits) -> None:
         self.tasks |= {(0, index) for index, _ in enumerate(event.splits, event.first)}
@@ -113,7 +158,7 @@ class Reference:
             self.total = event.count
 
     def _Dispatched(self, event: ev.Dispatched) -> None:
-        for item in event.items:
+        for item in event.items if event.revision == len(self.retries) else ():
             self._revive(item.dispatch, (item.stage, item.task))
 
     def _Started(self, event: ev.Started) -> None:
@@ -177,7 +222,10 @@ class Reference:
     # ------------------------------------------------------------ pieces of the above
 
     def _is_current(self, event: Any) -> bool:
-        return (event.stage, event.index) in self.tasks and self.generations[event.stage] == event.generation
+        now = (
+            (self.generations[event.stage], len(self.retries)) if event.stage < len(self.generations) else ()
+        )
+        return (event.stage, event.index) in self.tasks and now == (event.generation, event.revision)
 
     def _revive(self, dispatch: int, task: TaskId) -> None:
         if task in self.tasks and task not in self.winners and dispatch not in self._ended:
@@ -200,6 +248,9 @@ def facts_of(state: JobState) -> Facts:
     return Facts(
         state.terminal,
         state.delivered,
+        list(state.retries),
+        state.expired,
+        state.cancel_reason is not None,
         [stage.generation for stage in state.stages],
         [stage.sealed for stage in state.stages],
         set(tasks),

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mapreduce.spec import JobSpec
 
 #: what a bad record does to user code
 RAISES, DIES, KILLS_HOST = "raises", "dies", "kills the host"
+
+
+#: what makes user code handle records that are bad without it
+CORRECTED = {"corrected": True}
+
+
+class Retry(NamedTuple):
+    """What the user does about a failed job."""
+
+    after: float  #: seconds
+    corrected: bool
+    #: somebody else does the same, at about the same time, and dies
+    rival: bool
+    cancels: bool  #: instead: does away with what is kept
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,8 @@ class JobPlan:
     bad: dict[tuple[int, int], str] = field(default_factory=dict)
     #: seconds after the start at which the client comes
     at: float = 0.0
+    #: when it has failed; when it has failed again, …
+    retries: tuple[Retry, ...] = ()
 
 
 @dataclass
@@ -69,6 +86,8 @@ class Scenario:
     carried: int = 0
     #: where `forgets` holds: places whose names end so
     forgets_only: str = ""
+    #: what dead processes have said of a job that was retried is heard once more
+    echoes: bool = False
 
     def describe(self) -> list[str]:
         """For the head of a trace."""
@@ -79,6 +98,7 @@ class Scenario:
                 f"{job.name}: {s.stages} stages, {s.partitions} partitions, splits of {list(job.records)} records, "
                 f"{s.tries} tries, skip {s.skip_bad}, {'detached' if s.detached else 'attached'}"
                 + (f", bad {job.bad}" if job.bad else "")
+                + (f", kept {s.keep_secs} s, {list(job.retries)}" if job.retries else "")
             )
         rest = {k: v for k, v in vars(self).items() if k != "jobs"}
         return [*lines, ", ".join(f"{key} {value}" for key, value in rest.items())]

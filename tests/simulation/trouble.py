@@ -44,6 +44,8 @@ class Trouble:
         if scenario.late_words:
             weight = sum(w for w, _ in self._kinds) * 0.3
             self._kinds += [(weight, self.say_late), (weight * 0.5, self.contradict_client)]
+        if scenario.echoes:
+            self._kinds.append((sum(w for w, _ in self._kinds) * 0.5, self.echo))
         if scenario.client_dies:
             self._kinds.append((8.0, self.kill_client))
         if scenario.destructive:
@@ -101,7 +103,17 @@ class Trouble:
         kind: Any = self.rng.choice(
             (None, base.Publish, base.Publish, base.Ack, base.Delete, effects.Execute)
         )
-        events = (b"Done", b"Started", b"Dispatched", b"Seal", b"Lease", b"BlockHead", b"StageSealed")
+        events: tuple[bytes, ...] = (
+            b"Done",
+            b"Started",
+            b"Dispatched",
+            b"Seal",
+            b"Lease",
+            b"BlockHead",
+            b"StageSealed",
+        )
+        if self.play.scenario.echoes:
+            events = (*events, b"Retried", b"Expired", b"Failed", b"StopJob")
         about = self.rng.choice(events) if kind is base.Publish and self.rng.random() < 0.6 else b""
 
         def fits(command: Any) -> bool:
@@ -249,6 +261,23 @@ class Trouble:
         place.append(body)
         return self._say(f"a message on {place.name} arrives twice: {_kind(body)}", "repeated messages")
 
+    def echo(self) -> bool:
+        """Something of a log is heard once more, however long ago it was said."""
+        logs = [self.play.node.places.get(ev.log_stream(job.plan.name)) for job in self.play.jobs]
+        entries = [
+            (log, body)
+            for log in logs
+            if isinstance(log, Stream)
+            for body in log.bodies
+            if body is not None and all(isinstance(each, _ECHOES) for each, _ in wire.decode_all(body))
+        ]
+        if not entries:
+            return False
+        log, body = self.rng.choice(entries)
+        self.play.node.monitor.comes(log.name, body)
+        log.append(body)
+        return self._say(f"{log.name} says once more: {_kind(body)}", "repeated messages")
+
     def _any_place(self, fits: Callable[[Any], bool]) -> Optional[Any]:
         places = [place for _, place in sorted(self.play.node.places.items()) if fits(place)]
         return self.rng.choice(places) if places else None
@@ -296,6 +325,12 @@ class Trouble:
         if isinstance(place, Stream):
             self.play.deleted(place.name)
         return self._say(f"delete {place.name}", "deleted places")
+
+
+_ECHOES = (
+    ev.Dispatched, ev.Started, ev.Done, ev.AttemptFailed, ev.Lost, ev.StageSealed, ev.Failed, ev.Expired, ev.Retried,
+    ev.CancelRequested, ev.Delivered,
+)  # fmt: skip
 
 
 def _is_data(name: str) -> bool:

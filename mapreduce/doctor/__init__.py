@@ -1,0 +1,7 @@
+"""`mr doctor`: is all as it should be?
+
+finding     what was found out
+broker      the broker itself: who it is, what we may do there
+workers     what the workers' answers tell: clocks, versions, who is missing
+leftovers   what dead jobs have left behind, and how it goes
+"""

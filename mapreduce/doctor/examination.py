@@ -1,0 +1,60 @@
+"""One look at everything, in order: what follows from a broker that cannot be used is not looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Optional
+
+import mapreduce
+from mapreduce import events as ev
+from mapreduce import versions
+from mapreduce.census import Census, take_census
+from mapreduce.code import interpreter_tag
+from mapreduce.display import texts
+from mapreduce.doctor.broker import check_broker, describe_ack_timeout
+from mapreduce.doctor.finding import NOTE, OK, Finding
+from mapreduce.doctor.leftovers import check_leftovers
+from mapreduce.doctor.workers import check_clocks, check_versions, check_workers
+from mapreduce.errors import BrokerError, JobLost
+
+
+def examine(
+    url: str, jobs: tuple[str, ...] = (), clean: bool = False
+) -> tuple[list[Finding], Optional[BrokerError]]:
+    """All that was found out, and what keeps jobs from running, if anything does.
+
+    ``jobs``: whole ids; all that there is of them is looked for. ``clean``: leftovers are removed. Raises `JobLost` for
+    what can be no id, `BrokerUrlWrong`.
+    """
+    for job in jobs:
+        if not ev.is_name(job):
+            raise JobLost(f"there is no job {job[:70]!r}: no job can have such a name")
+    findings, error = check_broker(url)
+    if error is not None:
+        return findings, error
+    try:
+        census = take_census(url, "jobs")
+        taught = [each.ack_timeout_secs for each in census.workers if each.ack_timeout_secs]
+        tag = interpreter_tag()
+        findings.append(describe_ack_timeout(taught))
+        findings += check_workers(census)
+        findings += check_clocks(census)
+        findings += check_versions(census, mapreduce.__version__, tag, versions.libraries())
+        findings += _check_jobs(census)
+        findings += check_leftovers(url, census, tag, jobs, clean)
+    except BrokerError as lost:  # it was there a moment ago
+        findings.append(Finding("broker", "failed", str(lost)))
+        return findings, lost
+    return findings, None
+
+
+def _check_jobs(census: Census) -> list[Finding]:
+    phases = Counter(report.phase for report in census.jobs)
+    if not phases:
+        return []
+    text = ", ".join(f"{number} {phase}" for phase, number in sorted(phases.items()))
+    return [
+        Finding(
+            "jobs", OK if not phases["reading"] else NOTE, f"{texts.count(len(census.jobs), 'job')}: {text}"
+        )
+    ]

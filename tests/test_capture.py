@@ -1,0 +1,170 @@
+"""What user code prints: all of it heard, of whoever writes it, as the attempt's that runs; and not too much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapreduce.capture import BURST_BYTES, HEAD_BYTES, TAIL_BYTES, WORKER_BYTES_PER_SEC, Allowance, Kept
+
+from . import strategies  # noqa: F401  # hypothesis' settings
+from .test_executor import Bench
+
+JOBS = Path(__file__).with_name("capture_jobs.py")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path, jobs=JOBS)
+    yield made
+    made.pool.close()
+
+
+def run(bench: Bench, name: str, text: str, **fields: Any) -> str:
+    """What an attempt prints, whatever becomes of it."""
+    attempt = bench.submit(name, text, **fields)
+    bench.wait(attempt)
+    return bench.said(attempt)
+
+
+# ---------------------------------------------------------------- executors
+
+
+def test_all_ways_to_print_are_heard_in_order_and_nothing_reaches_our_own_streams(
+    bench: Bench, capfd: Any
+) -> None:
+    for line in ("one", "two"):
+        assert run(bench, "job_talk", line).splitlines() == [
+            f"{line} by print",
+            f"{line} to standard error",
+            f"{line} in C",
+            f"{line} in C, without an end",
+            f"{line} by its descriptor",
+            f"{line} by a subprocess",
+        ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_waits_in_the_c_librarys_buffers_is_the_attempts_own(bench: Bench) -> None:
+    assert [run(bench, "job_c_talk", line) for line in ("one", "two")] == ["one in C", "two in C"]
+
+
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize("how", ["kill", "crash"])
+def test_the_last_words_of_a_dying_process(bench: Bench, how: str, careful: bool) -> None:
+    assert run(bench, "job_die", how, careful=careful) == "long before\nlast words\n"
+
+
+def test_who_keeps_the_pipe_open_holds_up_nobody(bench: Bench) -> None:
+    assert run(bench, "job_leave_talker", "a").startswith("parent\n")
+    assert run(bench, "job_talk", "next").startswith("next by print\n")
+
+
+def test_of_a_timed_out_attempt_the_words_are_heard(tmp_path: Path) -> None:
+    with Bench(tmp_path, jobs=JOBS, task_timeout_secs=2.0).pool_closed() as bench:
+        assert run(bench, "job_hold_on", str(tmp_path)) == "waiting\nstill there\n"  # it is up
+        assert run(bench, "job_hold_on", str(tmp_path / "never")) == "waiting\nstill"
+
+
+def test_lines_are_told_while_the_attempt_runs(bench: Bench, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    attempt = bench.submit("job_hold_on", str(there))
+    for _ in bench.events(attempt, printed=True):
+        if (
+            bench.said(attempt) == "waiting\nstill"
+        ):  # a whole line first; the rest of a line when it has stood for long
+            there.touch()
+    assert bench.said(attempt) == "waiting\nstill there\n"
+
+
+def test_bytes_that_are_no_text(bench: Bench) -> None:
+    assert run(bench, "job_not_utf8", "a") == "caf\ufffd\n\ufffd"
+
+
+def test_of_a_flood_the_beginning_and_the_end_are_kept(bench: Bench) -> None:
+    lines = 300_000
+    said = run(bench, "job_flood", str(lines)).splitlines()
+    first = HEAD_BYTES // 10
+    assert said[:first] == [f"{n:09}" for n in range(first)]
+    assert said[-1] == f"{lines - 1:09}"
+    assert sum(event.dropped for event in bench.printed) == 10 * lines - sum(
+        len(e.text) for e in bench.printed
+    )
+    assert sum(len(event.text) for event in bench.printed) <= HEAD_BYTES + TAIL_BYTES
+
+
+def test_what_an_error_is_explained_with_is_told_beyond_the_limit(bench: Bench) -> None:
+    for _ in range(6):  # more than a worker may print at once
+        assert run(bench, "job_raises", "a").endswith("step 99998\nstep 99999\n")
+
+
+def test_who_prints_nothing_is_never_told_of(bench: Bench) -> None:
+    bench.output("job_talk", "")
+    assert bench.printed == [] and bench.pool.wait_secs() is None
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_an_allowance_saves_up_and_has_an_end() -> None:
+    allowance = Allowance()
+    assert allowance.left(5.0) == BURST_BYTES
+    allowance.take(BURST_BYTES)
+    assert allowance.left(5.0) == 0
+    assert allowance.left(6.0) == WORKER_BYTES_PER_SEC
+    allowance.take(2 * WORKER_BYTES_PER_SEC)  # debts
+    assert [allowance.left(at) for at in (6.5, 7.0, 8.0)] == [0, 0, WORKER_BYTES_PER_SEC]
+    assert allowance.left(1e6) == BURST_BYTES
+
+
+def test_lines_wait_for_their_allowance_and_are_dropped_at_the_end_unless_they_explain_a_failure() -> None:
+    for failed in (False, True):
+        allowance, kept = Allowance(), Kept()
+        allowance.left(0.0)
+        allowance.take(BURST_BYTES - 10)
+        kept.add(b"12345\n" * 3)
+        told = kept.take(allowance, 0.0, partial=False)
+        assert told is not None and told.text == "12345\n"
+        assert kept.take(allowance, 0.0, partial=False) is None
+        rest = list(kept.take_all(allowance, 0.0, anyhow=failed))
+        if failed:
+            assert rest == [("12345\n" * 2, 0)]
+        else:
+            assert "".join(text for text, _ in rest) == "1234" and sum(dropped for _, dropped in rest) == 8
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40_000), st.booleans(), st.floats(0, 3)), max_size=12), st.booleans()
+)
+def test_every_byte_is_told_or_counted_and_the_ends_are_kept(
+    steps: list[tuple[int, bool, float]], failed: bool
+) -> None:
+    allowance, kept, now = Allowance(), Kept(), 0.0
+    printed, told = b"", []
+    for size, partial, secs in steps:
+        data = (b"%07d\n" % len(printed)) * (size // 8) + b"." * (size % 8)
+        printed += data
+        kept.add(data)
+        now += secs
+        text = kept.take(allowance, now, partial)
+        if text is not None:
+            assert text.dropped == 0 and (partial or text.text.endswith("\n"))
+            told.append(text)
+    told += kept.take_all(allowance, now, anyhow=failed)
+    assert sum(len(each.text) + each.dropped for each in told) == len(printed)
+    shown, at = 0, 0
+    for each in told:
+        at += each.dropped
+        assert each.text.encode() == printed[at : at + len(each.text)]
+        at += len(each.text)
+        shown += len(each.text)
+    assert shown <= HEAD_BYTES + TAIL_BYTES
+    if failed:
+        head = min(len(printed), HEAD_BYTES)
+        assert "".join(each.text for each in told)[:head].encode() == printed[:head]
+        assert not printed or (told[-1].text and printed.endswith(told[-1].text.encode()))
