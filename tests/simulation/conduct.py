@@ -102,9 +102,9 @@ class Conduct:
                 self._blame("a long attempt does not say that it is alive")
         began = min((a.began for a in worker._slots if a is not None), default=self._world.now)
         waiting = [a for a in worker._attempts.values() if a.phase in (Phase.READY, Phase.STARTED)]
-        if self._world.now - began > HANDED_BACK_SECS and len(waiting) > len(worker._slots) + 1:
-            if any(attempt.delivery.is_range for attempt in waiting):
-                self._blame("what came in a range waits behind a task that takes long")
+        in_ranges = any(a.delivery.is_range for a in waiting) and len(waiting) > len(worker._slots) + 1
+        if in_ranges and self._world.now - began > HANDED_BACK_SECS:
+            self._blame("what came in a range waits behind a task that takes long")
 
     # ------------------------------------------------------------ what a process hears
 
