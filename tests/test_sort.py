@@ -273,6 +273,51 @@ def test_plain_output_keeps_its_order(tiny: bool, pairs: list[Any]) -> None:
         assert {(block.run, block.kind) for block in written.blocks[0]} <= {(0, "")}
 
 
+@settings(max_examples=60)
+@given(
+    tiny=sizes_of_both,
+    pairs=st.lists(st.tuples(values, values), max_size=30),
+    carries=st.sampled_from([1, 50, 500, 1 << 20]),
+    plain=st.booleans(),
+)
+def test_the_first_blocks_go_without_a_file_and_are_the_same(
+    tiny: bool, pairs: list[Any], carries: int, plain: bool
+) -> None:
+    """Neither the folder nor a file is made before there is more than may be carried."""
+    with sizes(tiny), tempfile.TemporaryDirectory() as directory:
+        blocks: list[list[tuple[int, Block]]] = []
+        folder = os.path.join(directory, "not", "there")
+        for carried in (0, carries):
+            blocks.append([])
+            place = folder if carried else directory
+            writer: Any = (
+                sort.PlainWriter(place, lambda *block: blocks[-1].append(block), carries=carried)
+                if plain
+                else sort.PartitionedWriter(
+                    place, 2, lambda keys: order.partition_all(keys, 2), None,
+                    lambda *block: blocks[-1].append(block), carries=carried,
+                )
+            )  # fmt: skip
+            writer.write(iter(pairs))
+            writer.close()
+        assert [_bytes_of(block) for block in blocks[0]] == [_bytes_of(block) for block in blocks[1]]
+        in_hand = [block.length for _, block in blocks[1] if block.data is not None]
+        assert sum(in_hand) <= carries
+        assert os.path.exists(folder) == (len(in_hand) < len(blocks[1]))
+
+
+def _bytes_of(told: tuple[int, Block]) -> tuple[int, int, int, str, bytes]:
+    """Of a block, with its place among the others."""
+    partition, block = told
+    data = block.data
+    if data is None:
+        with open(block.path, "rb") as file:
+            file.seek(block.offset)
+            data = file.read(block.length)
+    assert len(data) == block.length
+    return partition, block.records, block.run, block.kind, data
+
+
 @pytest.mark.parametrize("bad", [["a", 1], "ab", ("a",), ("a", 1, 2), None, 5, [], {"a": 1, "b": 2}])
 @pytest.mark.parametrize("combine", [None, collect])
 def test_what_is_no_pair_is_refused(tmp_path: Any, bad: Any, combine: Any) -> None:

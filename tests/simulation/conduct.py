@@ -101,9 +101,12 @@ class Conduct:
             if goes_on and silent > SILENT_SECS:
                 self._blame("a long attempt does not say that it is alive")
         began = min((a.began for a in worker._slots if a is not None), default=self._world.now)
-        waiting = [a for a in worker._attempts.values() if a.phase in (Phase.READY, Phase.STARTED)]
-        in_ranges = any(a.delivery.is_range for a in waiting) and len(waiting) > len(worker._slots) + 1
-        if in_ranges and self._world.now - began > HANDED_BACK_SECS:
+        in_ranges = [
+            a
+            for a in worker._attempts.values()
+            if a.delivery.is_range and a.phase in (Phase.READY, Phase.STARTED)
+        ]
+        if self._world.now - began > HANDED_BACK_SECS and len(in_ranges) > len(worker._slots) + 1:
             self._blame("what came in a range waits behind a task that takes long")
 
     # ------------------------------------------------------------ what a process hears
