@@ -61,6 +61,12 @@ class Clock:
         written.replace(self._file)
 
 
+def remove_clock_of(pid: int) -> None:
+    """What the library leaves in memory that is shared, for a process that was killed or has become another program."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        Path("/dev/shm", name).unlink(missing_ok=True)
+
+
 class Machines:
     """A node whose clock can be set, and the processes of one test."""
 
@@ -94,14 +100,19 @@ class Machines:
 
     def wait_until_clean(self, name: str) -> None:
         """Wait until no stream of jobs of this name is left on the broker."""
-        deadline = time.monotonic() + 60
-        while f"mr.1.job.{name}-" in self.node.control("list_queues", "--silent", "name"):
-            assert time.monotonic() < deadline
+        names = self.node.control("list_queues", "--silent", "name").split()
+        session = Session(open_broker(self.node.url))
+        session.broker.connect()
+        for stream in names:
+            if stream.startswith(f"mr.1.job.{name}-"):
+                session.until_depth(stream, ready=-1)
+        session.broker.close(1.0)
 
     def stop(self) -> None:
         self.gates.open("map", "reduce")
         for process in self._processes:
             process.stop()
+            remove_clock_of(process.popen.pid)
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +124,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivateNode
         for name, value in (clock.environment if clock else {}).items():
             patch.setenv(name, value)
         node.start()
+    pids = [process.pid for process in node._processes.values()]
     try:
         yield node, clock
     finally:
         node.stop()
+        for pid in pids:
+            remove_clock_of(pid)
 
 
 @pytest.fixture
