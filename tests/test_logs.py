@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from mapreduce.logs import Log
 from mapreduce.refs import Failure, TaskSpec
 from mapreduce.spec import JobSpec
 from mapreduce.tasklog import TaskLog
+from tests.support import Process
 
 
 def said(form: str, level: str, *reports: Report) -> list[str]:
@@ -122,3 +124,55 @@ def test_it_is_finished_when_the_worker_is() -> None:
     worker.finished = True
     log.handle(None, 0.0)
     assert log.finished
+
+
+# ---------------------------------------------------------------- a worker
+
+JOBS = Path(__file__).with_name("profile_jobs.py")
+
+
+@pytest.mark.broker
+def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks(
+    rabbit_url: str, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("a\n")
+    place = ["--broker", rabbit_url, "--pool", "logs"]
+    worker = Process("worker", *place, "-c", 1, "--log-format", "json", "--log-level", "debug")
+    try:
+        worker.wait_for("ready")
+        run = Process("run", f"{JOBS}:uneven_job", text, *place, "--profile", "--retain", "1m")
+        assert run.output() == b"a\t1\n"
+        job = run.wait_for("is submitted").split()[2]
+        assert run.wait_for("hottest lines of map")
+        assert run.wait_for(r"\d% .* profile_jobs.py:14  busy  while time.process_time\(\) < end:")
+        status = Process("status", job, "--broker", rabbit_url, "--profile").output().decode()
+        assert "hottest lines of map" in status and "profile_jobs.py:14" in status
+        failing = Process("run", f"{JOBS}:failing_job", text, *place, "--tries", 1)
+        assert failing.popen.wait(60) == 1
+        worker.wait_for("task_failed")
+    finally:
+        worker.stop()
+    said = [json.loads(line) for line in worker.errors if line != "(end)"]
+    name = said[0]["worker"]
+    assert {each["worker"] for each in said} == {name} and said[0]["event"] == "ready"
+    of_job = [(each["event"], each["stage"], each["task"]) for each in said if each.get("job") == job]
+    partition = of_job[-1][2]
+    assert of_job == [
+        ("task_started", 0, 0),
+        ("task_done", 0, 0),
+        ("task_started", 1, partition),
+        ("task_done", 1, partition),
+    ]
+    (failed,) = [each for each in said if each["event"] == "task_failed"]
+    assert failed["level"] == "warning" and "ValueError: a" in failed["text"]
+
+
+def test_the_error_that_ends_a_worker_is_logged_as_json(tmp_path: Path) -> None:
+    worker = Process("worker", "--broker", "amqp://127.0.0.1:1/", "--log-format", "json")
+    try:
+        assert worker.popen.wait(60) == 6
+    finally:
+        worker.stop()
+    said = json.loads(worker.errors[0])
+    assert (said["level"], said["event"]) == ("error", "ended") and worker.errors[1:] == ["(end)"]
