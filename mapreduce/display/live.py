@@ -53,7 +53,7 @@ class LiveDisplay(Display):
         if self._region.in_foreground:
             before = time.thread_time()
             columns, rows = self._region.size()
-            self._frame = self._painter.paint(self.view, self.local, began, columns, rows)
+            self._frame = self._painter.paint(self.view, self.local, self.age(), columns, rows)
             self.write(())
             self._next_secs = began + (time.thread_time() - before) / MOST_SHARE
         else:  # what is on the terminal now is not ours
