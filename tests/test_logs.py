@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mapreduce.logs import Log
 from mapreduce.refs import Failure, TaskSpec
 from mapreduce.spec import JobSpec
 from mapreduce.tasklog import TaskLog
-from tests.support import Process
+from tests.support import Process, mr, mr_ok
 
 
 def said(form: str, level: str, *reports: Report) -> list[str]:
@@ -141,15 +142,14 @@ def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks
     worker = Process("worker", *place, "-c", 1, "--log-format", "json", "--log-level", "debug")
     try:
         worker.wait_for("ready")
-        run = Process("run", f"{JOBS}:uneven_job", text, *place, "--profile", "--retain", "1m")
-        assert run.output() == b"a\t1\n"
-        job = run.wait_for("is submitted").split()[2]
-        assert run.wait_for("hottest lines of map")
-        assert run.wait_for(r"\d% .* profile_jobs.py:14  busy  while time.process_time\(\) < end:")
-        status = Process("status", job, "--broker", rabbit_url, "--profile").output().decode()
-        assert "hottest lines of map" in status and "profile_jobs.py:14" in status
-        failing = Process("run", f"{JOBS}:failing_job", text, *place, "--tries", 1)
-        assert failing.popen.wait(60) == 1
+        run = mr("run", f"{JOBS}:uneven_job", text, *place, "--profile", "--retain", "1m")
+        assert (run.returncode, run.stdout) == (0, b"a\t1\n"), run.stderr
+        submitted, head, line, *_ = run.stderr.decode().splitlines()
+        job = submitted.split()[2]
+        assert head.startswith("hottest lines of map: ")
+        assert re.search(r"\d%.* profile_jobs.py:14  busy  while time.process_time\(\) < end:", line)
+        assert line in mr_ok("status", job, "--broker", rabbit_url, "--profile").decode().splitlines()
+        assert mr("run", f"{JOBS}:failing_job", text, *place, "--tries", 1).returncode == 1
         worker.wait_for("task_failed")
     finally:
         worker.stop()
@@ -168,11 +168,7 @@ def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks
     assert failed["level"] == "warning" and "ValueError: a" in failed["text"]
 
 
-def test_the_error_that_ends_a_worker_is_logged_as_json(tmp_path: Path) -> None:
-    worker = Process("worker", "--broker", "amqp://127.0.0.1:1/", "--log-format", "json")
-    try:
-        assert worker.popen.wait(60) == 6
-    finally:
-        worker.stop()
-    said = json.loads(worker.errors[0])
-    assert (said["level"], said["event"]) == ("error", "ended") and worker.errors[1:] == ["(end)"]
+def test_the_error_that_ends_a_worker_is_logged_as_json() -> None:
+    ended = mr("worker", "--broker", "amqp://127.0.0.1:1/", "--log-format", "json")
+    said = json.loads(ended.stderr)
+    assert (ended.returncode, said["level"], said["event"]) == (6, "error", "ended")
