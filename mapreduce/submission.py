@@ -269,7 +269,7 @@ def check_correction(job_id: str, spec: JobSpec, job: Job, main: str) -> None:
     What is done stays as it is, so the stages, and how keys get to partitions, must be those that there were.
     """
     if len(job.stages) != spec.stages:
-        counts = f"{len(job.stages)} stages, and job {job_id} has {spec.stages}"
+        counts = f"{_count(len(job.stages))}, and job {job_id} has {spec.stages}"
         raise UsageError(f"{main}: {counts}; it cannot go on with it, submit it anew")
     sampled = {
         number for number, stage in enumerate(job.stages) if isinstance(stage.partition, SampledRanges)
@@ -282,6 +282,10 @@ def check_correction(job_id: str, spec: JobSpec, job: Job, main: str) -> None:
         job.bind(spec.params)
     except JobError as error:
         raise UsageError(f"{main}: job {job_id} was submitted with other parameters: {error}") from error
+
+
+def _count(stages: int) -> str:
+    return f"{stages} stage{'' if stages == 1 else 's'}"
 
 
 def new_job_id(name: str) -> str:
