@@ -269,6 +269,11 @@ def test_the_table_shows_the_text_of_lines() -> None:
     ]
 
 
+def test_what_is_no_file_is_not_read() -> None:
+    _, row = hottest_lines(view_of(profiled(1, {"/dev/zero:1:f": 1})), stages=2)
+    assert row.split() == ["100.0%", "0.0", "s", "/dev/zero:1", "f"]
+
+
 # ---------------------------------------------------------------- the worker
 
 
