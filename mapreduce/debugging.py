@@ -139,15 +139,9 @@ def run(task: TaskSpec, job: Job, spec: JobSpec) -> Optional[Found]:
         while isinstance(error, TaskFailed) and error.__cause__ is not None:
             error = error.__cause__
         if failed.failure.kind == "input":
-            raise InputError(
-                f"{failed.failure.message} (its input is read where it lies: {_where(task)})"
-            ) from failed
+            raise InputError(failed.failure.message) from failed
         return Found(failed.failure, error, attempt.place, attempt.record)
     return None
-
-
-def _where(task: TaskSpec) -> str:
-    return task.split.segments[0].path if task.split is not None else "on the broker"
 
 
 def debug(
