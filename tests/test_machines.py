@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
@@ -61,10 +62,20 @@ class Clock:
         written.replace(self._file)
 
 
-def remove_clock_of(pid: int) -> None:
-    """What the library leaves in memory that is shared, for a process that was killed or has become another program."""
-    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-        Path("/dev/shm", name).unlink(missing_ok=True)
+@contextlib.contextmanager
+def clocks_removed() -> Iterator[None]:
+    """The library leaves files in shared memory for processes that are killed, or become another program."""
+
+    def clocks() -> set[Path]:
+        return set(Path("/dev/shm").glob("*faketime_s*_*"))
+
+    before = clocks()
+    try:
+        yield
+    finally:
+        for path in clocks() - before:
+            if not Path("/proc", path.name.rpartition("_")[2]).exists():
+                path.unlink(missing_ok=True)
 
 
 class Machines:
@@ -112,7 +123,6 @@ class Machines:
         self.gates.open("map", "reduce")
         for process in self._processes:
             process.stop()
-            remove_clock_of(process.popen.pid)
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +130,15 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivateNode
     folder = tmp_path_factory.mktemp("node")
     clock = Clock(folder / "time") if _LIBRARIES else None
     node = PrivateNode(folder / "broker")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (clock.environment if clock else {}).items():
-            patch.setenv(name, value)
-        node.start()
-    pids = [process.pid for process in node._processes.values()]
-    try:
-        yield node, clock
-    finally:
-        node.stop()
-        for pid in pids:
-            remove_clock_of(pid)
+    with clocks_removed():
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (clock.environment if clock else {}).items():
+                patch.setenv(name, value)
+            node.start()
+        try:
+            yield node, clock
+        finally:
+            node.stop()
 
 
 @pytest.fixture
