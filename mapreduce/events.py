@@ -227,7 +227,9 @@ class StopAttempt:
 class Ask:
     """To all workers: say on ``reply_to``, a queue for replies, how things stand."""
 
-    question: str  #: "workers": each answers with a `WorkerReport`; "jobs": with its `JobReport`s, and then that
+    question: (
+        str  #: "workers": each answers with a `WorkerReport`; "jobs": with its `JobReport`s, and then that
+    )
     reply_to: str
     number: int  #: the answers name it
 
@@ -303,7 +305,9 @@ class JobReport:
     cause: str  #: one line: why there is no output, or ""
     stages: tuple[StageReport, ...]
     worker: str  #: who answers
-    kept_until: float  #: seconds since the epoch by the worker's clock: the job's log goes then; 0.0: not yet known
+    kept_until: (
+        float  #: seconds since the epoch by the worker's clock: the job's log goes then; 0.0: not yet known
+    )
 
 
 # ---------------------------------------------------------------- the log
@@ -600,14 +604,18 @@ class Printed:
 @message
 @dataclass(frozen=True)
 class Profiled:
-    """Worker: where the CPU time of an attempt went, just before it ended; it may be lost, nobody waits for it."""
+    """Worker: where the CPU time of an attempt has gone; of a long one in parts, the last one just before it ends.
+
+    It may be lost, nobody waits for it.
+    """
 
     stage: int
     index: int
     attempt: int
     worker: str
-    samples: int  #: in all
+    samples: int  #: in all of the part
     lines: dict[str, int]  #: "file:line:function" → samples, of the hottest, see `profiling`
+    part: int = 0
 
 
 @message
