@@ -429,7 +429,13 @@ def test_messages_of_all_sizes_pass_tls(
     for number in range(len(bodies)):
         session.ack(session.wait_for(number + 1, base.Delivered)[number])
     assert session.bodies("c") == bodies
+    about = session.broker.about
+    assert about is not None and about.product == "RabbitMQ" and about.tls is not None
+    assert about.tls.version.startswith("TLSv1") and about.tls.verified == ("cacertfile" in query)
+    if about.tls.verified:  # else Python does not tell
+        assert about.tls.ends_at is not None and 0 < about.tls.ends_at - time.time() < 2 * 86400
     session.broker.close(1.0)
+    assert session.broker.about is None
 
 
 def test_a_stranger_is_not_trusted(rabbit_url: str, tls_proxy: Proxy, certificate: Path) -> None:
