@@ -77,7 +77,7 @@ function figures(job) {
   return h(
     "dl",
     { class: "figures" },
-    figure("Tasks", total ? `${whole(done)} / ${whole(total)}` : "–", over ? "" : `${Math.floor(part * 100)} %`),
+    figure("Tasks", total ? `${short(done)} / ${short(total)}` : "–", over ? "" : `${Math.floor(part * 100)} %`),
     figure(over ? "Took" : "Running for", job.submitted_at ? seconds(took) : "–", over ? `ended ${clock(job.ended_at)}` : `since ${clock(job.submitted_at)}`),
     over
       ? figure("Records read", short(sum.records_in), bytes(sum.bytes_in))

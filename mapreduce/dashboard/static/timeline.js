@@ -10,7 +10,6 @@ const HEAD = 22; // the name of a worker, above its lanes
 const AXIS = 24;
 const GAP = 3; // between two lanes
 const MIN_WIDTH = 2.5;
-const LABEL_WIDTH = 46;
 const MOST_ZOOM = 64;
 
 const cursor = { key: "", shown: false };
@@ -65,7 +64,7 @@ export function timeline(job, draw) {
       cursor.shown && current && tip(current, job),
     ),
     (merged || hidden > 0) &&
-      h("p", { class: "faint small" }, merged && `There are ${whole(attempts)} attempts: neighbours too short to be told apart share a bar, which shows the worst of them. `, hidden > 0 && `${count(hidden, "worker")} more are not drawn.`),
+      h("p", { class: "faint small" }, merged && `There are ${whole(attempts)} attempts: neighbours too short to be told apart share a bar; the red part of it is what failed or was lost. `, hidden > 0 && `${count(hidden, "worker")} more are not drawn.`),
   ];
 }
 
@@ -151,12 +150,16 @@ function mark(bar, draw) {
   const sign = `${bar.copy ? "²" : ""}${OUTCOMES[bar.outcome].sign}`;
   const room = bar.width;
   const name = bar.many > 1 ? `× ${bar.many}` : String(bar.index);
-  const text = room > LABEL_WIDTH ? `${sign} ${name}`.trim() : room > 11 ? sign : "";
+  const mixed = bar.many > 1 && bar.failed > 0 && bar.failed < bar.many;
+  const look = mixed ? "won" : bar.outcome;
+  const share = Math.max(bar.failed / bar.many, 0.2) * bar.height; // of the bar, what failed of it
+  const label = `${sign} ${name}`.trim();
+  const text = room > 7 * label.length + 8 ? label : room > 11 ? sign : "";
   return h(
     "g",
     {
       key: bar.key,
-      class: `bar ${bar.outcome} stage${bar.stage % 4}${bar.copy ? " copy" : ""}${bar.key === cursor.key ? " current" : ""}`,
+      class: `bar ${look}${mixed ? " mixed" : ""} stage${bar.stage % 4}${bar.copy ? " copy" : ""}${bar.key === cursor.key ? " current" : ""}`,
       role: "img",
       "aria-label": bar.label,
       tabindex: bar.key === cursor.key ? "0" : "-1",
@@ -166,9 +169,10 @@ function mark(bar, draw) {
       onblur: () => hide(draw),
     },
     h("rect", { class: "fill", x: bar.x.toFixed(1), y: bar.y, width: bar.width.toFixed(1), height: bar.height, rx: Math.min(3, bar.width / 2).toFixed(1) }),
-    ["failed", "lost", "running"].includes(bar.outcome) && h("rect", { class: "texture", x: bar.x.toFixed(1), y: bar.y, width: bar.width.toFixed(1), height: bar.height, rx: 3, fill: `url(#${bar.outcome}-texture)` }),
+    mixed && h("rect", { class: "share", x: bar.x.toFixed(1), y: (bar.y + bar.height - share).toFixed(1), width: bar.width.toFixed(1), height: share.toFixed(1) }),
+    ["failed", "lost", "running"].includes(look) && h("rect", { class: "texture", x: bar.x.toFixed(1), y: bar.y, width: bar.width.toFixed(1), height: bar.height, rx: 3, fill: `url(#${bar.outcome}-texture)` }),
     text && h("text", { x: (bar.x + Math.min(5, bar.width / 2 - 3.5)).toFixed(1), y: bar.y + bar.height / 2 + 4 }, text),
-    room <= 11 && ["failed", "lost"].includes(bar.outcome) && flag(bar),
+    room <= 11 && ["failed", "lost"].includes(look) && flag(bar),
   );
 }
 
@@ -246,7 +250,8 @@ function tip(bar, job) {
   const gutter = document.querySelector(".timeline .lanes")?.offsetWidth || 0;
   const visible = scroller?.clientWidth || 300;
   const middle = bar.x + Math.min(bar.width / 2, 160) - (scroller?.scrollLeft || 0);
-  const x = gutter + Math.min(Math.max(middle, 110 - gutter), visible - 110);
+  const half = Math.min(160, (gutter + visible) * 0.46);
+  const x = Math.min(Math.max(gutter + middle, half), gutter + visible - half);
   const rows = [
     ["outcome", `${OUTCOMES[bar.outcome].sign} ${OUTCOMES[bar.outcome].text}${bar.many > 1 && bar.failed ? ` (${bar.failed} of ${bar.many})` : ""}`.trim()],
     ["began", `${clock(bar.at)}, +${seconds(bar.begin / 1000)}`],
