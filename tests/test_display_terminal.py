@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,6 +147,31 @@ def test_whatever_ends_it_the_terminal_is_as_before(gates: Gates, text: Path, ho
         assert_left_clean(terminal)
         if code > 0:
             assert "mr: the job was cancelled: SIG" in terminal.text and "0/3  1" not in terminal.text
+
+
+def test_stopped_in_the_background_and_back(gates: Gates, text: Path) -> None:
+    """What the shell and others write meanwhile stays, and a job in the background draws nothing."""
+    with Terminal("bash", "--norc", "-i", env={"PS1": "shell: "}) as terminal:
+        terminal.wait_for("^shell:")
+        command = f"{sys.executable} -m mapreduce.cli run {gates.job} {text} --split-size 7 -c 1 --no-summary"
+        terminal.send(f"{command} -o {gates.job}.counts\n")
+        terminal.wait_for(r"^map +─+ +0/3")
+        terminal.send("\x1a")
+        terminal.wait_for("Stopped")
+        terminal.send("echo one $((1 + 1))\n")
+        terminal.wait_for("^one 2")
+        terminal.send("fg\n")
+        terminal.wait_for(r"(?s)^one 2\n.*^map +─+ +0/3")
+        terminal.send("\x1a")
+        terminal.wait_for("(?s)Stopped.*Stopped")
+        terminal.send("bg\n")
+        gates.open("map", "reduce")
+        terminal.send("wait; echo two $((1 + 2))\n")
+        shown = terminal.wait_for("^two 3")
+        after = shown[shown.rindex("Stopped") :]
+        assert "[reduce" in after and not re.search(r"^(map|reduce) +[─━]", after, re.MULTILINE)
+        terminal.send("exit\n")
+        assert terminal.end() == 0
 
 
 def test_what_failed_stands_last(tmp_path: Path, text: Path) -> None:
