@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from mapreduce.dashboard import server
+from mapreduce.dashboard.app import make_app
 from tests.dashboard_job import HOSTILE
 from tests.support import Process, workers
+from tests.test_dashboard_server import TOKEN, Source
 
 pytestmark = [
     pytest.mark.broker,
@@ -246,6 +251,36 @@ def test_a_failure_and_a_cancelled_job(
         text = answer.read().decode()
     assert re.search(r'^mapreduce_executors\{.*state="idle".*\} 2.0$', text, re.MULTILINE)
     assert re.search(r'^mapreduce_jobs\{phase="failed"\} [1-9]', text, re.MULTILINE)
+
+
+def test_signing_in_where_other_hosts_may_come(page: Page) -> None:
+    """The application as it is on an address that others reach; here it is on loopback all the same."""
+    source = Source()
+    with server.listen("127.0.0.1", 0) as listener:
+        app = make_app(source, TOKEN, "0.0.0.0")
+        served = uvicorn.Server(
+            uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=1)
+        )
+        thread = threading.Thread(target=served.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            page.goto(address)
+            page.get_by_label("Token").fill("wrong")
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.get_by_role("alert")).to_contain_text("not the token")
+            page.get_by_label("Token").fill(TOKEN)
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.locator("h1")).to_have_text("Jobs")
+            expect(page.locator(".state")).to_contain_text("live")
+            page.context.clear_cookies()
+            page.goto(f"{address}/#token={TOKEN}")  # the link that was printed
+            expect(page.locator(".state")).to_contain_text("live")
+            assert "token" not in page.url
+        finally:
+            source.feed.end()
+            served.should_exit = True
+            thread.join()
 
 
 def test_the_page_comes_back_when_the_dashboard_does(page: Page, rabbit_url: str) -> None:
