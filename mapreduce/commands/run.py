@@ -228,9 +228,10 @@ def _resume(
             text = f"--resume goes on with a job as it was submitted: {param.opts[-1]} does not go with it"
             raise UsageError(text)
     url = options.required_broker_url(broker)
-    from mapreduce.run import JobRun  # as in `_submit`
+    from mapreduce.census import find_job  # as in `_submit`
+    from mapreduce.run import JobRun
 
-    return JobRun.resume(job, inputs, url, output is not None, output_format, show())
+    return JobRun.resume(find_job(url, job), inputs, url, output is not None, output_format, show())
 
 
 def _submit(
