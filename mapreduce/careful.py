@@ -79,7 +79,7 @@ class _Careful:
     def run(self) -> tuple[Counters, Stats, tuple[Skipped, ...]]:
         try:
             while True:
-                attempt = _Pass(self._spec, self._job, self._job_spec, self._mark, self._reasons)
+                attempt = Pass(self._spec, self._job, self._job_spec, self._mark, self._reasons)
                 try:
                     counters, stats = attempt.run()
                 except TaskFailed as error:
@@ -153,7 +153,7 @@ class _Selective(Task):
                 os.unlink(path)
 
 
-class _Pass(_Selective):
+class Pass(_Selective):
     """One go over all records, but those to be left out."""
 
     def __init__(

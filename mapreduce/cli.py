@@ -38,6 +38,8 @@ COMMANDS = {
         "Look on until a job has ended; write the output of a detached one.",
     ),
     "results": ("mapreduce.commands.results", "Wait for a detached job and write its output."),
+    "retry": ("mapreduce.commands.retry", "Run what has failed of a job again, also with corrected code."),
+    "debug": ("mapreduce.commands.debug", "Run a failed task here, and stop where it fails."),
     "cancel": ("mapreduce.commands.cancel", "End a job, from any host."),
     "jobs": ("mapreduce.commands.jobs", "The jobs of a broker, running or kept."),
     "workers": ("mapreduce.commands.workers", "The workers of a broker, and what each is doing."),

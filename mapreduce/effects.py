@@ -125,10 +125,11 @@ class ExecutorPrinted:
 
 @dataclass(frozen=True)
 class ExecutorProfiled:
-    """Where the attempt's time went, told before it ends."""
+    """Where the attempt's time has gone since it was last told; the last part before it ends."""
 
     slot: int
     attempt: int
+    part: int  #: from 0
     samples: int
     lines: dict[str, int]  #: see `profiling.Profile`
 

@@ -604,14 +604,18 @@ class Printed:
 @message
 @dataclass(frozen=True)
 class Profiled:
-    """Worker: where the CPU time of an attempt went, just before it ended; it may be lost, nobody waits for it."""
+    """Worker: where the CPU time of an attempt has gone; of a long one in parts, the last one just before it ends.
+
+    It may be lost, nobody waits for it.
+    """
 
     stage: int
     index: int
     attempt: int
     worker: str
-    samples: int  #: in all
+    samples: int  #: in all of the part
     lines: dict[str, int]  #: "file:line:function" → samples, of the hottest, see `profiling`
+    part: int = 0
 
 
 @message

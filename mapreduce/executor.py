@@ -59,9 +59,11 @@ class _Executor:
         self._job: Optional[Job] = None
         self._broken: Optional[Failure] = None
         self._profiler: Optional[Profiler] = None
+        self._number = 0  #: of the attempt at work
         self._surroundings = Surroundings()
         self._unsent: list[Any] = []  #: of small blocks the parent is told together
         self._unsent_bytes = 0  #: in these blocks
+        self._writing = False  #: a message to the parent has begun
 
     def serve(self) -> None:
         """Do as told until the pipe is closed."""
@@ -108,8 +110,9 @@ class _Executor:
 
     def _run(self, task: TaskSpec) -> None:
         fit = True
+        self._number = task.attempt
         if self._profiler is not None:
-            self._profiler.begin()
+            self._profiler.begin(self._profiled)
         try:
             answer = contextvars.copy_context().run(self._attempt, task)
         except BaseException as error:  # noqa: BLE001  # it has made a mess in which not even errors can be told
@@ -124,8 +127,13 @@ class _Executor:
             self._unsent.clear()
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
         if profile is not None:
-            self._unsent.append(pipe.Profiled(task.attempt, profile.samples, profile.lines))
+            self._unsent.append(pipe.Profiled(task.attempt, *profile))
         self._send(answer._replace(fit=fit))
+
+    def _profiled(self, profiler: Profiler) -> None:
+        """Between any two steps of whatever runs: tell the next part of the profile, if no message is half written."""
+        if not self._writing:
+            self._write([pipe.Profiled(self._number, *profiler.take())])
 
     def _attempt(self, task: TaskSpec) -> Union[pipe.Done, pipe.Failed]:
         if self._broken is not None or self._job is None or self._spec is None:
@@ -157,14 +165,18 @@ class _Executor:
     def _flush(self) -> None:
         if os.getpid() != self._pid:
             os._exit(1)  # user code has forked, and the copy came back here: it must not speak for us
-        data = memoryview(b"".join(map(pipe.encode, self._unsent)))
-        self._unsent.clear()
-        self._unsent_bytes = 0
+        messages, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        self._write(messages)
+
+    def _write(self, messages: list[Any]) -> None:
+        data = memoryview(b"".join(map(pipe.encode, messages)))
+        self._writing = True
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError:
             os._exit(pipe.PIPE_CLOSED)
+        self._writing = False
 
 
 def _failed(task: TaskSpec, message: str) -> pipe.Failed:

@@ -97,6 +97,11 @@ class Host:
         self._give_up_at = self._began + self._reconnect_secs
         self._tell_all(effects.Connected())
 
+    def join(self, role: effects.Role) -> None:
+        """One more role, in the session that there is."""
+        self.roles.append(role)
+        self._tell(role, effects.Connected())
+
     def run(self, until: Callable[[], bool]) -> None:
         """Loop until the condition holds. Raises `BrokerError` when the broker is gone for good."""
         while not until():

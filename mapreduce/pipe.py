@@ -7,7 +7,7 @@
       │ ─────── Load ──────────────▶ │   the job that it will serve, once
       │ ─────── Run ───────────────▶ │   an attempt; one at a time
       │ ◀────── Wrote, … ─────────── │   a block is on disk
-      │ ◀────── Profiled ─────────── │   where the job is profiled
+      │ ◀────── Profiled, … ──────── │   where the job is profiled
       │ ◀────── Done or Failed ───── │
       ╳ closed                       │   it ends at once, with all that it started
 
@@ -52,6 +52,7 @@ class Wrote(NamedTuple):
 
 class Profiled(NamedTuple):
     attempt: int
+    part: int
     samples: int
     lines: dict[str, int]  #: see `profiling.Profile`
 

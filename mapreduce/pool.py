@@ -256,7 +256,9 @@ class ExecutorPool:
                 ExecutorBlock(child.slot, message.attempt, message.partition, message.seq, message.block)
             )
         elif isinstance(message, pipe.Profiled):
-            self._events.append(ExecutorProfiled(child.slot, message.attempt, message.samples, message.lines))
+            self._events.append(
+                ExecutorProfiled(child.slot, message.attempt, message.part, message.samples, message.lines)
+            )
         elif isinstance(message, pipe.Done):
             self._hear_out(child)
             done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)

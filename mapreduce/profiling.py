@@ -7,8 +7,9 @@ are counted off the CPU clock, and a long call has as many as it took.
 
 A sample is charged to the innermost line that is the user's or the engine's: a line has what libraries do for it.
 
-    p = Profiler(bundle)        before the job's modules are imported
-    p.begin(); …; p.end()       around each attempt
+    p = Profiler(bundle)            before the job's modules are imported
+    p.begin(tell); …; p.end()       around each attempt; a long one tells of itself now and then
+
 
 User code may use SIGPROF and its timer itself: then that is how it is until the end of the task, and the profile lacks
 the rest. Threads of user code are charged to what the main thread does. A process that user code forks has no timer.
@@ -22,7 +23,7 @@ import time
 from collections import Counter
 from heapq import nlargest
 from types import FrameType
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from mapreduce.blame import ENGINE
 from mapreduce.code.local import is_library
@@ -30,17 +31,20 @@ from mapreduce.code.local import is_library
 #: of CPU time; systems look at such timers 100 to 1000 times a second
 EVERY_SECS = 0.01
 MAX_LINES = 200
+#: an attempt that goes on for long is told of in parts of so many samples
+PART_SAMPLES = 1000
 #: before the engine's own files, whose folder no two hosts have in common
 ENGINE_NAME = "mapreduce/"
 #: a longer path is not shown
 MAX_PATH_CHARS = 500
-#: of the engine: what user code calls, or sets off, which its own lines have
-_ON_BEHALF = ("job.py", "surroundings.py")
+#: of the engine: what user code calls, or sets off, which its own lines have; and what a signal has interrupted
+_ON_BEHALF = ("job.py", "surroundings.py", "profiling.py")
 
 
 class Profile(NamedTuple):
-    """Of one attempt."""
+    """Of one attempt, since it was last told of."""
 
+    part: int  #: which of those that are told of it, from 0
     samples: int  #: in all, of `EVERY_SECS` of CPU time each
     lines: dict[str, int]  #: "file:line:function" → samples, of the `MAX_LINES` hottest, these first
 
@@ -56,15 +60,21 @@ class Profiler:
         self._own_nameless = bundle["kind"] == "pickle"
         self._shown: dict[str, str] = {}  #: file → how it is called, "" for those of libraries
         self._origin = 0.0
-        self._samples = 0
+        self._samples = 0  #: in all
+        self._part = self._told = 0
+        self._noting = False
         self._lines: Counter[tuple[str, int, str]] = Counter()
+        self._tell: Callable[[Profiler], None] = lambda profiler: None
         self._handler = self._on_signal
         signal.signal(signal.SIGPROF, self._handler)
         signal.siginterrupt(signal.SIGPROF, False)  # system calls of C libraries go on as if nothing had been
 
-    def begin(self) -> None:
-        """Of an attempt."""
-        self._samples = 0
+    def begin(self, tell: Callable[[Profiler], None]) -> None:
+        """Of an attempt. ``tell``: it is time to `take` a part; called between any two steps of what runs, and each
+        time again until it does.
+        """
+        self._tell = tell
+        self._samples = self._part = self._told = 0
         self._lines.clear()
         if signal.getsignal(signal.SIGPROF) is not self._handler:
             return  # the job's modules have use for it themselves
@@ -75,12 +85,33 @@ class Profiler:
         signal.setitimer(signal.ITIMER_PROF, first, EVERY_SECS)
 
     def end(self) -> Profile:
-        """Of the attempt: what was seen of it."""
+        """Of the attempt: the last part."""
         signal.setitimer(signal.ITIMER_PROF, 0)
+        return self.take()
+
+    def take(self) -> Profile:
+        """What was seen since the last time."""
         hottest = nlargest(MAX_LINES, self._lines.items(), key=lambda item: item[1])
-        return Profile(self._samples, {f"{file}:{line}:{name}": n for (file, line, name), n in hottest})
+        lines = {f"{file}:{line}:{name}": n for (file, line, name), n in hottest}
+        profile = Profile(self._part, self._samples - self._told, lines)
+        self._part, self._told = self._part + 1, self._samples
+        self._lines.clear()
+        return profile
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        if self._noting:  # the next signal has come already
+            return
+        self._noting = True
+        try:
+            self._note(frame)
+            if self._samples - self._told >= PART_SAMPLES:
+                self._tell(self)
+        except RecursionError:
+            pass  # user code is near its limit: a sample may be missing
+        finally:
+            self._noting = False
+
+    def _note(self, frame: Optional[FrameType]) -> None:
         due = int((time.process_time() - self._origin) / EVERY_SECS)
         new = due - self._samples
         if new <= 0:

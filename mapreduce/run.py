@@ -26,7 +26,8 @@ from mapreduce import code, events, interpreters
 from mapreduce.brokers import open_broker
 from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
-from mapreduce.client import CancelClient, Client, Phase, ResumingClient, WatchingClient
+from mapreduce.client import CancelClient, Client, Phase, ResumingClient, RetryingClient, WatchingClient
+from mapreduce.display import texts
 from mapreduce.display.base import Display
 from mapreduce.display.choice import for_python
 from mapreduce.display.quiet import Reports
@@ -46,6 +47,7 @@ from mapreduce.scratch import ScratchFolder
 from mapreduce.spec import JobSpec
 from mapreduce.submission import (
     Options,
+    check_correction,
     choose_format,
     find_again,
     find_inputs,
@@ -83,6 +85,7 @@ class JobRun:
         self._embedded = False
         self._resumed_inputs: Sequence[str] = ()
         self._wants_output = False
+        self._corrected: Optional[tuple[Job, dict[str, Any]]] = None
         self._output_format = output_format
         self._close_secs = CLOSE_SECS
         self.client: Client
@@ -152,6 +155,23 @@ class JobRun:
         """The same; but of a job that has a client of its own `collect` only waits for the end, and brings nothing."""
         run = cls(display, output_format)
         return run._attach(WatchingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng), broker)
+
+    @classmethod
+    def retry(
+        cls,
+        job_id: str,
+        broker: str,
+        corrected: Optional[tuple[Job, dict[str, Any]]] = None,
+        output_format: str = "",
+        display: Optional[Display] = None,
+    ) -> JobRun:
+        """A job that has failed: `collect` lets it go on, and collects its output. Raises `MapReduceError`.
+
+        ``corrected``: the job and its bundle, where the code is to be another one from now on.
+        """
+        run = cls(display, output_format)
+        run._corrected = corrected
+        return run._attach(RetryingClient(job_id, run._scratch.path, mapreduce.__version__, run._rng), broker)
 
     @classmethod
     def to_cancel(cls, job_id: str, broker: str) -> JobRun:
@@ -282,6 +302,8 @@ class JobRun:
             self.host.connect()
             if isinstance(self.client, ResumingClient):
                 self._go_on(self.client)
+            elif isinstance(self.client, RetryingClient):
+                self._retry(self.client)
             elif self.client.phase is Phase.SUBMITTING and not self._embedded:
                 self._submit()
             self.host.run(lambda: self.client.finished or self.client.phase is Phase.COLLECTED)
@@ -289,6 +311,7 @@ class JobRun:
             error = self.client.error
             if isinstance(error, Cancelled) and self._canceller.signal:
                 error.exit_code = 128 + self._canceller.signal
+            self._tell_what_is_kept()
             raise error
         if self.client.collected is None:  # it is not for us
             return Output.none()
@@ -323,11 +346,7 @@ class JobRun:
                 f"job {client.job} was submitted with --detach, and -o does not go with it; fetch the output later: "
                 f"mr results {client.job} -o DIR"
             )
-        if spec.output and self._output_format not in ("", spec.output):
-            raise UsageError(
-                f"job {client.job} was submitted with --format {spec.output}, and goes on with that: "
-                f"say --format {spec.output}"
-            )
+        self._check_format(spec)
         all_in = client.state.stages[0].total is not None
         again = iter(()) if all_in else find_again(client.job, spec, self._resumed_inputs, self._spool)
         self.host.perform(client, client.claim())
@@ -340,6 +359,37 @@ class JobRun:
         items = input_items(rest, spec.input, refer(shared, self._spool))
         self.host.feeder = Feeder(items, self.host.post)
         self.host.perform(client, client.feed())
+
+    def _tell_what_is_kept(self) -> None:
+        """What can be done about a job that has failed on a broker."""
+        state, job = self.client.state, self.client.job
+        if self._embedded or state.spec is None or not state.kept:
+            return
+        ways = [f"mr debug {job}", *([f"mr retry {job} [FILE]"] if state.can_go_on else [])]
+        self._report("info", f"job {job} is kept for {texts.secs(state.spec.keep_secs)}: {', '.join(ways)}")
+
+    def _check_format(self, spec: JobSpec) -> None:
+        if spec.output and self._output_format not in ("", spec.output):
+            raise UsageError(
+                f"job {self.client.job} was submitted with --format {spec.output}, and goes on with that: "
+                f"say --format {spec.output}"
+            )
+
+    def _retry(self, client: RetryingClient) -> None:
+        """Let it go on, if that is possible: else nobody has noticed us."""
+        self.host.run(lambda: client.finished or client.looked)
+        spec = client.state.spec
+        if client.finished or spec is None:
+            return
+        self._check_format(spec)
+        bundle = None
+        if self._corrected is not None:
+            job, bundle = self._corrected
+            check_correction(client.job, spec, job, bundle.get("main", "the job"))
+        self.host.perform(client, client.retry(bundle))
+        self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING)
+        if not client.finished:
+            self._report("info", f"job {client.job} goes on")
 
     @property
     def brings_output(self) -> bool:

@@ -263,6 +263,31 @@ def with_borders(
     return replace(spec, boundaries={0: borders}), replace(inputs, splits=iter(planned))
 
 
+def check_correction(job_id: str, spec: JobSpec, job: Job, main: str) -> None:
+    """Whether ``job``, from the file ``main``, can go on with what a submitted job has done. Raises `UsageError`.
+
+    What is done stays as it is, so the stages, and how keys get to partitions, must be those that there were.
+    """
+    if len(job.stages) != spec.stages:
+        counts = f"{_count(len(job.stages))}, and job {job_id} has {spec.stages}"
+        raise UsageError(f"{main}: {counts}; it cannot go on with it, submit it anew")
+    sampled = {
+        number for number, stage in enumerate(job.stages) if isinstance(stage.partition, SampledRanges)
+    }
+    if sampled != set(spec.boundaries):
+        raise UsageError(
+            f"{main}: job {job_id} partitions in another way; it cannot go on with it, submit it anew"
+        )
+    try:
+        job.bind(spec.params)
+    except JobError as error:
+        raise UsageError(f"{main}: job {job_id} was submitted with other parameters: {error}") from error
+
+
+def _count(stages: int) -> str:
+    return f"{stages} stage{'' if stages == 1 else 's'}"
+
+
 def new_job_id(name: str) -> str:
     """A name for the job that is unique, fits in a queue's name and tells people something."""
     return f"{re.sub(r'[^A-Za-z0-9_]+', '-', name)[:40].strip('-') or 'job'}-{secrets.token_hex(4)}"

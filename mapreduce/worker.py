@@ -439,7 +439,9 @@ class Worker:
         if attempt is None:
             return []
         d = attempt.dispatch
-        profiled = ev.Profiled(d.stage, d.index, attempt.number, self.name, event.samples, event.lines)
+        profiled = ev.Profiled(
+            d.stage, d.index, attempt.number, self.name, event.samples, event.lines, event.part
+        )
         return [self._log(attempt.job, profiled, "worker/profiled")]
 
     def _on_done(self, event: ExecutorDone, now: float) -> list[Command]:

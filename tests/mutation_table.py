@@ -32,6 +32,8 @@ VERDICT = "mapreduce/coordination/verdict.py"
 LEASES = "mapreduce/leases.py"
 SENT = "mapreduce/client/sent.py"
 ATTEMPT = "mapreduce/attempt.py"
+CLIENT = "mapreduce/client/role.py"
+RETRY = "mapreduce/client/retry.py"
 
 MUTATIONS = [
     # ------------------------------------------------------------ 1 order
@@ -276,7 +278,7 @@ self._generation(number) < 0:
     Mutation(
         "a terminal event does not freeze the outcome", "4 fold", STATE,
 """\
-        if self.terminal is not None and type(event) not in (ev.Took, ev.Delivered):
+        if self.terminal is not None and type(event) not in _AFTER_THE_END:
             return
 """,
 "",
@@ -317,7 +319,7 @@ self._generation(number) < 0:
         "`Dispatched` is never logged", "5 dispatch", DISPATCHER,
 """\
         items, self._confirmed = tuple(self._confirmed), []
-        return [self._journal.write(ev.Dispatched(items))]
+        return [self._journal.write(ev.Dispatched(items, self._state.revision))]
 """,
 """\
         self._confirmed = []
@@ -710,7 +712,7 @@ self._generation(number) < 0:
     Mutation(
         "the log is deleted before the data", "14 clean-up", ENDING,
 """\
-        if self._to_delete is None and now >= self._stop_at:
+        if self._to_delete is None and now >= self._stop_at and not state.kept:
             commands += self._delete_data()
         if not self.log_is_gone and self._to_delete is not None and log_may_go:
             self.log_is_gone = True
@@ -757,6 +759,229 @@ self._generation(number) < 0:
 """\
         elif False:
 """,
+    ),
+    # ------------------------------------------------------------ 15 failed jobs
+    Mutation(
+        "`Retried` is valid after `Expired`", "15 failed", STATE,
+"""\
+        if failed is None or self.spec is None or self.expired:
+            return False
+""",
+"""\
+        if failed is None or self.spec is None:
+            return False
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a `Retried` that comes again counts again", "15 failed", STATE,
+"""\
+        if not (is_new and self.can_go_on):
+""",
+"""\
+        if not self.can_go_on:
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "`Retried` voids what was won", "15 failed", STATE,
+"""\
+                if task.winner is None:
+                    self._begin_anew(stage, index, task)
+""",
+"""\
+                self._begin_anew(stage, index, task)
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "what failed attempts left out stays left out", "15 failed", STATE,
+"""\
+        self.left_out -= len(task.skips)
+        self._add_task(stage, index)
+""",
+"""\
+        skips = task.skips
+        self._add_task(stage, index)
+        stage.tasks[index].skips = skips
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a job goes on without all of its input", "15 failed", STATE,
+"""\
+        return self.kept and self.stages[0].total is not None
+""",
+"""\
+        return self.kept
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a `Done` of before the retry wins", "15 failed", STATE,
+"""\
+        if task is None or event.revision != self.revision:
+            return None
+""",
+"""\
+        if task is None:
+            return None
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a `Failed` of before the retry ends the job", "15 failed", STATE,
+"""\
+        if event.revision == self.revision:
+            self._end(event)
+""",
+"""\
+        self._end(event)
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "an `Expired` of before the retry counts", "15 failed", STATE,
+"""\
+        if self.kept and event.revision == self.revision:
+            self.expired = True
+""",
+"""\
+        if self.kept:
+            self.expired = True
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a dispatch of before the retry is live again", "15 failed", STATE,
+"""\
+        for item in event.items if event.revision == self.revision else ():
+""",
+"""\
+        for item in event.items:
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "what is kept is deleted before `Expired` is read", "15 failed", COORDINATOR,
+"""\
+            commands.append(self._journal.write(ev.Expired(self.state.revision)))
+""",
+"""\
+            commands.append(self._journal.write(ev.Expired(self.state.revision)))
+            self.state.expired = True
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "what is kept is deleted when the job has failed", "15 failed", ENDING,
+"""\
+        if self._to_delete is None and now >= self._stop_at and not state.kept:
+""",
+"""\
+        if self._to_delete is None and now >= self._stop_at:
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "what is kept is kept for ever", "15 failed", COORDINATOR,
+"""\
+        return unwanted or self._judge.ended(self._clock.read(now)) >= state.spec.keep_secs
+""",
+"""\
+        return unwanted
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a lost `Expired` is not repeated", "15 failed", COORDINATOR,
+"""\
+            self.state.terminal is None or self._expiring or not self.caught_up
+""",
+"""\
+            self.state.terminal is None or not self.caught_up
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a coordinator stays concluded when the job goes on", "15 failed", COORDINATOR,
+"""\
+        self._concluded = self._expiring = self._crowded_out = False
+""",
+"""\
+        self._expiring = self._crowded_out = False
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "what was on its way to the queue counts when the job goes on", "15 failed", DISPATCHER,
+"""\
+        self._in_flight.clear()
+        self._confirmed.clear()
+        self._not_before.clear()
+""",
+"""\
+        self._not_before.clear()
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "seals are not written anew when the job goes on", "15 failed", SEALER,
+"""\
+        self._open.clear()
+""",
+"""\
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "dispatches do not name the corrected code", "15 failed", DISPATCHER,
+"""\
+        self._code = corrected or self._code
+""",
+"""\
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a worker runs the code that was submitted", "15 failed", WORKER,
+"""\
+            bundle = self._submitted.bundle if entry.bundle is None else entry.bundle
+""",
+"""\
+            bundle = self._submitted.bundle
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "old and new code share executors", "15 failed", WORKER,
+"""\
+        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec())]
+""",
+"""\
+        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a client takes an old failure for the last word", "15 failed", CLIENT,
+"""\
+            return self._take_outcome() if marked or not self.state.kept else self._look_further()
+""",
+"""\
+            return self._take_outcome()
+""",
+        seeds.RETRIES,
+    ),
+    Mutation(
+        "a lost `Retried` is not said again", "15 failed", RETRY,
+"""\
+            commands.append(self._publish_event(self._retried or ev.Marked(self._mark)))
+""",
+"""\
+            pass
+""",
+        seeds.RETRIES,
     ),
     # ------------------------------------------------------------ client
     Mutation(

@@ -20,24 +20,34 @@ from mapreduce import order
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "jobs"
 DEADLINE_SECS = 90.0  # less than a test may take: what hangs should get to say where
+#: SIGABRT makes such a Python say where all its threads are, and ends it
+_TELLING = (sys.executable, "-X", "faulthandler")
+#: processes in the background that may still run, for what is said of a test that fails
+background: list[Process] = []
 
 
 def mr(*args: Any, stdin: Optional[bytes] = None, env: Optional[dict[str, str]] = None) -> Any:
-    """Run `mr` to its end; a CompletedProcess with bytes. Fails the test with what it said if there is none."""
-    try:
-        return subprocess.run(
-            [sys.executable, "-m", "mapreduce.cli", *map(str, args)],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=DEADLINE_SECS,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        )
-    except subprocess.TimeoutExpired as expired:
-        said = (expired.stderr or b"").decode(errors="replace")[-4000:]
-        raise AssertionError(
-            f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s; it said:\n{said}"
-        ) from None
+    """Run `mr` to its end; a CompletedProcess with bytes. If there is none, fails the test with what it said, and where
+    it hangs.
+    """
+    command = [*_TELLING, "-m", "mapreduce.cli", *map(str, args)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+    ) as process:
+        try:
+            output, errors = process.communicate(stdin, DEADLINE_SECS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            said = process.communicate()[1].decode(errors="replace")[-8000:]
+            raise AssertionError(f"mr {args[0]} has not ended after {DEADLINE_SECS:.0f} s:\n{said}") from None
+        except BaseException:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def mr_ok(*args: Any, **options: Any) -> bytes:
@@ -59,8 +69,9 @@ class Process:
         stdin: int = subprocess.DEVNULL,
         env: Optional[dict[str, str]] = None,
     ) -> None:
+        self.title = " ".join(map(str, args[:1]))
         self.popen = subprocess.Popen(
-            [sys.executable, *script, *map(str, args)],
+            [*_TELLING, *script, *map(str, args)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,6 +82,7 @@ class Process:
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        background.append(self)
 
     def _read(self) -> None:
         assert self.popen.stderr is not None
@@ -97,7 +109,7 @@ class Process:
     def output(self, timeout: float = DEADLINE_SECS) -> bytes:
         """Wait for its end; its standard output. Fails the test if it failed."""
         assert self.popen.stdout is not None
-        timer = threading.Timer(timeout, self.popen.kill)
+        timer = threading.Timer(timeout, self.popen.send_signal, [signal.SIGABRT])
         timer.start()
         try:
             data: bytes = self.popen.stdout.read()
@@ -126,6 +138,11 @@ class Process:
             if stream is not None:
                 stream.close()
 
+    @property
+    def over(self) -> bool:
+        """It has ended, and been read to its end."""
+        return not self._reader.is_alive()
+
 
 @contextlib.contextmanager
 def workers(url: str, count: int = 1, executors: int = 2, pool: str = "default") -> Iterator[list[Process]]:
@@ -135,6 +152,10 @@ def workers(url: str, count: int = 1, executors: int = 2, pool: str = "default")
         for worker in started:
             worker.wait_for("ready")
         yield started
+    except BaseException:
+        for worker in started:  # whatever went wrong, where they were may tell why
+            worker.popen.send_signal(signal.SIGABRT)
+        raise
     finally:
         for worker in started:
             worker.stop()

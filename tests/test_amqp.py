@@ -32,13 +32,6 @@ def begin(url: str) -> Session:
     return session
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateNode]:
-    """For tests that need `rabbitmqctl` but leave the node as it was."""
-    with PrivateNode(tmp_path_factory.mktemp("node") / "broker") as node:
-        yield node
-
-
 @pytest.fixture
 def proxy(rabbit_url: str) -> Iterator[Proxy]:
     with Proxy(parse(rabbit_url).port) as proxy:
@@ -217,17 +210,17 @@ def test_connecting_to_what_is_no_broker(words: bytes, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def alarm(node: PrivateNode) -> Iterator[None]:
+def alarm(shared_node: PrivateNode) -> Iterator[None]:
     """Raises a memory alarm; use it by `request.getfixturevalue`, when the test is ready."""
-    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    shared_node.control("set_vm_memory_high_watermark", "absolute", "1MB")
     yield
-    node.control("set_vm_memory_high_watermark", "0.4")
+    shared_node.control("set_vm_memory_high_watermark", "0.4")
 
 
 def test_an_alarm_stops_publishing_but_not_acks_and_deletes(
-    node: PrivateNode, request: pytest.FixtureRequest
+    shared_node: PrivateNode, request: pytest.FixtureRequest
 ) -> None:
-    session = begin(node.url)
+    session = begin(shared_node.url)
     session.declare("work", Kind.QUEUE)
     session.declare("doomed", Kind.STREAM)
     session.publish("work", b"1", b"2")
@@ -245,7 +238,7 @@ def test_an_alarm_stops_publishing_but_not_acks_and_deletes(
     waiting = [e for e in session.all(base.Confirmed) if e.token.startswith("waits")]
     assert len(waiting) < 40
 
-    node.control("set_vm_memory_high_watermark", "0.4")
+    shared_node.control("set_vm_memory_high_watermark", "0.4")
     session.wait(base.Unblocked)
     session.wait_for(42, base.Confirmed)
     session.do(base.Delete("work"))
@@ -254,9 +247,9 @@ def test_an_alarm_stops_publishing_but_not_acks_and_deletes(
 
 
 def test_close_does_not_wait_for_the_end_of_an_alarm(
-    node: PrivateNode, request: pytest.FixtureRequest
+    shared_node: PrivateNode, request: pytest.FixtureRequest
 ) -> None:
-    session = begin(node.url)
+    session = begin(shared_node.url)
     session.declare("never", Kind.QUEUE)
     request.getfixturevalue("alarm")
     session.do(*(base.Publish("never", bytes(1 << 20), f"waits{n}") for n in range(40)))
@@ -307,9 +300,9 @@ def setting(node: PrivateNode, **values: int) -> Iterator[None]:
         evaluate({name: before[name] for name in values})
 
 
-def test_a_session_that_an_overdue_ack_has_ended_says_after_how_long(node: PrivateNode) -> None:
-    with setting(node, channel_tick_interval=200, consumer_timeout=600):
-        session = begin(node.url)
+def test_a_session_that_an_overdue_ack_has_ended_says_after_how_long(shared_node: PrivateNode) -> None:
+    with setting(shared_node, channel_tick_interval=200, consumer_timeout=600):
+        session = begin(shared_node.url)
         session.declare("overdue", Kind.QUEUE)
         session.publish("overdue", b"x")
         session.do(base.Consume("c", "overdue", 1))
@@ -318,9 +311,9 @@ def test_a_session_that_an_overdue_ack_has_ended_says_after_how_long(node: Priva
     assert not ended.denied and not ended.unsuitable
 
 
-def test_what_the_broker_takes_as_one_message_is_learned_once(node: PrivateNode) -> None:
-    with setting(node, max_message_size=100_000):
-        session = begin(node.url)
+def test_what_the_broker_takes_as_one_message_is_learned_once(shared_node: PrivateNode) -> None:
+    with setting(shared_node, max_message_size=100_000):
+        session = begin(shared_node.url)
         session.declare("small", Kind.QUEUE)
         session.do(base.Publish("small", bytes(100_001), "first"))
         assert "larger than" in session.wait(base.Disconnected).reason
@@ -356,15 +349,15 @@ def test_nobody_there(rabbit_url: str) -> None:
         open_broker("amqp://no-such-host.invalid/").connect()
 
 
-def test_a_denied_right_ends_the_session_and_says_so(node: PrivateNode) -> None:
-    node.control("add_user", "reader", "secret")
-    node.control("set_permissions", "reader", "^mr\\.1\\.control.*", ".*", ".*")
-    session = begin(f"amqp://reader:secret@127.0.0.1:{node.port}/")
+def test_a_denied_right_ends_the_session_and_says_so(shared_node: PrivateNode) -> None:
+    shared_node.control("add_user", "reader", "secret")
+    shared_node.control("set_permissions", "reader", "^mr\\.1\\.control.*", ".*", ".*")
+    session = begin(f"amqp://reader:secret@127.0.0.1:{shared_node.port}/")
     session.do(base.Declare("forbidden", Kind.QUEUE))
     ended = session.wait(base.Disconnected)
     assert ended.denied
     assert "forbidden" in ended.reason
-    node.control("delete_user", "reader")
+    shared_node.control("delete_user", "reader")
 
 
 def test_a_place_of_another_kind_ends_the_session_for_good(rabbit_url: str, name: str) -> None:
@@ -436,7 +429,13 @@ def test_messages_of_all_sizes_pass_tls(
     for number in range(len(bodies)):
         session.ack(session.wait_for(number + 1, base.Delivered)[number])
     assert session.bodies("c") == bodies
+    about = session.broker.about
+    assert about is not None and about.product == "RabbitMQ" and about.tls is not None
+    assert about.tls.version.startswith("TLSv1") and about.tls.verified == ("cacertfile" in query)
+    if about.tls.verified:  # else Python does not tell
+        assert about.tls.ends_at is not None and 0 < about.tls.ends_at - time.time() < 2 * 86400
     session.broker.close(1.0)
+    assert session.broker.about is None
 
 
 def test_a_stranger_is_not_trusted(rabbit_url: str, tls_proxy: Proxy, certificate: Path) -> None:

@@ -15,6 +15,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.census import Asker, Census, Skew, choose_job, choose_worker
+from mapreduce.doctor.broker import _describe_tls, describe_ack_timeout
 from mapreduce.doctor.workers import check_clocks, check_versions, check_workers
 from mapreduce.effects import Connected, Leave, Shutdown, Tick
 from mapreduce.errand import Errand, Script, Wait
@@ -356,6 +357,25 @@ def test_the_doctor_compares_versions() -> None:
     ]  # fmt: skip
     assert findings[0].text == "c:1:x has mapreduce 0.9, and we 1.0"
     assert levels(check_versions(a_census(), "1.0", "cp311", ours)) == []
+
+
+def test_the_doctor_looks_at_how_the_line_is_encrypted() -> None:
+    plain, tls = "amqp://mq.example/", base.Tls("TLSv1.3", "AES", True, 100 * 86400.0)
+    assert _describe_tls(plain, None, 0.0).level == "warning"
+    assert _describe_tls("amqp://localhost/", None, 0.0).level == "ok"
+    assert _describe_tls("amqp://127.0.0.2/", None, 0.0).level == "ok"
+    assert (
+        _describe_tls("amqps://mq.example/", tls, 0.0).text
+        == "TLSv1.3, AES; its certificate ends on 1970-04-11"
+    )
+    assert _describe_tls("amqps://mq.example/", tls, 90 * 86400.0).level == "warning"
+    assert _describe_tls("amqps://mq.example/", tls._replace(verified=False), 0.0).level == "warning"
+
+
+def test_the_doctor_knows_an_ack_timeout_only_from_workers() -> None:
+    assert describe_ack_timeout([]).level == "note"
+    assert describe_ack_timeout([1800.0, 600.0]).text.startswith("600 s, as 2 workers had to learn")
+    assert describe_ack_timeout([10.0]).level == "warning"
 
 
 # ---------------------------------------------------------------- errands

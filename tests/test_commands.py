@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from mapreduce import errors
+from mapreduce import config, errors
 from mapreduce.cli import COMMANDS, cli
 
 DOCS = (Path(__file__).parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -34,6 +34,16 @@ def test_every_command_has_a_section_with_examples(name: str) -> None:
     section = section.partition("\n## ")[0]
     example = rf"(?m)^\$ (?:.*[ (])?mr {name}\b"
     assert re.search(example, section), f"the section on mr {name} in docs/commands.md has no example"
+
+
+def test_there_is_no_section_on_anything_else() -> None:
+    assert sorted(re.findall(r"(?m)^## mr (.+)$", DOCS)) == sorted(COMMANDS)
+
+
+def test_every_variable_is_explained() -> None:
+    table = DOCS.partition("\n## Environment\n")[2].partition("\n## ")[0]
+    known = set(re.findall(r"\bMR_[A-Z_]+", config.__doc__ or ""))
+    assert known and known == set(re.findall(r"`(MR_[A-Z_]+)`", table))
 
 
 def test_every_exit_code_is_explained() -> None:

@@ -63,10 +63,10 @@ def printed(text: str, task: int = 3, dropped: int = 0) -> ev.Printed:
     return ev.Printed(0, task, task + 1, WORKER, text, dropped)
 
 
-def feed(view: JobView, *entries: Any) -> None:
-    """A second after the other."""
+def feed(view: JobView, *entries: Any, step: float = 1.0) -> None:
+    """One so many seconds after the other."""
     for entry in entries:
-        view.note(entry, max(view.latest_at, AT) + 1)
+        view.note(entry, max(view.latest_at, AT) + step)
 
 
 class Watched:
@@ -87,7 +87,7 @@ class Watched:
                 self.feed(done(task, {"seen": 2}))
 
     def feed(self, *entries: Any) -> None:
-        feed(self.view, *entries)
+        feed(self.view, *entries, step=0.001)
 
     def after(self, secs: float) -> list[str]:
         """What it writes when it is looked at so many seconds after its start."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from mapreduce import events as ev
 from mapreduce.brokers import base, open_broker
+from mapreduce.brokers.url import parse
 from mapreduce.commands.options import NonNegative
 from mapreduce.node import PrivateNode
 from tests.support import JOBS, ROOT, Process, make_text, mr, mr_ok, workers
@@ -78,11 +78,11 @@ def one_line(result: subprocess.CompletedProcess[bytes], code: int) -> str:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_cancels_the_job_and_its_tasks(rabbit_url: str, nap: Path, number: int, code: int) -> None:
     pool = f"signal{code}"
-    with workers(rabbit_url, 1, 2, pool) as (worker,):
+    with workers(rabbit_url, 1, 2, pool):
         client = Process("run", nap, nap.parent / "lines", "--broker", rabbit_url, "--pool", pool)
         try:
             job = job_of(client)
-            worker.wait_for("napping")
+            client.wait_for("napping")
             client.popen.send_signal(number)
             assert client.popen.wait(60) == code
             client.wait_for(f"the job was cancelled: {signal.Signals(number).name}")
@@ -163,17 +163,18 @@ def test_the_broker_takes_no_messages_for_a_while_then_refuses_the_login(
         client.wait_for("waits: no worker")
         own_node.control("set_disk_free_limit", "9999GB")
         client.wait_for("takes no messages for now .*disk")
-        own_node.control("set_disk_free_limit", "1MB")
+        own_node.control("set_disk_free_limit", "50MB")
         client.wait_for("takes messages again")
         assert sum("takes no messages" in line for line in client.errors) == 1
-        user = re.search(r"//(.*?):", own_node.url)
-        assert user is not None
-        own_node.control("change_password", user[1], "another")
+        address = parse(own_node.url)
+        own_node.control("change_password", address.user, "another")
         own_node.control("close_all_connections", "moved")
         assert client.popen.wait(60) == 7
         assert sum("refuse" in line.lower() for line in client.errors) == 1, client.errors
     finally:
         client.stop()
+        own_node.control("set_disk_free_limit", "50MB")
+        own_node.control("change_password", parse(own_node.url).user, parse(own_node.url).password)
     assert not list((tmp_path / "tmp").iterdir())
 
 

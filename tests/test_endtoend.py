@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,13 @@ class TestWithoutABroker:
         process.stop()
 
 
+@pytest.fixture(scope="module")
+def fleet(rabbit_url: str) -> Iterator[tuple[str, ...]]:
+    """Two workers for tests that leave them as they were; what `mr run` has to be told to use them."""
+    with workers(rabbit_url, 2, 2, "fleet"):
+        yield ("--broker", rabbit_url, "--pool", "fleet")
+
+
 class TestOverRabbitMQ:
     @pytest.mark.parametrize(("count", "executors"), [(1, 1), (2, 3), (5, 1)])
     def test_same_bytes_for_any_number_of_workers(
@@ -107,21 +115,16 @@ class TestOverRabbitMQ:
 
     @pytest.mark.parametrize("job", ["top_words", "grep", "sort"])
     def test_same_bytes_for_two_steps_for_no_reduce_and_for_sampled_ranges(
-        self, rabbit_url: str, text: Path, job: str
+        self, fleet: tuple[str, ...], text: Path, job: str
     ) -> None:
         params = ("-p", "pattern=tin") if job == "grep" else ()
         args = ("run", JOBS / f"{job}.py", text, *params, *SMALL_SPLITS)
         alone = mr_ok(*args, "--local", "-c", 1)
-        with workers(rabbit_url, 2, 2, f"same-{job}"):
-            assert mr_ok(*args, "--broker", rabbit_url, "--pool", f"same-{job}") == alone
+        assert mr_ok(*args, *fleet) == alone
         assert mr_ok(*args, "--local", "-c", 3) == alone and alone
 
-    def test_shared_input_goes_by_reference(self, rabbit_url: str, text: Path) -> None:
-        with workers(rabbit_url, pool="shared"):
-            output = mr_ok(
-                "run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "shared", "--shared", *SMALL_SPLITS
-            )
-        assert output == count_words(text)
+    def test_shared_input_goes_by_reference(self, fleet: tuple[str, ...], text: Path) -> None:
+        assert mr_ok("run", WORDCOUNT, text, *fleet, "--shared", *SMALL_SPLITS) == count_words(text)
 
     def test_a_late_worker_gets_work_and_the_job_says_what_it_waits_for(
         self, rabbit_url: str, text: Path
@@ -134,11 +137,11 @@ class TestOverRabbitMQ:
         finally:
             job.stop()
 
-    def test_a_detached_job_needs_no_client(self, rabbit_url: str, text: Path, tmp_path: Path) -> None:
-        with workers(rabbit_url, pool="detached"):
-            job = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "detached", "--detach")
-            name = job.decode().strip()
-            assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
+    def test_a_detached_job_needs_no_client(
+        self, rabbit_url: str, fleet: tuple[str, ...], text: Path, tmp_path: Path
+    ) -> None:
+        name = mr_ok("run", WORDCOUNT, text, *fleet, "--detach").decode().strip()
+        assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
 
     def test_a_detached_job_that_failed_tells_why_and_is_then_forgotten(
         self, rabbit_url: str, text: Path, tmp_path: Path
@@ -159,42 +162,41 @@ class TestOverRabbitMQ:
             assert result.returncode == 9 and b"there is no job" in result.stderr
 
     def test_results_that_could_not_be_written_can_be_fetched_again(
-        self, rabbit_url: str, text: Path, tmp_path: Path
+        self, rabbit_url: str, fleet: tuple[str, ...], text: Path, tmp_path: Path
     ) -> None:
-        with workers(rabbit_url, pool="again"):
-            job = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "again", "--detach")
-            name = job.decode().strip()
-            with open("/dev/full", "wb") as full:
-                command = [sys.executable, "-m", "mapreduce.cli", "results", name, "--broker", rabbit_url]
-                env = {**os.environ, "PYTHONPATH": str(JOBS.parent)}
-                result = subprocess.run(
-                    command, stdout=full, stderr=subprocess.PIPE, env=env, timeout=DEADLINE_SECS
-                )
-            assert result.returncode == 5, result.stderr
-            assert result.stderr == b"mr: cannot write to standard output: No space left on device\n"
-            assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
+        job = mr_ok("run", WORDCOUNT, text, *fleet, "--detach")
+        name = job.decode().strip()
+        with open("/dev/full", "wb") as full:
+            command = [sys.executable, "-m", "mapreduce.cli", "results", name, "--broker", rabbit_url]
+            env = {**os.environ, "PYTHONPATH": str(JOBS.parent)}
+            result = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, env=env, timeout=DEADLINE_SECS
+            )
+        assert result.returncode == 5, result.stderr
+        assert result.stderr == b"mr: cannot write to standard output: No space left on device\n"
+        assert mr_ok("results", name, "--broker", rabbit_url) == count_words(text)
 
-    def test_cancel_ends_a_job_and_its_client(self, rabbit_url: str, text: Path, tmp_path: Path) -> None:
+    def test_cancel_ends_a_job_and_its_client(
+        self, rabbit_url: str, fleet: tuple[str, ...], text: Path, tmp_path: Path
+    ) -> None:
         slow = tmp_path / "slow.py"
         slow.write_text(
             "import time\nfrom mapreduce import Job\ndef nap(line):\n    time.sleep(100)\n    yield line, 1\n"
             "job = Job(nap)\n"
         )
-        pool = ("--broker", rabbit_url, "--pool", "cancel")
-        with workers(rabbit_url, pool="cancel"):
-            name = mr_ok("run", slow, text, *pool, "--detach").decode().strip()
-            waiting = Process("results", name, "--broker", rabbit_url)
-            try:
-                time.sleep(2)
-                assert mr_ok("cancel", name, "--broker", rabbit_url) == b""
-                assert waiting.popen.wait(30) == 130
-                assert "mr: the job was cancelled: mr cancel" in waiting.errors
-            finally:
-                waiting.stop()
+        name = mr_ok("run", slow, text, *fleet, "--detach").decode().strip()
+        waiting = Process("results", name, "--broker", rabbit_url)
+        try:
             time.sleep(2)
-            result = mr("cancel", name, "--broker", rabbit_url)
-            assert result.returncode == 9 and result.stderr.count(b"\n") == 1
-            assert b"there is no job" in result.stderr
+            assert mr_ok("cancel", name, "--broker", rabbit_url) == b""
+            assert waiting.popen.wait(30) == 130
+            assert "mr: the job was cancelled: mr cancel" in waiting.errors
+        finally:
+            waiting.stop()
+        time.sleep(2)
+        result = mr("cancel", name, "--broker", rabbit_url)
+        assert result.returncode == 9 and result.stderr.count(b"\n") == 1
+        assert b"there is no job" in result.stderr
 
     def test_a_waiting_client_that_leaves_does_not_end_the_job(self, rabbit_url: str, text: Path) -> None:
         job = mr_ok("run", WORDCOUNT, text, "--broker", rabbit_url, "--pool", "leave", "--detach")

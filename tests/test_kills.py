@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ WORDCOUNT = JOBS / "wordcount.py"
 
 
 @pytest.fixture(scope="module")
-def lonely_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A node without workers of other tests: they would take the leases that ours is to die with."""
-    with PrivateNode(tmp_path_factory.mktemp("broker")) as node:
-        yield node.url
-
-
-@pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_text(tmp_path_factory.mktemp("data") / "text.txt", 600_000, seed=2)
 
@@ -34,13 +26,16 @@ def doomed_worker(url: str, pool: str, step: str, nth: int = 1) -> Process:
 
 
 @pytest.mark.parametrize("step", WORKER_STEPS + LEASE_STEPS)
-def test_a_worker_killed_at_any_step_changes_nothing(lonely_url: str, text: Path, step: str) -> None:
-    kill_at(lonely_url, text, step)
+def test_a_worker_killed_at_any_step_changes_nothing(own_node: PrivateNode, text: Path, step: str) -> None:
+    # Workers of other tests would take the leases that ours is to die with.
+    kill_at(own_node.url, text, step)
 
 
 @pytest.mark.parametrize("step", LAST_STEPS)
-def test_a_coordinator_killed_while_it_winds_up_changes_nothing(own_node: Any, text: Path, step: str) -> None:
-    # A node of its own: leases that an earlier test's dead workers left would let it take these steps too soon.
+def test_a_coordinator_killed_while_it_winds_up_changes_nothing(
+    own_node: PrivateNode, text: Path, step: str
+) -> None:
+    # Leases that an earlier test's dead workers left would let it take these steps too soon.
     kill_at(own_node.url, text, step)
 
 
@@ -94,17 +89,20 @@ def test_a_worker_killed_from_within_user_code(
         assert sorted(worker.popen.poll() is None for worker in pair) == [False, True]
 
 
-def test_the_broker_killed_and_restarted_in_the_middle(own_node: Any, text: Path, tmp_path: Path) -> None:
+def test_the_broker_killed_and_restarted_in_the_middle(
+    own_node: PrivateNode, text: Path, tmp_path: Path
+) -> None:
     slow = tmp_path / "slow.py"
     slow.write_text(
-        "import time\nfrom mapreduce import Job\n\nprint('user code is here')\n\n"
-        "def words(line):\n    time.sleep(0.001)\n    for word in line.split():\n        yield word, 1\n\n"
+        "import time\nfrom mapreduce import Job\n\n"
+        "def words(line):\n    print('user code is here')\n    time.sleep(0.001)\n"
+        "    for word in line.split():\n        yield word, 1\n\n"
         "job = Job(words, fold=sum)\n"
     )
     with workers(own_node.url, 2, 1) as pair:
         job = Process("run", slow, text, "--broker", own_node.url, "--split-size", "64K")
         try:
-            pair[0].wait_for("user code is here")
+            job.wait_for("user code is here")
             own_node.kill9()
             own_node.start()
             assert job.output() == count_words(text)

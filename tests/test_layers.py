@@ -62,13 +62,14 @@ FLOORS = [
         "host",
         "errand",
         "observer",
+        "task_input",
         "sampling",
         "results",
         "interrupts",
         "display",
     ],
     ["worker", "submission", "respondent", "census", "notify"],
-    ["run", "metrics", "dashboard", "doctor"],
+    ["run", "debugging", "metrics", "dashboard", "doctor"],
     ["commands", "cli"],
 ]
 #: the one late import upward: `job.run(...)` is how people start the engine

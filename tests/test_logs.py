@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from mapreduce.logs import Log
 from mapreduce.refs import Failure, TaskSpec
 from mapreduce.spec import JobSpec
 from mapreduce.tasklog import TaskLog
+from tests.support import Process, mr, mr_ok
 
 
 def said(form: str, level: str, *reports: Report) -> list[str]:
@@ -122,3 +125,50 @@ def test_it_is_finished_when_the_worker_is() -> None:
     worker.finished = True
     log.handle(None, 0.0)
     assert log.finished
+
+
+# ---------------------------------------------------------------- a worker
+
+JOBS = Path(__file__).with_name("profile_jobs.py")
+
+
+@pytest.mark.broker
+def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks(
+    rabbit_url: str, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("a\n")
+    place = ["--broker", rabbit_url, "--pool", "logs"]
+    worker = Process("worker", *place, "-c", 1, "--log-format", "json", "--log-level", "debug")
+    try:
+        worker.wait_for("ready")
+        run = mr("run", f"{JOBS}:uneven_job", text, *place, "--profile", "--retain", "1m")
+        assert (run.returncode, run.stdout) == (0, b"a\t1\n"), run.stderr
+        submitted, head, line, *_ = run.stderr.decode().splitlines()
+        job = submitted.split()[2]
+        assert head.startswith("hottest lines of map: ")
+        assert re.search(r"\d%.* profile_jobs.py:14  busy  while time.process_time\(\) < end:", line)
+        assert line in mr_ok("status", job, "--broker", rabbit_url, "--profile").decode().splitlines()
+        assert mr("run", f"{JOBS}:failing_job", text, *place, "--tries", 1).returncode == 1
+        worker.wait_for("task_failed")
+    finally:
+        worker.stop()
+    said = [json.loads(line) for line in worker.errors if line != "(end)"]
+    name = said[0]["worker"]
+    assert {each["worker"] for each in said} == {name} and said[0]["event"] == "ready"
+    of_job = [(each["event"], each["stage"], each["task"]) for each in said if each.get("job") == job]
+    partition = of_job[-1][2]
+    assert of_job == [
+        ("task_started", 0, 0),
+        ("task_done", 0, 0),
+        ("task_started", 1, partition),
+        ("task_done", 1, partition),
+    ]
+    (failed,) = [each for each in said if each["event"] == "task_failed"]
+    assert failed["level"] == "warning" and "ValueError: a" in failed["text"]
+
+
+def test_the_error_that_ends_a_worker_is_logged_as_json() -> None:
+    ended = mr("worker", "--broker", "amqp://127.0.0.1:1/", "--log-format", "json")
+    said = json.loads(ended.stderr)
+    assert (ended.returncode, said["level"], said["event"]) == (6, "error", "ended")

@@ -41,9 +41,12 @@ def refuses(host: str, port: int) -> bool:
 
 
 def test_a_node_serves_keeps_its_data_and_ends(tmp_path: Path) -> None:
-    private = PrivateNode(tmp_path / "broker")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    private = PrivateNode(tmp_path / "broker", port)
     private.start()
     url = private.url
+    assert private.port == port and f":{port}/" in url, "as it was asked for"
     session = begin(private)
     session.declare("kept", Kind.STREAM)
     session.publish("kept", b"1", b"2")
@@ -61,12 +64,12 @@ def test_a_node_serves_keeps_its_data_and_ends(tmp_path: Path) -> None:
         session.broker.close(1.0)
 
 
-def test_only_this_user_on_this_machine_gets_in(own_node: PrivateNode) -> None:
+def test_only_this_user_on_this_machine_gets_in(shared_node: PrivateNode) -> None:
     for name in ("password", "port", "etc/rabbitmq.conf"):
-        assert stat.S_IMODE((own_node.directory / name).stat().st_mode) == 0o600
-    assert stat.S_IMODE(own_node.directory.stat().st_mode) == 0o700
+        assert stat.S_IMODE((shared_node.directory / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(shared_node.directory.stat().st_mode) == 0o700
     outside = _address_of_this_machine()
-    ports = [own_node.port, int((own_node.directory / "etc" / "epmd_port").read_text())]
+    ports = [shared_node.port, int((shared_node.directory / "etc" / "epmd_port").read_text())]
     for port in ports:
         assert not refuses("127.0.0.1", port)
         assert outside is None or refuses(outside, port)
@@ -80,10 +83,10 @@ def _address_of_this_machine() -> str | None:
     return None
 
 
-def test_two_nodes_cannot_share_a_folder(own_node: PrivateNode) -> None:
+def test_two_nodes_cannot_share_a_folder(shared_node: PrivateNode) -> None:
     with pytest.raises(BrokerError, match="a broker runs already in"):
-        PrivateNode(own_node.directory).start()
-    assert own_node.running
+        PrivateNode(shared_node.directory).start()
+    assert shared_node.running
 
 
 def test_the_port_asked_for_is_taken(tmp_path: Path) -> None:
@@ -91,14 +94,6 @@ def test_the_port_asked_for_is_taken(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(BrokerError, match=f"cannot serve on port {port}: Address already in use"):
             PrivateNode(tmp_path / "broker", port).start()
-
-
-def test_the_port_asked_for_is_used(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-    with PrivateNode(tmp_path / "broker", port) as private:
-        assert private.port == port
-        assert f":{port}/" in private.url
 
 
 def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
@@ -124,7 +119,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         PrivateNode(tmp_path / "file" / "broker").start()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])  # with and without a chance to stop it
 def test_the_node_dies_with_its_owner(tmp_path: Path, how: signal.Signals) -> None:
     program = (
         "import sys, pathlib; from mapreduce.node import PrivateNode\n"

@@ -18,7 +18,7 @@ import pytest
 from mapreduce import notify
 from mapreduce.errors import UsageError
 from mapreduce.notify import Ended
-from tests.support import Process, workers
+from tests.support import Process, mr, workers
 
 ENDED = Ended("words-1", "words", "failed", "ValueError: ‘x’ in map words", 1, 12.3456, {"tasks": 3})
 
@@ -180,13 +180,10 @@ def told(path: Path) -> Optional[str]:
 
 def run(*args: Any, code: int = 0) -> tuple[bytes, list[str]]:
     """Standard output, and the lines of standard error."""
-    process = Process(*args)
-    try:
-        assert process.popen.wait(60) == code, process.errors
-        assert process.popen.stdout is not None
-        return process.popen.stdout.read(), process.errors
-    finally:
-        process.stop()
+    ended = mr(*args)
+    errors = ended.stderr.decode().splitlines()
+    assert ended.returncode == code, errors
+    return ended.stdout, errors
 
 
 BAD = "from mapreduce import Job\ndef bad(line):\n    raise ValueError(line)\njob = Job(bad)\n"

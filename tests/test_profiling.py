@@ -150,7 +150,7 @@ BUNDLE = {"kind": "source", "directory": "/home/ann", "main": "job.py", "files":
 
 def sampled(clock: Clock, seen: Any, bundle: Optional[dict[str, Any]] = None) -> profiling.Profile:
     profiler = Profiler(BUNDLE if bundle is None else bundle)
-    profiler.begin()
+    profiler.begin(lambda each: None)
     clock.now += EVERY_SECS
     profiler._on_signal(signal.SIGPROF, seen)
     return profiler.end()
@@ -165,11 +165,12 @@ def test_the_innermost_line_of_the_job_or_the_engine_has_the_sample(clock: Clock
         (frame(library, 3, back=job), "/home/ann/a/b.py:7:g"),
         (frame(f"{ENGINE}job.py", 3, "count", job), "/home/ann/a/b.py:7:g"),
         (frame("<string>", 3, back=job), "/home/ann/a/b.py:7:g"),
+        (frame(f"{ENGINE}profiling.py", 9, "_on_signal", job), "/home/ann/a/b.py:7:g"),
         (frame(library, 3, back=engine), "mapreduce/sort.py:9:f"),
         (frame(f"{ENGINE}splits/lines.py", 1, back=job), "mapreduce/splits/lines.py:1:f"),
     ):
         assert sampled(clock, seen).lines == {expected: 1}
-    assert sampled(clock, None) == (1, {})
+    assert sampled(clock, None) == (0, 1, {})
     nameless = frame("<stdin>", 3, back=engine)
     assert sampled(clock, nameless).lines == {"mapreduce/sort.py:9:f": 1}
     assert sampled(clock, nameless, {"kind": "pickle"}).lines == {"<stdin>:3:f": 1}
@@ -184,7 +185,7 @@ def test_samples_are_cpu_time_however_signals_come(steps: list[tuple[int, float]
         patch.setattr(profiling, "time", SimpleNamespace(process_time=lambda: clock.now))
         patch.setattr(signal, "setitimer", lambda *args: None)
         profiler = Profiler(BUNDLE)
-        profiler.begin()
+        profiler.begin(lambda each: None)
         for line, secs in steps:
             clock.now += secs
             profiler._on_signal(signal.SIGPROF, frame("/home/ann/job.py", line))
@@ -200,11 +201,50 @@ def test_samples_are_cpu_time_however_signals_come(steps: list[tuple[int, float]
         assert sum(counts) == profile.samples
 
 
+def test_a_long_attempt_tells_parts_as_soon_as_it_can(clock: Clock) -> None:
+    profiler = Profiler(BUNDLE)
+    told: list[profiling.Profile] = []
+    can = False
+
+    def tell(each: Profiler) -> None:
+        if can:
+            told.append(each.take())
+
+    def works(secs: float, line: int) -> None:
+        clock.now += secs
+        profiler._on_signal(signal.SIGPROF, frame("/home/ann/job.py", line))
+
+    profiler.begin(tell)
+    works(9.0, 1)
+    works(2.0, 2)
+    assert not told, "a message is half written"
+    can = True
+    works(1.0, 3)
+    works(9.5, 1)
+    assert [(part.part, sorted(part.lines)) for part in told] == [
+        (0, ["/home/ann/job.py:1:f", "/home/ann/job.py:2:f", "/home/ann/job.py:3:f"])
+    ]
+    last = profiler.end()
+    assert (last.part, sorted(last.lines)) == (1, ["/home/ann/job.py:1:f"])
+    assert abs(told[0].samples + last.samples - 2150) <= 1
+    profiler.begin(tell)
+    assert profiler.end() == (0, 0, {})
+
+
+def test_user_code_at_its_limit_of_recursion_is_spared(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(frame: Any) -> None:
+        raise RecursionError
+
+    profiler = Profiler(BUNDLE)
+    monkeypatch.setattr(profiler, "_note", deep)
+    profiler._on_signal(signal.SIGPROF, None)
+
+
 # ---------------------------------------------------------------- the view
 
 
-def profiled(attempt: int, lines: dict[str, int], stage: int = 0, rest: int = 0) -> Profiled:
-    return Profiled(stage, 0, attempt, "worker", sum(lines.values()) + rest, lines)
+def profiled(attempt: int, lines: dict[str, int], stage: int = 0, rest: int = 0, part: int = 0) -> Profiled:
+    return Profiled(stage, 0, attempt, "worker", sum(lines.values()) + rest, lines, part)
 
 
 CODE = {**BUNDLE, "files": {"job.py": "import x\n\tfor word in line.split():\n", "a/b.py": "pass\n"}}
@@ -220,8 +260,9 @@ def view_of(*entries: Profiled) -> list[StageProfile]:
 def test_attempts_are_merged_by_stage_and_count_once() -> None:
     first, second = "/home/ann/job.py:2:words", "mapreduce/sort.py:9:f"
     map_stage, reduce_stage = view_of(
-        profiled(1, {first: 30, second: 10}),
-        profiled(1, {first: 30, second: 10}),
+        profiled(1, {first: 20, second: 10}),
+        profiled(1, {first: 20, second: 10}),
+        profiled(1, {first: 10}, part=1),
         profiled(2, {second: 45}, rest=15),
         profiled(3, {"/home/ann/a/b.py:1:total": 5}, stage=1),
         profiled(4, {}, stage=2),
@@ -269,6 +310,11 @@ def test_the_table_shows_the_text_of_lines() -> None:
     ]
 
 
+def test_what_is_no_file_is_not_read() -> None:
+    _, row = hottest_lines(view_of(profiled(1, {"/dev/zero:1:f": 1})), stages=2)
+    assert row.split() == ["100.0%", "0.0", "s", "/dev/zero:1", "f"]
+
+
 # ---------------------------------------------------------------- the worker
 
 
@@ -276,8 +322,8 @@ def test_the_log_is_told_before_done_and_nobody_waits_for_it() -> None:
     bench = WorkerBench()
     attempt = bench.run()
     lines = {"job.py:1:f": 7}
-    (told,) = published(bench.tell(ExecutorProfiled(attempt.slot, attempt.number, 9, lines)))
-    assert wire.decode(told.head)[0] == Profiled(0, 0, attempt.number, "w", 9, lines)
+    (told,) = published(bench.tell(ExecutorProfiled(attempt.slot, attempt.number, 2, 9, lines)))
+    assert wire.decode(told.head)[0] == Profiled(0, 0, attempt.number, "w", 9, lines, 2)
     assert logged(bench.done(attempt)) == ["Done"], "whether or not that is confirmed"
     assert bench.tell(base.Confirmed(told.token)) == bench.tell(base.Unroutable(told.token, "")) == []
-    assert bench.tell(ExecutorProfiled(0, attempt.number + 1, 9, lines)) == [], "an attempt that is over"
+    assert bench.tell(ExecutorProfiled(0, attempt.number + 1, 0, 9, lines)) == [], "an attempt that is over"

@@ -121,7 +121,7 @@ def items_of(pieces: list[int]) -> list[Any]:
 
 def bodies(server: MemoryServer, name: str) -> list[tuple[Any, memoryview]]:
     place: Any = server.places[name]
-    return [wire.decode(body) for body in place.bodies]
+    return [wire.decode(body) for body, _ in place.ready]
 
 
 @settings(max_examples=60, deadline=None)

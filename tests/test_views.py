@@ -297,6 +297,7 @@ def test_a_narrative_tells_each_thing_once_in_order() -> None:
     log = [
         submitted(),
         ev.Took(ev.Rank(1, 1), "w"),
+        ev.Took(ev.Rank(2, 1), "w"),  # its lease, renewed
         ev.Splits(0, (SPLIT,)),
         ev.InputComplete(1),
         started(1, 0, 10),

@@ -19,6 +19,7 @@ from mapreduce.effects import (
     ExecutorBlock,
     ExecutorDone,
     ExecutorFailed,
+    ExecutorPrinted,
     ForgetJob,
     KillExecutor,
     RemoveTree,
@@ -98,6 +99,12 @@ def logged(commands: list[Any]) -> list[str]:
 
 def kinds(commands: list[Any]) -> list[type]:
     return [type(command) for command in commands]
+
+
+def entry_of(commands: list[Any]) -> Any:
+    """The one event that is logged."""
+    (publish,) = published(commands)
+    return wire.decode(publish.head)[0]
 
 
 # ---------------------------------------------------------------- the normal order
@@ -734,3 +741,33 @@ def test_nothing_of_a_job_that_has_ended_is_begun_any_more() -> None:
     commands = bench.deliver("worker/control", ev.StopJob("job"))
     assert kinds(commands).count(KillExecutor) == 1 and Execute not in kinds(commands)
     assert not logged(commands) and not bench.worker._attempts
+
+
+# ---------------------------------------------------------------- for those who watch
+
+
+def test_an_attempts_end_says_for_how_long_it_ran_and_where() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    bench.now += 2.5
+    done = entry_of(bench.done(attempt))
+    assert (done.secs, done.slot) == (2.5, 0)
+    bench = Bench()
+    attempt = bench.run()
+    bench.now += 1.5
+    failed = entry_of(bench.tell(ExecutorFailed(0, attempt.number, Failure("raised", "no"))))
+    assert (failed.secs, failed.slot) == (1.5, 0)
+
+
+def test_what_an_attempt_prints_is_logged_but_not_piled_up() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    printed = ExecutorPrinted(0, attempt.number, "hello\n", 3)
+    assert entry_of(bench.tell(printed)) == ev.Printed(0, 0, attempt.number, "w", "hello\n", 3)
+    bench.tell(base.Blocked("memory"))
+    assert bench.tell(printed) == []
+    bench.tell(base.Unblocked())
+    (publish,) = published(bench.tell(printed))
+    assert bench.tell(base.Unroutable(publish.token)) == []  # the attempt goes on
+    bench.done(attempt)
+    assert bench.tell(printed) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import click
 
-from mapreduce.errors import BrokerError, Cancelled, JobLost, MapReduceError, UsageError
+from mapreduce.errors import BrokerError, Cancelled, JobError, JobLost, MapReduceError, UsageError
 
 if TYPE_CHECKING:
     from mapreduce.run import JobRun
@@ -70,6 +70,8 @@ class AtEnd:
             return
         if error is not None and not isinstance(error, Exception):
             return
+        if isinstance(error, (UsageError, JobError)):
+            return  # nothing was begun
         client = run.client
         if client.detached or (error is not None and client.attached and client.state.terminal is None):
             if client.state.spec is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
@@ -151,3 +153,18 @@ def tell_left_out(output: Output, display: Display) -> None:
     from mapreduce.run import describe_left_out  # the whole engine, which options do not need
 
     display.remark([f"mr: {line}" for line in describe_left_out(output.skipped)])
+
+
+@contextlib.contextmanager
+def output_elsewhere() -> Iterator[None]:
+    """Standard output goes where standard error goes, also for what writes to its descriptor."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

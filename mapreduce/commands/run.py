@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -14,8 +12,15 @@ from mapreduce import code, interpreters, spawn
 from mapreduce.commands import options
 from mapreduce.commands.ending import AtEnd, at_end_options
 from mapreduce.commands.options import NonNegative, Seconds, Size, Tries
-from mapreduce.errors import JobError, UsageError
-from mapreduce.spec import DEFAULT_PARTITIONS, DEFAULT_SPLIT_BYTES, DEFAULT_TRIES, MAX_PARTITIONS, JobSpec
+from mapreduce.errors import JobError, JobFailed, UsageError
+from mapreduce.spec import (
+    DEFAULT_KEEP_SECS,
+    DEFAULT_PARTITIONS,
+    DEFAULT_SPLIT_BYTES,
+    DEFAULT_TRIES,
+    MAX_PARTITIONS,
+    JobSpec,
+)
 
 if TYPE_CHECKING:
     from mapreduce.display.base import Display
@@ -121,6 +126,11 @@ _WITH_RESUME = {
     metavar="TIME",
     help="Keep all of the job for so long after it has failed: mr debug, mr retry.  [default: MR_KEEP, or 1h]",
 )
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Without a broker: when the job has failed, stop in pdb where its code did. With one: mr debug.",
+)
 @click.option("--profile", is_flag=True, help="Print each stage's hottest lines at the end.")
 @click.option("--counters", is_flag=True, help="Print the job's counters at the end, to standard error.")
 @at_end_options
@@ -138,6 +148,7 @@ def command(
     detach: bool,
     resume: Optional[str],
     counters: bool,
+    debug: bool,
     notify: tuple[str, ...],
     on_done: tuple[str, ...],
     quiet: bool,
@@ -167,6 +178,10 @@ def command(
         at_end = stack.enter_context(AtEnd(notify, on_done, detach))
         if local and broker:
             raise UsageError("--local and --broker do not go together")
+        if debug and not local and options.broker_url(broker):
+            raise UsageError(
+                "--debug is for a job on this machine (--local); of one on a broker: mr debug JOB"
+            )
         if resume is not None:
             given = () if job_file is None else (job_file, *inputs)
             prepare = _resume(context, resume, given, broker, output, output_format or "", show)
@@ -178,12 +193,15 @@ def command(
                 raise UsageError(
                     "--detach and -o do not go together; fetch the output later: mr results JOB -o DIR"
                 )
+            if debug:  # else nothing is left to look into
+                settings["keep_secs"] = DEFAULT_KEEP_SECS
             prepare = _submit(job_file, inputs, url, detach, output_format or "", show, **settings)
         from mapreduce.write import open_sink
 
         at_end.follow(prepare)
         with prepare as run, open_sink(output) as sink:
-            result = run.collect()
+            with _debugging(run, debug):
+                result = run.collect()
             if run.client.detached:
                 click.echo(run.client.job)
                 return
@@ -210,9 +228,10 @@ def _resume(
             text = f"--resume goes on with a job as it was submitted: {param.opts[-1]} does not go with it"
             raise UsageError(text)
     url = options.required_broker_url(broker)
-    from mapreduce.run import JobRun  # as in `_submit`
+    from mapreduce.census import find_job  # as in `_submit`
+    from mapreduce.run import JobRun
 
-    return JobRun.resume(job, inputs, url, output is not None, output_format, show())
+    return JobRun.resume(find_job(url, job), inputs, url, output is not None, output_format, show())
 
 
 def _submit(
@@ -252,9 +271,27 @@ def _submit(
         **others,
     )
     display = show()
-    with _output_elsewhere():  # the job's file is imported here, and what it prints is no output
+    with options.output_elsewhere():  # the job's file is imported here, and what it prints is no output
         job, bundle = code.from_file(job_file)
         return JobRun.submit(job, bundle, inputs, settings, output_format or DEFAULT, interpreter, display)
+
+
+@contextlib.contextmanager
+def _debugging(run: JobRun, wanted: bool) -> Iterator[None]:
+    """Stops in the debugger when the job has failed."""
+    try:
+        yield
+        return
+    except JobFailed as error:
+        if not wanted:
+            raise
+        failed = error
+    from mapreduce import debugging  # late: only here
+
+    click.echo(f"mr: {failed}", err=True)
+    failed.told = True
+    debugging.debug_run(run)
+    raise failed
 
 
 def _split_param(text: str) -> tuple[str, str]:
@@ -262,18 +299,3 @@ def _split_param(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise JobError(f"-p {text}: write NAME=VALUE")
     return name, value
-
-
-@contextlib.contextmanager
-def _output_elsewhere() -> Iterator[None]:
-    """Standard output goes where standard error goes, also for what writes to its descriptor."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)

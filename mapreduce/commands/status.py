@@ -182,7 +182,7 @@ def _profile(view: JobView) -> Iterator[str]:
     if found:
         yield from hottest_lines(found, len(view.stages), most=None)
     elif view.spec is not None and view.spec.profile:
-        yield "no profile yet: tasks tell where their time has gone when they end"
+        yield "no profile yet: tasks tell where their time goes each ten seconds of it, and when they end"
     else:
         yield "no profile: the job was not run with --profile"
 

@@ -2,8 +2,8 @@
 
 A lane is one executor of one worker. As long as there are few attempts each has a bar of its own. Beyond `MAX_BARS`
 neighbours of a lane and stage that end within one *grain* of time become one bar, which says how many it stands for and
-looks like the worst of them: so a failure is never hidden, and what is too small to be seen is not sent. The grain
-grows until the bars are few enough.
+how many of these failed, and has the worst outcome of them: so a failure is never hidden, and what is too small to be
+seen is not sent. The grain grows until the bars are few enough.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _placed(attempts: Iterable[AttemptView]) -> list[Lane]:
         for attempt in sorted(unknown.get(worker, ()), key=lambda attempt: attempt.began_at):
             _place(attempt, slots)
         slots = {slot: lane for slot, lane in slots.items() if lane}
-        found += [Lane(worker, slot, [_bar(each) for each in slots[slot]]) for slot in sorted(slots)]
+        found += [Lane(worker, slot, _bars(slots[slot])) for slot in sorted(slots)]
     return found
 
 
@@ -121,6 +121,15 @@ class _Begins(Sequence[float]):
 def _over(earlier: AttemptView, later: AttemptView) -> bool:
     """Whether the one had ended when the other began."""
     return earlier.ended_at is not None and earlier.ended_at <= later.began_at + OVERLAP_SECS
+
+
+def _bars(lane: list[AttemptView]) -> list[Bar]:
+    """One after the other: what times that are a little off make overlap is cut."""
+    bars = [_bar(attempt) for attempt in lane]
+    for earlier, later in zip(bars, bars[1:]):
+        if earlier.end is not None and later.begin < earlier.end <= later.begin + OVERLAP_SECS:
+            later.begin = earlier.end if later.end is None else min(earlier.end, later.end)
+    return bars
 
 
 def _bar(attempt: AttemptView) -> Bar:

@@ -73,7 +73,7 @@ class Feed:
     def _tell(self) -> None:
         with self._lock:
             topics = frozenset(topic for reader in self._readers for topic in reader.topics)
-        self.on_topics(topics - {OVERVIEW})
+        self.on_topics(topics)
 
 
 class Reader:

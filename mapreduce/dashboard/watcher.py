@@ -51,12 +51,12 @@ class Watcher:
     def start(self) -> None:
         """Raises `BrokerError` if there is no broker now."""
         self._host.connect()
-        self.feed.on_topics = lambda jobs: self._host.post(Look(jobs))
+        self.feed.on_topics = lambda topics: self._host.post(Look(topics - {OVERVIEW}, bool(topics)))
         self._thread.start()
 
     def close(self) -> None:
         """End the thread and the session."""
-        self.feed.on_topics = lambda jobs: None
+        self.feed.on_topics = lambda topics: None
         self._closing = True
         if self._thread.ident is not None:
             self._host.post(None)

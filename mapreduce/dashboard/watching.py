@@ -41,6 +41,7 @@ class Look:
     """Posted: these jobs are looked at now, no others."""
 
     jobs: frozenset[str]
+    anybody: bool  #: somebody looks, if only at the list
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,12 @@ class Watching:
         self._clock = clock
         self._looked_at: frozenset[str] = frozenset()
         self._asker: Optional[Asker] = None
-        self._ask_at = 0.0
+        self._anybody = False
+        self._asked_at = float("-inf")
 
     def handle(self, event: Any, now: float) -> list[Command]:
         if isinstance(event, Look):
-            self._looked_at = event.jobs
-            self._ask_at = min(self._ask_at, now + CENSUS_SECS)
+            self._looked_at, self._anybody = event.jobs, event.anybody
             return self._follow(now)
         if isinstance(event, CancelJob):
             return self._cancel(event, now)
@@ -99,8 +100,8 @@ class Watching:
         if address is not None:
             return self._hand_on(address, event, now)
         if isinstance(event, Connected):
-            self.connected, self.blocked, self.changed, self._ask_at = True, "", True, now
-            self._asker = None
+            self.connected, self.blocked, self.changed = True, "", True
+            self._asker, self._asked_at = None, float("-inf")
         elif isinstance(event, base.Disconnected):
             self.connected, self.changed = False, True
             self._asker = None
@@ -159,10 +160,9 @@ class Watching:
     def _ask(self, now: float) -> list[Command]:
         if self._asker is not None and self._asker.finished:
             self.census, self.census_at, self.changed = self._asker.census(), self._clock(), True
-            self._asker = None
-            # a broker's session each: what nobody sees need not be new
-            self._ask_at = now + CENSUS_SECS
-        if self._asker is not None or not self.connected or now < self._ask_at:
+            self._asker, self._asked_at = None, now
+        pause = CENSUS_SECS if self._anybody else IDLE_CENSUS_SECS
+        if self._asker is not None or not self.connected or now < self._asked_at + pause:
             return []
         self._asker = Asker("jobs", self._rng, clock=self._clock)
         return self._asker.handle(Connected(), now)

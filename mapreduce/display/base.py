@@ -112,6 +112,11 @@ class Display:
         """Seconds since `begin`."""
         return self._clock() - self.began
 
+    def age(self) -> float:
+        """Seconds since the job was submitted, which may have been elsewhere and before `begin`."""
+        submitted = self.view.submitted_at if self.view is not None else 0.0
+        return max(self.passed(), time.time() - submitted if submitted else 0.0)
+
     @property
     def stream(self) -> Optional[TextIO]:
         return self._own_stream or sys.stderr

@@ -49,6 +49,8 @@ def _head(view: JobView, local: bool, passed_secs: float) -> Text:
     text = Text.assemble((view.job, "bold"), "  ", texts.clock(passed_secs))
     running = len(view.running)
     busy = len({each.worker for each in view.running})
+    if view.state.cancel_reason is not None:
+        return text.append("  is asked to end", "yellow")
     if view.phase == "ready":
         return text.append("  its output comes")
     if running:

@@ -50,18 +50,17 @@ class LiveDisplay(Display):
             return
         self._painter.prepare()
         began = self.passed()
-        if self._region.in_foreground:
-            before = time.thread_time()
-            columns, rows = self._region.size()
-            self._frame = self._painter.paint(self.view, self.local, began, columns, rows)
-            self.write(())
-            self._next_secs = began + (time.thread_time() - before) / MOST_SHARE
-        else:  # what is on the terminal now is not ours
-            self._frame = ()
-            self._region.forget()
+        before = time.thread_time()
+        columns, rows = self._region.size()
+        self._frame = self._painter.paint(self.view, self.local, self.age(), columns, rows)
+        self.write(())
+        self._next_secs = began + (time.thread_time() - before) / MOST_SHARE
 
     def write(self, lines: Sequence[str]) -> None:
         """Let them scroll by, above the frame."""
+        if not self._region.in_foreground:  # what is on the terminal now is not ours
+            self._frame = ()
+            self._region.forget()
         with contextlib.suppress(OSError):  # the terminal is gone
             if self.stopped:
                 self._region.clear(lines)

@@ -50,7 +50,7 @@ class NotebookDisplay(Display):
         if self.view is None or self.stopped or passed < self._next_secs or not self.view.submitted_at:
             return
         self._next_secs = passed + EVERY_SECS
-        self._show(as_html(self.view, passed), progress_line(self.view, passed))
+        self._show(as_html(self.view, self.age()), progress_line(self.view, self.age()))
 
     def finish(self) -> None:
         """What was shown stays, as it was at the end."""

@@ -43,4 +43,8 @@ def _at_hand(line: HotLine) -> str:
     path = line.file
     if path.startswith(ENGINE_NAME):
         path = os.path.join(ENGINE, *path[len(ENGINE_NAME) :].split("/"))
+    if path not in linecache.cache and not os.path.isfile(
+        path
+    ):  # cells of notebooks have no file, devices no lines
+        return ""
     return linecache.getline(path, line.line).strip()

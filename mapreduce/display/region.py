@@ -20,6 +20,8 @@ _UP = "\x1b[{}A"
 _CLEAR_LINE = "\x1b[K"
 _CLEAR_BELOW = "\x1b[J"
 _DEFAULT_SIZE = (80, 24)
+#: lines that wait for a terminal that takes nothing; older ones are lost
+_MOST_WAITING = 10_000
 
 
 class Line(NamedTuple):
@@ -55,7 +57,7 @@ class Region:
 
     def draw(self, frame: Sequence[Line], above: Sequence[str] = ()) -> None:
         """Show ``frame`` in place of what was drawn before, and let the lines ``above`` scroll by. Or do it later."""
-        self._waiting += above
+        self._waiting = [*self._waiting, *above][-_MOST_WAITING:]
         if not select.select([], [self._fd], [], 0)[1]:
             return
         self._write(frame)
@@ -71,19 +73,21 @@ class Region:
         self._drawn = []
 
     def _write(self, frame: Sequence[Line]) -> None:
-        parts = [self._back()]
-        if self._waiting:  # they may take several rows, or all of one: there is no clearing up behind them
-            parts += [_CLEAR_BELOW, *(f"{line}\n" for line in self._waiting)]
+        parts = []
+        if self._drawn:
+            parts.append(f"\r{_UP.format(self._rows())}")
+            if (
+                self._waiting
+            ):  # they may take several rows, or all of one: there is no clearing up behind them
+                parts.append(_CLEAR_BELOW)
+        parts += [f"{line}\n" for line in self._waiting]
         parts += [f"{line.text}{_CLEAR_LINE}\n" for line in frame]
-        data = "".join([*parts, _CLEAR_BELOW]).encode(self._encoding, "replace")
+        if self._drawn:
+            parts.append(_CLEAR_BELOW)
         self._waiting, self._drawn = [], [line.columns for line in frame]
+        data = "".join(parts).encode(self._encoding, "replace")
         while data:
             data = data[os.write(self._fd, data) :]
-
-    def _back(self) -> str:
-        """To the first column of the first line that was drawn."""
-        rows = self._rows()
-        return f"\r{_UP.format(rows) if rows else ''}"
 
     def _rows(self) -> int:
         """What the frame takes by now: a terminal that became narrower has wrapped its lines."""

@@ -36,7 +36,8 @@ RIGHTS = r"it needs to configure and read ^mr\..* and to write ^(mr\..*|amq\.def
 def check_broker(url: str) -> tuple[list[Finding], Optional[BrokerError]]:
     """And why it cannot be used, if it cannot. Raises `BrokerUrlWrong`."""
     began = time.monotonic()
-    queue, stream = (f"{ev.PREFIX}.doctor.{secrets.token_hex(8)}.{kind}" for kind in ("queue", "stream"))
+    name = f"{ev.PREFIX}.doctor.{secrets.token_hex(8)}"
+    queue, stream = f"{name}.queue", f"{name}.stream"
     steps = _Steps()
     trial = errand.Errand(lambda: steps.all(queue, stream))
     findings: list[Finding] = []
@@ -46,13 +47,14 @@ def check_broker(url: str) -> tuple[list[Finding], Optional[BrokerError]]:
             about = broker.about
             if about is not None:
                 findings += _describe(url, about, connected - began)
-            host.run(lambda: trial.finished)
+            host.run(lambda: trial.finished or bool(trial.blocked))
     except BrokerError as error:
-        with contextlib.suppress(BrokerError):
-            errand.run(url, lambda: _remove(queue, stream))
+        _clean_up(url, queue, stream)
         check = "rights" if isinstance(error, BrokerRefused) and steps.at else "broker"
         text = f"cannot {steps.at}: {error}" if steps.at else str(error)
         return [*findings, Finding(check, FAILED, text, RIGHTS if check == "rights" else "")], error
+    if trial.blocked or trial.result:
+        _clean_up(url, queue, stream)
     if trial.blocked:
         advice = "free memory or disk space there; jobs wait meanwhile"
         alarm = Finding("alarm", FAILED, f"it takes no messages: {trial.blocked}", advice)
@@ -114,6 +116,12 @@ def _echo() -> Script[bool]:
             return True
         commands = []
     return False
+
+
+def _clean_up(url: str, queue: str, stream: str) -> None:
+    """As far as that is possible with a broker that is in trouble; to delete is, while it takes no messages."""
+    with contextlib.suppress(BrokerError):
+        errand.run(url, lambda: _remove(queue, stream))
 
 
 def _remove(queue: str, stream: str) -> Script[bool]:

@@ -32,6 +32,7 @@ class Narrative:
         self.view = JobView(keep_attempts=False)
         self._tasks = tasks
         self._told: deque[Told] = deque()
+        self._coordinator = ""
         self._count = 0
         self._again = 0  #: what was told before, and comes again since the log is read from its start
 
@@ -43,6 +44,7 @@ class Narrative:
 
     def restart(self) -> None:
         self.view = JobView(keep_attempts=False)  # whose notices are counted from the first again
+        self._coordinator = ""
         self._again, self._count = max(self._count, self._again), 0
 
     def note(self, entry: Any, at: float) -> None:
@@ -59,7 +61,8 @@ class Narrative:
             name = stage_name(entry.stage, view.state.last + 1)
             if view.state.stages[entry.stage].generation == entry.generation:
                 self._tell(at, "info", f"{name} begins: {_tasks(view.state.stages[entry.stage].total or 0)}")
-        elif isinstance(entry, ev.Took):
+        elif isinstance(entry, ev.Took) and entry.worker != self._coordinator:
+            self._coordinator = entry.worker
             self._tell(at, "info", f"coordinated by {entry.worker}")
         elif isinstance(entry, ev.Retried) and phase == "failed" and view.phase != "failed":
             self._tell(at, "info", "goes on: what has failed is tried again")

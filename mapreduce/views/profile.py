@@ -36,17 +36,17 @@ class ProfileView:
     """The fold of a log's `Profiled`."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()  #: attempts: events may come twice
-        self._attempts: Counter[int] = Counter()  #: by stage
+        self._seen: set[tuple[int, int]] = set()  #: attempt and part: events may come twice
+        self._attempts: dict[int, set[int]] = {}  #: by stage
         self._samples: Counter[int] = Counter()
         self._lines: dict[int, Counter[str]] = {}
 
     def note(self, entry: ev.Profiled) -> None:
         """Take the next one."""
-        if entry.attempt in self._seen:
+        if (entry.attempt, entry.part) in self._seen:
             return
-        self._seen.add(entry.attempt)
-        self._attempts[entry.stage] += 1
+        self._seen.add((entry.attempt, entry.part))
+        self._attempts.setdefault(entry.stage, set()).add(entry.attempt)
         self._samples[entry.stage] += entry.samples
         self._lines.setdefault(entry.stage, Counter()).update(entry.lines)
 
@@ -70,7 +70,7 @@ class ProfileView:
             file, text = _source(bundle, path, line)
             share = samples / total
             lines.append(HotLine(file, line, function, samples, samples * EVERY_SECS, share, text))
-        return StageProfile(number, self._attempts[number], total, total * EVERY_SECS, lines)
+        return StageProfile(number, len(self._attempts[number]), total, total * EVERY_SECS, lines)
 
 
 def to_plain(stages: list[StageProfile]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from mapreduce import effects, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
+from mapreduce.refs import Failure
 from tests.simulation.actor import Actor, Fuse
 from tests.simulation.node import ONLY_ONCE, Queue, Stream
 
@@ -262,18 +263,26 @@ class Trouble:
         return self._say(f"a message on {place.name} arrives twice: {_kind(body)}", "repeated messages")
 
     def echo(self) -> bool:
-        """Something of a log is heard once more, however long ago it was said."""
-        logs = [self.play.node.places.get(ev.log_stream(job.plan.name)) for job in self.play.jobs]
-        entries = [
-            (log, body)
-            for log in logs
-            if isinstance(log, Stream)
+        """Something of a log is heard once more, however long ago it was said; or a dead coordinator's verdict."""
+        job = self.rng.choice(self.play.jobs).plan.name
+        log = self.play.node.places.get(ev.log_stream(job))
+        if not isinstance(log, Stream):
+            return False
+        bodies = [
+            body
             for body in log.bodies
             if body is not None and all(isinstance(each, _ECHOES) for each, _ in wire.decode_all(body))
         ]
-        if not entries:
+        known = self.play.node.monitor.conduct.known(job)
+        if known is not None and known.retries:
+            before = len(known.retries) - 1
+            failed = ev.Failed(Failure("raised", "bad record, long ago"), 0, 0, 1, before)
+            bodies += [
+                wire.encode(event) for event in (ev.Expired(before), failed) for _ in range(len(bodies) // 4)
+            ]
+        if not bodies:
             return False
-        log, body = self.rng.choice(entries)
+        body = self.rng.choice(bodies)
         self.play.node.monitor.comes(log.name, body)
         log.append(body)
         return self._say(f"{log.name} says once more: {_kind(body)}", "repeated messages")

@@ -58,6 +58,8 @@ function update(node, child) {
     if (node.data !== String(child)) node.data = String(child);
     return;
   }
+  if (node.mrShows === child) return; // the very same description: nothing below it has changed
+  node.mrShows = child;
   const before = node.mrAttributes || {};
   for (const name of Object.keys(before)) if (!(name in child.attributes)) set(node, name, undefined, before[name]);
   for (const [name, value] of Object.entries(child.attributes)) {

@@ -18,13 +18,25 @@ export function jobPage(id, job, overview, { cancel, draw }) {
     return h("p", { class: "faint", role: "status" }, text);
   }
   if (job.missing) return missing(id);
+  if (made.job !== job) made = { job, before: before(job, cancel), after: after(job) };
+  return [made.before, section("Attempts over time", "timeline", timeline(job, draw)), made.after];
+}
+
+// All but the timeline changes with the job alone: what pointer and focus do there must cost nothing here.
+let made = { job: null, before: [], after: [] };
+
+function before(job, cancel) {
   return [
     head(job, cancel),
     job.gone && h("p", { class: "note warn" }, "! The job's log has been deleted; this is what was known last."),
     job.cause && h("p", { class: `note ${phase(job.phase).kind}` }, sign(job.phase), " ", job.cause),
     figures(job),
     section("Stages", "stages", stages(job)),
-    section("Attempts over time", "timeline", timeline(job, draw)),
+  ];
+}
+
+function after(job) {
+  return [
     h("div", { class: "two" }, section("Throughput", "throughput", throughput(job)), section("Partitions", "partitions", partitions(job))),
     job.errors.length > 0 && section(`Errors (${whole(job.errors.length)})`, "errors", errors(job)),
     h("div", { class: "two" }, section("Slowest attempts", "slowest", slowest(job)), section("Counters", "counters", counters(job))),
@@ -65,7 +77,7 @@ function figures(job) {
   return h(
     "dl",
     { class: "figures" },
-    figure("Tasks", total ? `${whole(done)} / ${whole(total)}` : "–", over ? "" : `${Math.floor(part * 100)} %`),
+    figure("Tasks", total ? `${short(done)} / ${short(total)}` : "–", over ? "" : `${Math.floor(part * 100)} %`),
     figure(over ? "Took" : "Running for", job.submitted_at ? seconds(took) : "–", over ? `ended ${clock(job.ended_at)}` : `since ${clock(job.submitted_at)}`),
     over
       ? figure("Records read", short(sum.records_in), bytes(sum.bytes_in))

@@ -10,6 +10,7 @@ import { askToCancel, closeDialog, dialogs, showShortcuts } from "./dialogs.js";
 import { jobList, jobTable } from "./jobs.js";
 import { jobPage } from "./job.js";
 import { workersPage } from "./workers.js";
+import { phase } from "./words.js";
 import { focusTimeline, zoom } from "./timeline.js";
 
 const known = { overview: null, job: null, connection: "connecting" };
@@ -106,6 +107,7 @@ const live = new Live({
   },
   job(data) {
     if (data.id !== route.job) return;
+    if (known.job?.phase && data.phase && known.job.phase !== data.phase) announce(`${data.name}: ${phase(data.phase).text}.`);
     known.job = data;
     draw();
   },

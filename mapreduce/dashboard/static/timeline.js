@@ -10,11 +10,12 @@ const HEAD = 22; // the name of a worker, above its lanes
 const AXIS = 24;
 const GAP = 3; // between two lanes
 const MIN_WIDTH = 2.5;
-const LABEL_WIDTH = 46;
 const MOST_ZOOM = 64;
 
-const cursor = { key: "", shown: false, x: 0, y: 0 };
+const cursor = { key: "", shown: false };
 let stretch = 1;
+let marks = new Map(); // key -> {made: of what, is: the cursor, node}: only what has changed is made anew
+let last = { job: null, scale: 0, bars: [] };
 
 export function zoom(by, draw) {
   stretch = Math.min(Math.max(stretch * by, 1), MOST_ZOOM);
@@ -34,10 +35,9 @@ export function timeline(job, draw) {
   const scale = width / span;
   const rows = layout(lanes);
   const height = rows.reduce((sum, row) => sum + row.height, 0) + AXIS;
-  const bars = place(rows, scale, span, job);
+  const bars = placed(job, rows, scale, span);
   if (bars.length && !bars.some((bar) => bar.key === cursor.key)) cursor.key = bars[0].key;
   const current = bars.find((bar) => bar.key === cursor.key);
-  const drawn = [...bars].sort((a, b) => (a.failed > 0) - (b.failed > 0)); // those that matter above their neighbours
   return [
     h(
       "div",
@@ -58,13 +58,13 @@ export function timeline(job, draw) {
           { width: Math.round(width), height, role: "group", "aria-label": `${count(attempts, "attempt")} over ${seconds(span / 1000)}`, onkeydown: (event) => move(event, bars, draw), onmouseleave: () => hide(draw) },
           patterns(),
           h("g", { key: "grid" }, grid(width, height, scale, span, begin, rows)),
-          h("g", { key: "bars", id: "bars" }, drawn.map((bar) => mark(bar, draw))),
+          h("g", { key: "bars", id: "bars" }, marked(bars, draw)),
         ),
       ),
       cursor.shown && current && tip(current, job),
     ),
     (merged || hidden > 0) &&
-      h("p", { class: "faint small" }, merged && `There are ${whole(attempts)} attempts: neighbours too short to be told apart share a bar, which shows the worst of them. `, hidden > 0 && `${count(hidden, "worker")} more are not drawn.`),
+      h("p", { class: "faint small" }, merged && `There are ${whole(attempts)} attempts: neighbours too short to be told apart share a bar; the red part of it is what failed or was lost. `, hidden > 0 && `${count(hidden, "worker")} more are not drawn.`),
   ];
 }
 
@@ -90,15 +90,20 @@ function layout(lanes) {
   return rows;
 }
 
+function placed(job, rows, scale, span) {
+  if (last.job !== job || last.scale !== scale) last = { job, scale, bars: place(rows, scale, span, job) };
+  return last.bars;
+}
+
 /** Where each bar is, and what it stands for. */
 function place(rows, scale, span, job) {
-  const placed = [];
+  const all = [];
   let top = 0;
   rows.forEach((row, number) => {
     for (const bar of row.bars) {
       const [begin, end, stage, index, outcome, many, copy, records, size, failed, message] = bar;
       const x = begin * scale;
-      placed.push({
+      all.push({
         key: `${row.lane.worker} ${row.lane.slot} ${stage} ${index} ${begin}`,
         row: number,
         lane: row.lane,
@@ -113,8 +118,11 @@ function place(rows, scale, span, job) {
     }
     top += row.height;
   });
-  for (const bar of placed) bar.label = describe(bar, job);
-  return placed;
+  for (const bar of all) {
+    bar.label = describe(bar, job);
+    bar.made = `${bar.x.toFixed(1)} ${bar.width.toFixed(1)} ${bar.y} ${bar.many} ${bar.label}`;
+  }
+  return all;
 }
 
 function describe(bar, job) {
@@ -124,28 +132,47 @@ function describe(bar, job) {
   return `${what}: ${fate}, ${seconds(bar.secs)}, on ${where}${bar.message ? `: ${bar.message}` : ""}`;
 }
 
+function marked(bars, draw) {
+  const before = marks;
+  marks = new Map();
+  const all = bars.map((bar) => {
+    const known = before.get(bar.key);
+    const is = bar.key === cursor.key;
+    const found = known && known.is === is && known.made === bar.made ? known : { is, made: bar.made, failed: bar.failed > 0, node: mark(bar, draw) };
+    marks.set(bar.key, found);
+    return found;
+  });
+  // those that matter above their neighbours
+  return [...all.filter((each) => !each.failed), ...all.filter((each) => each.failed)].map((each) => each.node);
+}
+
 function mark(bar, draw) {
   const sign = `${bar.copy ? "²" : ""}${OUTCOMES[bar.outcome].sign}`;
   const room = bar.width;
   const name = bar.many > 1 ? `× ${bar.many}` : String(bar.index);
-  const text = room > LABEL_WIDTH ? `${sign} ${name}`.trim() : room > 11 ? sign : "";
+  const mixed = bar.many > 1 && bar.failed > 0 && bar.failed < bar.many;
+  const look = mixed ? "won" : bar.outcome;
+  const share = Math.max(bar.failed / bar.many, 0.2) * bar.height; // of the bar, what failed of it
+  const label = `${sign} ${name}`.trim();
+  const text = room > 7 * label.length + 8 ? label : room > 11 ? sign : "";
   return h(
     "g",
     {
       key: bar.key,
-      class: `bar ${bar.outcome} stage${bar.stage % 4}${bar.copy ? " copy" : ""}${bar.key === cursor.key ? " current" : ""}`,
+      class: `bar ${look}${mixed ? " mixed" : ""} stage${bar.stage % 4}${bar.copy ? " copy" : ""}${bar.key === cursor.key ? " current" : ""}`,
       role: "img",
       "aria-label": bar.label,
       tabindex: bar.key === cursor.key ? "0" : "-1",
-      onmouseenter: () => point(bar, draw),
-      onclick: () => point(bar, draw),
-      onfocus: () => point(bar, draw),
+      onmouseenter: () => point(bar.key, draw),
+      onclick: () => point(bar.key, draw),
+      onfocus: () => point(bar.key, draw),
       onblur: () => hide(draw),
     },
     h("rect", { class: "fill", x: bar.x.toFixed(1), y: bar.y, width: bar.width.toFixed(1), height: bar.height, rx: Math.min(3, bar.width / 2).toFixed(1) }),
-    ["failed", "lost", "running"].includes(bar.outcome) && h("rect", { class: "texture", x: bar.x.toFixed(1), y: bar.y, width: bar.width.toFixed(1), height: bar.height, rx: 3, fill: `url(#${bar.outcome}-texture)` }),
+    mixed && h("rect", { class: "share", x: bar.x.toFixed(1), y: (bar.y + bar.height - share).toFixed(1), width: bar.width.toFixed(1), height: share.toFixed(1) }),
+    ["failed", "lost", "running"].includes(look) && h("rect", { class: "texture", x: bar.x.toFixed(1), y: bar.y, width: bar.width.toFixed(1), height: bar.height, rx: 3, fill: `url(#${bar.outcome}-texture)` }),
     text && h("text", { x: (bar.x + Math.min(5, bar.width / 2 - 3.5)).toFixed(1), y: bar.y + bar.height / 2 + 4 }, text),
-    room <= 11 && ["failed", "lost"].includes(bar.outcome) && flag(bar),
+    room <= 11 && ["failed", "lost"].includes(look) && flag(bar),
   );
 }
 
@@ -182,8 +209,9 @@ function niceStep(least) {
   return steps.find((step) => step >= least) || Math.ceil(least / 3600000) * 3600000;
 }
 
-function point(bar, draw) {
-  cursor.key = bar.key;
+function point(key, draw) {
+  if (cursor.shown && cursor.key === key) return;
+  cursor.key = key;
   cursor.shown = true;
   draw();
 }
@@ -212,7 +240,7 @@ function move(event, bars, draw) {
   event.preventDefault();
   if (!next) return;
   const target = [...document.querySelectorAll("#bars > g")].find((node) => node.mrKey === next.key);
-  point(next, draw);
+  point(next.key, draw);
   target?.focus();
   target?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
@@ -222,7 +250,8 @@ function tip(bar, job) {
   const gutter = document.querySelector(".timeline .lanes")?.offsetWidth || 0;
   const visible = scroller?.clientWidth || 300;
   const middle = bar.x + Math.min(bar.width / 2, 160) - (scroller?.scrollLeft || 0);
-  const x = gutter + Math.min(Math.max(middle, 110 - gutter), visible - 110);
+  const half = Math.min(160, (gutter + visible) * 0.46);
+  const x = Math.min(Math.max(gutter + middle, half), gutter + visible - half);
   const rows = [
     ["outcome", `${OUTCOMES[bar.outcome].sign} ${OUTCOMES[bar.outcome].text}${bar.many > 1 && bar.failed ? ` (${bar.failed} of ${bar.many})` : ""}`.trim()],
     ["began", `${clock(bar.at)}, +${seconds(bar.begin / 1000)}`],

@@ -12,7 +12,7 @@ export function workersPage(overview) {
   return [
     h("h1", {}, "Workers"),
     overview.silent > 0 && h("p", { class: "note warn" }, "! ", `${overview.silent} more did not answer within two seconds.`),
-    h("dl", { class: "figures" }, figure("Workers", whole(workers.length)), figure("Executors", whole(slots)), figure("At work", whole(busy)), figure("Memory", bytes(memory))),
+    h("dl", { class: "figures four" }, figure("Workers", whole(workers.length)), figure("Executors", whole(slots)), figure("At work", whole(busy)), figure("Memory", bytes(memory))),
     !workers.length && h("div", { class: "empty card" }, h("p", { class: "big" }, "No workers."), h("pre", {}, "mr worker --broker URL")),
     h("div", { class: "cards wide" }, workers.map((worker) => card(worker, overview))),
   ];
@@ -35,7 +35,7 @@ function card(worker, overview) {
       h(
         "ul",
         { class: "doing" },
-        worker.running.map((each) => h("li", {}, h("a", { href: `#/jobs/${each.job}` }, names.get(each.job) || each.job), ` stage ${each.stage} task ${each.index}`, h("span", { class: "faint" }, ` for ${seconds(each.secs)}`))),
+        worker.running.map((each) => h("li", {}, h("a", { href: `#/jobs/${each.job}` }, names.get(each.job) || each.job), ` stage ${each.stage} task ${each.task}`, h("span", { class: "faint" }, ` for ${seconds(each.secs)}`))),
       ),
     worker.coordinates.length > 0 && h("p", { class: "faint" }, "coordinates ", worker.coordinates.map((job, at) => [at > 0 && ", ", h("a", { href: `#/jobs/${job}` }, names.get(job) || job)])),
   );

@@ -1,0 +1,135 @@
+"""What the dashboard asks of the broker: whom it follows, for how long, how it cancels. On made-up events."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.brokers import base
+from mapreduce.dashboard.watching import CENSUS_SECS, LINGER_SECS, CancelJob, Look, Watching
+from mapreduce.effects import Command, Connected, Tick
+from mapreduce.spec import JobSpec
+
+
+class Play:
+    """The role, with a log for each job that it reads."""
+
+    def __init__(self) -> None:
+        self.role = Watching(random.Random(1), lambda: 1000.0 + self.now)
+        self.now = 0.0
+        self.offsets: dict[str, int] = {}
+        self.tell(Connected())
+
+    def tell(self, event: Any) -> list[Command]:
+        return self.role.handle(event, self.now)
+
+    def after(self, secs: float) -> list[Command]:
+        self.now += secs
+        return self.tell(Tick())
+
+    def look(self, *jobs: str) -> list[Command]:
+        return self.tell(Look(frozenset(jobs), True))
+
+    def log(self, tag: str, *entries: Any) -> list[Command]:
+        """The entries come on the consumer ``tag``."""
+        commands: list[Command] = []
+        for entry in entries:
+            offset = self.offsets[tag] = self.offsets.get(tag, -1) + 1
+            receipt = base.Receipt(tag, offset)
+            commands += self.tell(
+                base.Delivered(tag, receipt, wire.encode(entry), offset, False, 1000.0 + self.now)
+            )
+        return commands
+
+
+def consumed(commands: list[Command]) -> dict[str, str]:
+    """Place -> tag."""
+    return {each.name: each.tag for each in commands if isinstance(each, base.Consume)}
+
+
+def published(commands: list[Command]) -> list[Any]:
+    return [wire.decode(each.head)[0] for each in commands if isinstance(each, base.Publish)]
+
+
+def test_a_job_is_followed_while_somebody_looks_and_a_little_longer() -> None:
+    play = Play()
+    tags = consumed(play.look("a", "b"))
+    assert set(tags) == {ev.log_stream("a"), ev.log_stream("b")}
+    play.log(tags[ev.log_stream("a")], ev.Submitted("a", JobSpec("first", {}, {}, 1), "1", 1000.0))
+    assert play.role.followed["a"].view.name == "first"
+    assert play.role.followed["b"].view.name == ""
+    assert not consumed(play.look("a"))
+    play.after(LINGER_SECS - 1)
+    assert set(play.role.followed) == {"a", "b"}
+    assert base.Cancel(tags[ev.log_stream("b")]) in play.after(2)
+    assert set(play.role.followed) == {"a"}
+
+
+def test_in_a_new_session_logs_are_read_again_and_workers_asked() -> None:
+    play = Play()
+    before = consumed(play.look("a"))
+    play.tell(base.Disconnected("gone"))
+    assert not play.role.connected
+    after = consumed(play.tell(Connected()))
+    assert set(after) == set(before)
+    assert after != before
+    assert any(isinstance(each, base.Declare) for each in play.after(0.1))
+
+
+def test_all_are_asked_often_while_somebody_looks_and_rarely_else() -> None:
+    play = Play()
+    asked = []
+    for _ in range(3):
+        (declare,) = [each for each in play.after(30) if isinstance(each, base.Declare)]
+        ask = published([])
+        for each in play.tell(base.Declared(declare.name)):
+            if isinstance(each, base.Broadcast):
+                ask = [wire.decode(each.body)[0]]
+        (question,) = ask
+        asked.append(question.number)
+        play.tell(base.Depth(ev.JOBS, 2, 0))
+        play.after(1)
+        play.after(0.1)
+        assert play.role.census is not None
+        assert play.role.census.waiting_leases == 2
+        assert not [each for each in play.after(CENSUS_SECS) if isinstance(each, base.Declare)]
+    assert len(set(asked)) == 3
+    play.look()
+    assert [each for each in play.after(CENSUS_SECS) if isinstance(each, base.Declare)]
+    assert play.role.overview()["waiting_leases"] == 2
+
+
+def test_cancelling_is_over_when_the_log_has_it() -> None:
+    play = Play()
+    commands = play.tell(CancelJob("a", 7))
+    (request,) = [each for each in published(commands) if isinstance(each, ev.CancelRequested)]
+    assert "dashboard" in request.reason
+    (token,) = [each.token for each in commands if isinstance(each, base.Publish) and "cancel" in each.token]
+    assert play.role.answers == {}
+    play.tell(base.Confirmed(token))
+    assert play.role.answers == {7: ""}
+    tag = consumed(commands)[ev.log_stream("a")]
+    spec = JobSpec("first", {}, {}, 1, detached=True)
+    play.log(tag, ev.Submitted("a", spec, "1", 1000.0), ev.Cancelled("on request"))
+    assert ev.Delivered(-1) in published(play.after(0.1))  # a detached job has nobody else to say so
+    assert not published(play.after(0.1))
+
+
+def test_what_cannot_be_cancelled_is_said() -> None:
+    play = Play()
+    commands = play.tell(CancelJob("none", 1))
+    (token,) = [each.token for each in commands if isinstance(each, base.Publish) and "cancel" in each.token]
+    play.tell(base.Unroutable(token))
+    tags = consumed(play.look("a"))
+    spec = JobSpec("first", {}, {}, 1)
+    play.log(tags[ev.log_stream("a")], ev.Submitted("a", spec, "1", 1000.0), ev.Abandoned("expired"))
+    assert play.role.followed["a"].view.phase == "abandoned"
+    play.role.followed["a"].observer.caught_up = True
+    assert not published(play.tell(CancelJob("a", 2)))
+    play.tell(base.Disconnected("gone"))
+    play.tell(CancelJob("a", 3))
+    assert "no such job" in play.role.answers[1]
+    assert "over already" in play.role.answers[2]
+    assert "does not answer" in play.role.answers[3]
