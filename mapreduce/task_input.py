@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from mapreduce import events as ev
 from mapreduce import wire
-from mapreduce.attempt import Attempt
+from mapreduce.attempt import Attempt, Delivery
 from mapreduce.brokers import base
 from mapreduce.effects import AppendFailed, Command, Connected, Tick
 from mapreduce.refs import TaskSpec
@@ -42,7 +42,7 @@ class TaskInput:
         self._attempt = self._begin(0.0)
 
     def _begin(self, now: float) -> Attempt:
-        attempt = Attempt(0, self._dispatch, base.Receipt("", 0), self._folder, now)
+        attempt = Attempt(0, self._dispatch, Delivery(base.Receipt("", 0), 1), self._folder, now)
         attempt.spec = self._spec
         return attempt
 
@@ -65,8 +65,7 @@ class TaskInput:
         self._attempt = self._begin(now)
         place = self._attempt.expect_input()
         if place is None:
-            commands = self._attempt.carried_input()
-            return [*commands, *self._finish()]
+            return self._finish()
         return [base.Consume(self._attempt.input_tag, place[0], Attempt.PREFETCH, place[1])]
 
     def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
@@ -87,7 +86,7 @@ class TaskInput:
         return [*commands, *self._fail("the broker has lost a part of it")]
 
     def _finish(self) -> list[Command]:
-        self.task, self.finished = self._attempt.task_spec(), True
+        self.task, self.finished = self._attempt.task_spec(by_reference=False), True
         return []
 
     def _fail(self, reason: str) -> list[Command]:

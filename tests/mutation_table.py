@@ -917,6 +917,7 @@ self._generation(number) < 0:
         "what was on its way to the queue counts when the job goes on", "15 failed", DISPATCHER,
 """\
         self._in_flight.clear()
+        self._ranges.clear()
         self._confirmed.clear()
         self._not_before.clear()
 """,
@@ -956,10 +957,10 @@ self._generation(number) < 0:
     Mutation(
         "old and new code share executors", "15 failed", WORKER,
 """\
-        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec())]
+        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
 """\
-        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec())]
+        return [Execute(attempt.slot, attempt.job, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
         seeds.RETRIES,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     it = Bench()
-    monkeypatch.setattr(publisher.time, "monotonic", it.monotonic)
+    monkeypatch.setattr(time, "monotonic", it.monotonic)
     return it
 
 

@@ -65,9 +65,9 @@ class Bench:
     def deliver(self, body: bytes, redelivered: bool = False) -> list[Any]:
         return self.tell(base.Delivered("worker/tasks0", RECEIPT, body, None, redelivered))
 
-    def said(self, kind: type) -> list[int]:
+    def said(self, kind: Any) -> list[int]:
         """Dispatches of which such an event was logged."""
-        return [event.dispatch for event in self.logged if type(event) is kind]
+        return [event.dispatch for event in self.logged if isinstance(event, kind)]
 
     @property
     def at_work(self) -> Any:
