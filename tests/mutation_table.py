@@ -610,7 +610,7 @@ self._generation(number) < 0:
 """,
 """\
         for dispatch in self._ranges.pop(first, ()):
-            if dispatch == first:
+            if dispatch == first and dispatch in self._in_flight:
 """,
         seeds.RANGES,
     ),
