@@ -152,8 +152,10 @@ class JobView:
         if won:
             attempt = self._known(entry, at)
             self._failing.get(entry.stage, set()).discard(entry.index)
-            for dispatch in [d for d, each in self._running.items() if _same_task(each, entry)]:
-                self._leave(dispatch, "beaten", at)
+            self._leave(entry.dispatch, "beaten", at)
+            if len(self._running) > len(self.state.running):  # others were at it, too
+                for dispatch in [d for d, each in self._running.items() if _same_task(each, entry)]:
+                    self._leave(dispatch, "beaten", at)
             attempt.slot = entry.slot
             attempt.end("won", at, entry.secs)
             stats = entry.stats
@@ -252,7 +254,8 @@ class JobView:
     def _run(self, attempt: AttemptView, dispatch: int) -> None:
         attempt.outcome, attempt.ended_at, attempt.secs = "running", None, None
         attempt.dispatch = dispatch
-        attempt.copy = any(_same_task(each, attempt) for d, each in self._running.items() if d != dispatch)
+        task = self.state.task(attempt.stage, attempt.index)
+        attempt.copy = task is not None and sum(each is not None for each in task.live.values()) > 1
         self._copies += attempt.copy
         self._running[dispatch] = attempt
 

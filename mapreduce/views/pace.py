@@ -44,17 +44,16 @@ class Pace:
         bucket = self._by_second.setdefault(int(at), [0, 0])
         bucket[0] += attempt.records_in
         bucket[1] += attempt.bytes_in
-        if len(self._by_second) > 2 * MAX_WINDOW_SECS:
-            newest = max(self._by_second)
-            self._by_second = {s: b for s, b in self._by_second.items() if s >= newest - MAX_WINDOW_SECS}
+        while len(self._by_second) > 2 * MAX_WINDOW_SECS:
+            del self._by_second[next(iter(self._by_second))]
 
     def per_sec(self, now: float) -> tuple[float, float]:
         """Records and bytes a second that tasks have read lately. What runs counts when it is over, so the time looked
-        at is that of a few tasks."""
+        at is that of a few tasks. What a host with a wrong clock says lies elsewhere."""
         mean = self._secs / self._wins if self._wins else 0.0
         window = min(max(MIN_WINDOW_SECS, 3 * mean), MAX_WINDOW_SECS)
         begin = max(now - window, self._began_at)
-        recent = [bucket for second, bucket in self._by_second.items() if second >= int(begin)]
+        recent = [b for second, b in self._by_second.items() if int(begin) <= second <= now + MIN_WINDOW_SECS]
         secs = max(now - begin, 1.0)
         return sum(b[0] for b in recent) / secs, sum(b[1] for b in recent) / secs
 
