@@ -82,7 +82,7 @@ function figures(job) {
     over
       ? figure("Records read", short(sum.records_in), bytes(sum.bytes_in))
       : figure("Throughput", `${short(job.pace.records)}/s`, `${bytes(job.pace.bytes)}/s`),
-    over ? figure("Records a second", short(sum.records_in / Math.max(took, 0.001)), "over all of its time") : figure("Time left", job.pace.secs_left === null ? "–" : seconds(job.pace.secs_left), "about"),
+    over ? figure("Records a second", short(sum.records_in / Math.max(took, 0.001)), "over all of its time") : figure("Time left", job.pace.secs_left === null ? "–" : job.pace.secs_left < 1 ? "< 1 s" : seconds(job.pace.secs_left), "about"),
     figure("Attempts", whole(job.attempts.all), job.attempts.copies ? `copies: ${whole(job.attempts.copies)}` : ""),
     figure("Failed or lost", whole(troubles), troubles ? `${whole(job.attempts.failed)} failed, ${whole(job.attempts.lost)} lost` : "none", troubles ? "bad" : ""),
   );
