@@ -20,6 +20,7 @@ from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputEr
 from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
+from mapreduce.views import JobView
 
 SPEC = JobSpec("j", {}, {}, 1, 2)
 DETACHED = JobSpec("j", {}, {}, 1, 2, detached=True)
@@ -764,3 +765,18 @@ class TestResume:
         assert not play.client.finished
         play.log(ev.Resumed(2))
         assert play.client.finished
+
+
+def test_a_view_follows_each_reading_of_the_log_from_its_start() -> None:
+    client, view = Client("j1", None, "/nowhere", "0", random.Random(1), 0.0), JobView()
+    client.follow(view)
+    play = Play(None, client)
+    printed = ev.Printed(0, 0, 1, "w", "hello")
+    play.log(SUBMITTED, ev.InputComplete(0), printed)
+    assert (view.phase, view.printed_seen) == ("running", 1)
+    play.tell(base.Disconnected("gone"))
+    play.tell(effects.Connected())
+    assert view.phase == "submitting"
+    play.offset = 0
+    play.log(SUBMITTED, printed)
+    assert (view.phase, view.printed_seen) == ("feeding", 1), "what the broker has lost is not known any more"
