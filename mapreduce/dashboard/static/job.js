@@ -97,7 +97,7 @@ function slowest(job) {
   const most = Math.max(...job.slowest.map((each) => each.secs), 0.001);
   return h(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Slowest attempts" },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": "Slowest attempts" },
     h(
       "table",
       {},
@@ -124,7 +124,7 @@ function slowest(job) {
 function counters(job) {
   const all = Object.entries(job.counters);
   if (!all.length) return h("p", { class: "faint" }, "The job has counted nothing (", h("code", {}, "mapreduce.count"), ").");
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counters" }, h("table", {}, h("tbody", {}, all.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, whole(value)))))));
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Counters" }, h("table", {}, h("tbody", {}, all.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, whole(value)))))));
 }
 
 function settings(job) {
