@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import fcntl
 import os
 import selectors
-import sys
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
@@ -31,19 +29,17 @@ QUIET_SECS = 0.01
 FLUSH_SECS = 0.1
 #: so long a line may be unfinished until it is told of all the same
 PARTIAL_SECS = 1.0
-#: what a pipe holds if the system allows it; more is not read at once of one child, so that all have their turn
-_PIPE_BYTES = 256 * 1024
+#: who has printed so much meanwhile is read on at once: its pipe may be full, and it waits
+FAST_BYTES = 16 * 1024
 _READ_BYTES = 64 * 1024
-_SET_PIPE_SIZE = 1031  #: F_SETPIPE_SZ, of Linux; in Python's module from 3.10 on
+#: more is not read at once of one child, so that all have their turn; no less than a pipe holds by default
+_TURN_BYTES = 256 * 1024
 
 
 def open_pipe() -> tuple[int, int]:
     """Our end, which does not block, and the child's."""
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # an unprivileged user may have so many of them
-            fcntl.fcntl(theirs, _SET_PIPE_SIZE, _PIPE_BYTES)
     return ours, theirs
 
 
@@ -155,10 +151,10 @@ class Capture:
         self.since = 0.0
 
     def read(self, now: float) -> int:
-        """Take what is there, up to what a pipe holds; returns how many bytes that was."""
+        """Take what is there, up to `_TURN_BYTES`; returns how many bytes that was."""
         count = 0
         with contextlib.suppress(BlockingIOError):  # nothing more
-            while count < _PIPE_BYTES:
+            while count < _TURN_BYTES:
                 data = os.read(self.fd, _READ_BYTES)
                 if not data:
                     self.closed = True
@@ -226,9 +222,9 @@ class Captures:
         """There is something to read, or the end of it. Not looked at again for a moment: lines come in swarms."""
         if capture.closed:
             return  # its child was discarded since the selector saw it
-        full = capture.read(now) >= _PIPE_BYTES
+        fast = capture.read(now) >= FAST_BYTES
         self._deafen(capture)
-        capture.read_at = None if capture.closed else now if full else now + QUIET_SECS
+        capture.read_at = None if capture.closed else now if fast else now + QUIET_SECS
         self._talking[capture] = None
 
     def poll(self, now: float) -> Iterator[Printed]:
@@ -251,7 +247,7 @@ class Captures:
         if capture.closed:
             capture.read_at = None
         elif count:
-            capture.read_at = now if count >= _PIPE_BYTES else now + QUIET_SECS
+            capture.read_at = now if count >= FAST_BYTES else now + QUIET_SECS
         else:
             capture.read_at = None
             self._selector.register(capture.fd, selectors.EVENT_READ, capture)

@@ -29,8 +29,8 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import sys
 import uuid
-import zoneinfo
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -228,10 +228,11 @@ def _unpack_set(data: bytes) -> Iterator[Any]:
     return map(_unpack, _unpack(data))
 
 
-def _zone(tz: Optional[datetime.tzinfo]) -> Any:
+def _zone(tz: Any) -> Any:
     if tz is None:
         return None
-    if type(tz) is zoneinfo.ZoneInfo and tz.key is not None:
+    zoneinfo = sys.modules.get("zoneinfo")  # whoever has made a zone has imported it
+    if zoneinfo is not None and type(tz) is zoneinfo.ZoneInfo and tz.key is not None:
         return tz.key
     if type(tz) is datetime.timezone:
         offset, *name = tz.__getinitargs__()  # type: ignore[attr-defined]
@@ -247,6 +248,8 @@ def _tzinfo(zone: Any) -> Optional[datetime.tzinfo]:
     if zone is None:
         return None
     if type(zone) is str:
+        import zoneinfo  # late: a tenth of an executor's start
+
         return zoneinfo.ZoneInfo(zone)
     seconds, microseconds, *name = zone
     return datetime.timezone(datetime.timedelta(seconds=seconds, microseconds=microseconds), *name)

@@ -80,10 +80,15 @@ class Errand(Generic[T]):
 
 
 @contextlib.contextmanager
-def session(url: str, *roles: Role) -> Iterator[tuple[base.Broker, Host]]:
-    """A connected host around roles that are soon done. Raises `BrokerError`."""
+def session(
+    url: str, *roles: Role, reconnect_secs: float = RECONNECT_SECS
+) -> Iterator[tuple[base.Broker, Host]]:
+    """A connected host around roles that are soon done. Raises `BrokerError`.
+
+    ``reconnect_secs``: for so long a broker that goes away meanwhile may come back.
+    """
     broker = open_broker(url)
-    host = Host(broker, roles, lambda report: None, reconnect_secs=RECONNECT_SECS)
+    host = Host(broker, roles, lambda report: None, reconnect_secs=reconnect_secs)
     try:
         host.connect()
         yield broker, host

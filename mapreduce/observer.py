@@ -146,8 +146,13 @@ class Observing(Generic[V]):
 
 
 @contextlib.contextmanager
-def observe(url: str, job: str, view: V) -> Iterator[Observing[V]]:
-    """A connected host around an observer of ``job``, a whole id. Raises `BrokerError`."""
+def observe(
+    url: str, job: str, view: V, reconnect_secs: float = errand.RECONNECT_SECS
+) -> Iterator[Observing[V]]:
+    """A connected host around an observer of ``job``, a whole id. Raises `BrokerError`.
+
+    ``reconnect_secs``: for so long a broker that goes away meanwhile may come back.
+    """
     observer = Observer(job, view, random.Random(secrets.randbits(64)))
-    with errand.session(url, observer) as (_, host):
+    with errand.session(url, observer, reconnect_secs=reconnect_secs) as (_, host):
         yield Observing(observer, host)

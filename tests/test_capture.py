@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mapreduce.capture import BURST_BYTES, HEAD_BYTES, TAIL_BYTES, WORKER_BYTES_PER_SEC, Allowance, Kept
 
 from . import strategies  # noqa: F401  # hypothesis' settings
+from .support import mr
 from .test_executor import Bench
 
 JOBS = Path(__file__).with_name("capture_jobs.py")
@@ -106,6 +107,16 @@ def test_what_an_error_is_explained_with_is_told_beyond_the_limit(bench: Bench) 
 def test_who_prints_nothing_is_never_told_of(bench: Bench) -> None:
     bench.output("job_talk", "")
     assert bench.printed == [] and bench.pool.wait_secs() is None
+
+
+def test_whoever_submits_a_job_reads_its_last_words_and_never_as_output(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("kill\n")
+    result = mr("run", "--local", f"{JOBS}:job_die", tmp_path / "in", "--tries", 1, "-c", 1)
+    assert (result.returncode, result.stdout) == (1, b"")
+    lines = result.stderr.decode().splitlines()
+    said = ["[map 0] long before", "[map 0] last words"]
+    assert lines[:4] == said + said  # the second time carefully, so that the record is known
+    assert "killed by SIGKILL" in lines[4]
 
 
 # ---------------------------------------------------------------- limits

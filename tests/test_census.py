@@ -356,6 +356,11 @@ def test_the_doctor_compares_versions() -> None:
         ("versions", "warning"), ("python", "warning"), ("libraries", "warning"), ("libraries", "note")
     ]  # fmt: skip
     assert findings[0].text == "c:1:x has mapreduce 0.9, and we 1.0"
+    bare = report(libraries={"cloudpickle": "3.0"})
+    (lacking,) = (
+        each for each in check_versions(a_census((bare,)), "1.0", "cp311", ours) if each.check == "libraries"
+    )
+    assert (lacking.level, lacking.text) == ("warning", "host:1:aa has no msgpack, and we 1.1")
     assert levels(check_versions(a_census(), "1.0", "cp311", ours)) == []
 
 

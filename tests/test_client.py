@@ -10,7 +10,7 @@ import pytest
 from mapreduce import effects, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
-from mapreduce.client import CancelClient, Client, Collected, Phase, ResumingClient
+from mapreduce.client import CancelClient, Client, Collected, Phase, ResumingClient, WatchingClient
 from mapreduce.client.cancel import CONFIRM_CANCEL_SECS
 from mapreduce.client.feeding import SPLIT_BYTES_PER_EVENT
 from mapreduce.client.reading import STANDSTILL_SECS
@@ -20,6 +20,7 @@ from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputEr
 from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
+from mapreduce.views import JobView
 
 SPEC = JobSpec("j", {}, {}, 1, 2)
 DETACHED = JobSpec("j", {}, {}, 1, 2, detached=True)
@@ -237,6 +238,61 @@ class TestAnAttachedClientNeverEndsTheJob:
         play = Play()
         play.tell(effects.AppendFailed("client/spool:", "no space"))
         assert any(isinstance(event, ev.CancelRequested) for event in play.events())
+
+
+class TestWhoWatches:
+    """`mr attach`."""
+
+    def play(self) -> Play:
+        return Play(None, WatchingClient("j1", "/nowhere", "0", random.Random(1)))
+
+    def reads_output(self, play: Play) -> bool:
+        return any(isinstance(c, base.Consume) and c.name == OUT for c in play.commands)
+
+    def ready(self) -> list[Any]:
+        done = ev.Done(1, 0, 0, 0, 1, "w", {})
+        splits = ev.Splits(0, (ev.SplitInput(SPLIT),))
+        return [splits, ev.InputComplete(1), ev.Started(1, 0, 0, 0, 1, "w"), done, ev.StageSealed(1, 0)]
+
+    def test_takes_nothing_from_a_job_with_a_client_and_does_not_keep_it_alive(self) -> None:
+        play = self.play()
+        play.log(SUBMITTED, *self.ready())
+        play.wait(10 * PRESENT_EVERY_SECS)
+        assert not play.client.finished and not self.reads_output(play) and play.events() == []
+        play.log(SUBMITTED, *self.ready(), ev.Delivered(0))  # it reads from the start now and then
+        assert play.client.finished and play.client.error is None and play.client.collected is None
+        assert play.events() == []
+
+    def test_takes_the_output_of_a_detached_job(self) -> None:
+        play = self.play()
+        assert not self.reads_output(play)
+        play.log(ev.Submitted("j1", DETACHED, "0", 0.0), *self.ready())
+        assert self.reads_output(play)
+        play.out(ev.Seal(0, 0, 1, ()))
+        assert play.client.phase is Phase.COLLECTED
+        play.tell(effects.Connected())
+        play.wait(2 * PRESENT_EVERY_SECS)
+        assert ev.Present() in play.events()
+
+    def test_ends_with_the_job_and_says_nothing_of_it(self) -> None:
+        for terminal, kind in (
+            (failed(), JobFailed),
+            (ev.Cancelled("x"), Cancelled),
+            (ev.Abandoned("x"), JobLost),
+        ):
+            play = self.play()
+            play.log(SUBMITTED, terminal)
+            for mark in [each for each in play.events() if isinstance(each, ev.Marked)]:
+                play.log(mark)
+            assert play.client.finished and isinstance(play.client.error, kind)
+            assert not [each for each in play.events() if isinstance(each, ev.Delivered)]
+
+    def test_a_log_that_goes_once_the_output_is_ready_is_one_that_was_delivered(self) -> None:
+        for entries, lost in (([SUBMITTED, *self.ready()], False), ([SUBMITTED], True), ([], True)):
+            play = self.play()
+            play.log(*entries)
+            play.tell(base.Gone(play.log_tag))
+            assert play.client.finished and isinstance(play.client.error, JobLost) is lost
 
 
 class TestCancel:
@@ -709,3 +765,18 @@ class TestResume:
         assert not play.client.finished
         play.log(ev.Resumed(2))
         assert play.client.finished
+
+
+def test_a_view_follows_each_reading_of_the_log_from_its_start() -> None:
+    client, view = Client("j1", None, "/nowhere", "0", random.Random(1), 0.0), JobView()
+    client.follow(view)
+    play = Play(None, client)
+    printed = ev.Printed(0, 0, 1, "w", "hello")
+    play.log(SUBMITTED, ev.InputComplete(0), printed)
+    assert (view.phase, view.printed_seen) == ("running", 1)
+    play.tell(base.Disconnected("gone"))
+    play.tell(effects.Connected())
+    assert view.phase == "submitting"
+    play.offset = 0
+    play.log(SUBMITTED, printed)
+    assert (view.phase, view.printed_seen) == ("feeding", 1), "what the broker has lost is not known any more"

@@ -115,7 +115,10 @@ def test_jobs_and_workers_are_seen_and_steered(own_node: PrivateNode, tmp_path: 
             assert said.err.startswith("mr: 1 worker did not answer")
             unknown = mr("results", "nosuch", *broker)
             assert unknown.code == 9 and "but 1 worker did not answer" in unknown.err
-            assert of("workers", mr("doctor", "--json", *broker))[0][0] == "warning"
+            doctor = mr("doctor", "--json", "--clean", "dead-00000001", *broker)
+            assert doctor.code == 0 and of("workers", doctor)[0][0] == "warning"
+            text_of = dict(of("leftovers", doctor))
+            assert text_of.keys() == {"note"} and "while workers do not answer" in text_of["note"]
         finally:
             two.popen.send_signal(signal.SIGCONT)
 

@@ -152,6 +152,13 @@ def test_no_other_site_acts_even_with_the_token(
     assert source.cancelled == []
 
 
+def test_no_other_site_makes_us_look_at_jobs(here: Client) -> None:
+    for path in ("/api/overview", "/api/jobs/job-1", "/api/events", "/metrics"):
+        assert here.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert here.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a link leads here
+    assert here.get("/api/overview", headers={"Sec-Fetch-Site": "none"}).status_code == 200  # typed
+
+
 def test_no_other_site_may_read(here: Client) -> None:
     for answer in (
         here.get("/api/overview", headers={"Origin": "https://evil.example"}),

@@ -89,6 +89,17 @@ def test_a_loss_is_pardoned_by_a_sign_of_life() -> None:
     assert state.stages[0].tasks[0].losses == []
 
 
+@pytest.mark.parametrize("entry", [ev.Printed(0, 0, 10, "a", "late words"), ev.Marked(7)])
+def test_what_is_for_viewers_changes_nothing(entry: Any) -> None:
+    state = job()
+    state.apply(started(1, 0, 10, worker="a"))
+    state.apply(ev.Lost(1, 0, 0))
+    before = len(state.workers), state.progress, state.losses
+    state.apply(entry)
+    assert state.stages[0].tasks[0].losses == ["a"]  # no sign of life
+    assert (len(state.workers), state.progress, state.losses) == before
+
+
 def test_a_worker_that_falls_silent_with_two_attempts_of_a_task_is_lost_once() -> None:
     state = job()
     state.apply(started(1, 0, 10, worker="a"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import linecache
 import os
-import pickle
 import sys
 import traceback
 from importlib.machinery import ModuleSpec
@@ -188,6 +187,8 @@ def _load_pickle(bundle: Bundle) -> Job:
     if bundle["interpreter"] != tag:
         raise JobError(f"the job was pickled by {bundle['interpreter']} and cannot be loaded by {tag}")
     try:
+        import pickle  # late: few jobs are
+
         job = pickle.loads(bundle["data"])
     except KeyboardInterrupt:
         raise

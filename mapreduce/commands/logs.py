@@ -14,6 +14,8 @@ from mapreduce.commands import naming, options
 if TYPE_CHECKING:
     from mapreduce.views.narrative import Told
 
+#: who follows a job has as much patience with its broker as its client has
+FOLLOW_SECS = 600.0
 _TASK = re.compile(r"(?:(\d{1,9})/)?(\d{1,9})", re.ASCII)
 
 
@@ -56,12 +58,14 @@ def command(
     """
     url = options.required_broker_url(broker)
     from mapreduce.census import find_job  # half of the engine, as what follows
+    from mapreduce.errand import RECONNECT_SECS
     from mapreduce.observer import observe
     from mapreduce.views.narrative import Narrative, TaskFilter
 
     wanted = TaskFilter(*task) if task is not None else None
     narrative = Narrative(tasks=wanted is not None)
-    with observe(url, find_job(url, job_id), narrative) as observing:
+    patience_secs = FOLLOW_SECS if follow else RECONNECT_SECS
+    with observe(url, find_job(url, job_id), narrative, patience_secs) as observing:
 
         def show() -> bool:
             for told in narrative.take():

@@ -20,7 +20,7 @@ _GAP = "  "
 
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """On standard output. What goes beyond a terminal's edge is cut; elsewhere nothing is."""
-    lines = [list(map(texts.clean, row)) for row in (heads, *rows)]
+    lines = [[texts.clean(" ".join(cell.splitlines())) for cell in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:

@@ -38,6 +38,10 @@ MAX_READERS = 64
 PING_SECS = 10.0
 #: how long a snapshot of a job that nobody follows yet may take
 SNAPSHOT_SECS = 10.0
+#: all jobs and workers are asked rarely while nobody looks: if their last answers are older than the one, new ones are
+#: waited for, but no longer than the other
+FRESH_SECS = 4.0
+STALE_SECS = 3.0
 #: how long a job's log may take to have the request to cancel it
 CANCEL_SECS = 15.0
 
@@ -108,9 +112,10 @@ class Routes:
         if reader is None:
             return _error(503, "too many readers")
         try:
+            old = topic == OVERVIEW and self._source.feed.age(topic) > FRESH_SECS
             news = await reader.next(SNAPSHOT_SECS)
-            if not news:
-                news = await reader.next(SNAPSHOT_SECS)
+            if not news or old:
+                news = await reader.next(STALE_SECS if news else SNAPSHOT_SECS) or news
         finally:
             reader.close()
         if not news:

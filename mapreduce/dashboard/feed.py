@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from typing import Callable, Optional
 
 #: the topic of all jobs and workers; others are ids of jobs, which hold no space
@@ -22,6 +23,7 @@ class Feed:
         self.on_topics: Callable[[frozenset[str]], None] = lambda topics: None
         self._lock = threading.Lock()
         self._news: dict[str, tuple[int, bytes]] = {}
+        self._put_at: dict[str, float] = {}
         self._readers: dict[Reader, asyncio.AbstractEventLoop] = {}
         self._number = 0
         self.ended = False  #: readers are to go
@@ -38,6 +40,7 @@ class Feed:
         with self._lock:
             self._number += 1
             self._news[topic] = (self._number, news)
+            self._put_at[topic] = time.monotonic()
             readers = [each for each in self._readers.items() if topic in each[0].topics]
             for reader, loop in readers:
                 loop.call_soon_threadsafe(reader.woken.set)
@@ -46,6 +49,12 @@ class Feed:
         """Nobody keeps it up to date any more."""
         with self._lock:
             self._news.pop(topic, None)
+            self._put_at.pop(topic, None)
+
+    def age(self, topic: str) -> float:
+        """For how many seconds its last news has been there; endless: there is none."""
+        with self._lock:
+            return time.monotonic() - self._put_at.get(topic, float("-inf"))
 
     def latest(self, topic: str) -> Optional[tuple[int, bytes]]:
         """Its number, which grows, and the news; None: nothing yet."""

@@ -29,6 +29,8 @@ MAX_BODY_BYTES = 4096
 READING = ("GET", "HEAD")
 #: what a browser may load before it has signed in: the form, and nothing of any job
 PUBLIC = ("/login", "/static/")
+#: what is asked for by our own page, or by a program; a link may lead to the others
+DATA = ("/api/", "/metrics")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -108,14 +110,15 @@ class Guard:
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
             return PlainTextResponse("too large\n", 413)
-        if method not in READING and not self._from_here(headers):
+        acts = method not in READING
+        if (acts or path.startswith(DATA)) and not self._from_here(headers):
             return PlainTextResponse("requests of other sites are not served\n", 403)
         if path == "/login" or (method in READING and path.startswith(PUBLIC)):
             return None
         given = headers.get(TOKEN_HEADER)
         if given is not None and same(given, self._token):
             return None
-        if method not in READING:
+        if acts:
             return PlainTextResponse("this needs the token that `mr dashboard` has printed\n", 401)
         if self._open or same(self._cookie(headers), self._token):
             return None

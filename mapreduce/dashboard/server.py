@@ -10,7 +10,7 @@ import uvicorn
 
 from mapreduce.dashboard.app import make_app
 from mapreduce.dashboard.watcher import Watcher
-from mapreduce.errors import MapReduceError, UsageError
+from mapreduce.errors import UsageError
 
 #: connections at a time, and how long an idle one is kept
 MAX_CONNECTIONS = 256
@@ -51,9 +51,9 @@ def link(listener: socket.socket, host: str, token: str) -> str:
 
 def serve(
     watcher: Watcher, listener: socket.socket, host: str, token: str, ready: Callable[[], None]
-) -> Optional[MapReduceError]:
-    """Until SIGINT or SIGTERM, or until the broker is gone for good: then why."""
-    problems: list[MapReduceError] = []
+) -> Optional[BaseException]:
+    """Until SIGINT or SIGTERM, or until the watcher ends by itself: then why."""
+    problems: list[BaseException] = []
     config = uvicorn.Config(
         make_app(watcher, token, host),
         log_level="warning",
@@ -68,7 +68,7 @@ def serve(
     )
     server = _Server(config, watcher, ready)
 
-    def end(error: MapReduceError) -> None:
+    def end(error: BaseException) -> None:
         problems.append(error)
         watcher.feed.end()
         server.should_exit = True

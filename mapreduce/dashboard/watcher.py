@@ -17,7 +17,7 @@ from mapreduce.dashboard import snapshot
 from mapreduce.dashboard.feed import OVERVIEW, Feed
 from mapreduce.dashboard.watching import CancelJob, Followed, Look, Watching
 from mapreduce.effects import Report
-from mapreduce.errors import JobLost, MapReduceError
+from mapreduce.errors import JobLost
 from mapreduce.host import Host
 
 #: between two snapshots of a job in which something happens, and of one in which only time goes by
@@ -35,8 +35,8 @@ class Watcher:
 
     def __init__(self, url: str, report: Callable[[Report], None]) -> None:
         self.feed = Feed()
-        #: called from the thread when the broker is gone for good (it refuses us now, say)
-        self.on_error: Callable[[MapReduceError], None] = lambda error: None
+        #: called from the thread when it ends by itself: the broker is gone for good (it refuses us now, say)
+        self.on_error: Callable[[BaseException], None] = lambda error: None
         self._shown_url = parse(url).endpoint
         self._broker: base.Broker = open_broker(url)
         self._role = Watching(random.Random(secrets.randbits(64)), time.time)
@@ -81,7 +81,7 @@ class Watcher:
     def _run(self) -> None:
         try:
             self._host.run(self._tell_news)
-        except MapReduceError as error:
+        except BaseException as error:  # noqa: BLE001  # whoever serves has to end, whatever it is
             self.on_error(error)
 
     def _tell_news(self) -> bool:

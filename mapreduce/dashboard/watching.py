@@ -145,8 +145,6 @@ class Watching:
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
         commands = [command for role in self._roles() for command in role.handle(event, now)]
         for job, each in list(self.followed.items()):
-            if each.observer.gone and each.view.state.terminal is None:
-                each.changed = True
             commands += self._say_farewell(job, each)
             if job in self._looked_at:
                 each.wanted_until = max(each.wanted_until, now + LINGER_SECS)

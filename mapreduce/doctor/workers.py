@@ -13,6 +13,12 @@ from mapreduce.doctor.finding import NOTE, OK, WARNING, Finding
 #: times of two hosts that differ by more would puzzle people
 SKEW_SECS = 1.0
 _NAMED = 5
+_ABSENT = "-"
+#: what a difference may do harm to
+_NEEDED = {
+    "cloudpickle": "functions without a file (of notebooks) travel as its pickles",
+    "zstandard": "it reads .zst input",
+}
 
 
 def check_workers(census: Census) -> Iterator[Finding]:
@@ -73,14 +79,10 @@ def check_versions(census: Census, version: str, tag: str, libraries: Mapping[st
         theirs = _by(census, lambda report, name=library: _other(report, name, libraries[name]))
         for other, names in theirs.items():
             differs = True
-            matters = library == "cloudpickle" or other == "none"
+            what = f"no {library}" if other == _ABSENT else f"{library} {other}"
+            level = WARNING if library == "cloudpickle" or other == _ABSENT else NOTE
             yield Finding(
-                "libraries",
-                WARNING if matters else NOTE,
-                f"{_who(names)} {library} {other}, and we {ours}",
-                "functions without a file (notebooks) travel as its pickles"
-                if library == "cloudpickle"
-                else "",
+                "libraries", level, f"{_who(names)} {what}, and we {ours}", _NEEDED.get(library, "")
             )
     if not others and not differs:
         count = texts.count(len(libraries), "library", "libraries")
@@ -88,7 +90,7 @@ def check_versions(census: Census, version: str, tag: str, libraries: Mapping[st
 
 
 def _other(report: ev.WorkerReport, library: str, ours: str) -> str:
-    theirs = report.libraries.get(library, "none")
+    theirs = report.libraries.get(library, _ABSENT)
     return "" if theirs == ours else theirs
 
 

@@ -82,7 +82,7 @@ function figures(job) {
     over
       ? figure("Records read", short(sum.records_in), bytes(sum.bytes_in))
       : figure("Throughput", `${short(job.pace.records)}/s`, `${bytes(job.pace.bytes)}/s`),
-    over ? figure("Records a second", short(sum.records_in / Math.max(took, 0.001)), "over all of its time") : figure("Time left", job.pace.secs_left === null ? "–" : seconds(job.pace.secs_left), "about"),
+    over ? figure("Records a second", short(sum.records_in / Math.max(took, 0.001)), "over all of its time") : figure("Time left", job.pace.secs_left === null ? "–" : job.pace.secs_left < 1 ? "< 1 s" : seconds(job.pace.secs_left), "about"),
     figure("Attempts", whole(job.attempts.all), job.attempts.copies ? `copies: ${whole(job.attempts.copies)}` : ""),
     figure("Failed or lost", whole(troubles), troubles ? `${whole(job.attempts.failed)} failed, ${whole(job.attempts.lost)} lost` : "none", troubles ? "bad" : ""),
   );
@@ -97,7 +97,7 @@ function slowest(job) {
   const most = Math.max(...job.slowest.map((each) => each.secs), 0.001);
   return h(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Slowest attempts" },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": "Slowest attempts" },
     h(
       "table",
       {},
@@ -124,7 +124,7 @@ function slowest(job) {
 function counters(job) {
   const all = Object.entries(job.counters);
   if (!all.length) return h("p", { class: "faint" }, "The job has counted nothing (", h("code", {}, "mapreduce.count"), ").");
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counters" }, h("table", {}, h("tbody", {}, all.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, whole(value)))))));
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Counters" }, h("table", {}, h("tbody", {}, all.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "number" }, whole(value)))))));
 }
 
 function settings(job) {

@@ -9,6 +9,7 @@ import { announce, changes } from "./news.js";
 import { askToCancel, closeDialog, dialogs, showShortcuts } from "./dialogs.js";
 import { jobList, jobTable } from "./jobs.js";
 import { jobPage } from "./job.js";
+import { followLog, followsLog } from "./log.js";
 import { workersPage } from "./workers.js";
 import { phase } from "./words.js";
 import { focusTimeline, zoom } from "./timeline.js";
@@ -22,7 +23,9 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
+    const following = followsLog();
     render(document.getElementById("app"), page());
+    if (following) followLog();
     render(document.getElementById("dialogs"), dialogs(draw));
     for (const dialog of document.querySelectorAll("#dialogs dialog:not([open])")) dialog.showModal();
     const shown = route.page === "job" && known.job?.name ? `${known.job.name} · ${known.job.phase}` : route.page;
