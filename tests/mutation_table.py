@@ -872,15 +872,6 @@ self._generation(number) < 0:
         seeds.RETRIES,
     ),
     Mutation(
-        "seals are not written anew when the job goes on", "15 failed", SEALER,
-"""\
-        self._open.clear()
-""",
-"""\
-""",
-        seeds.RETRIES,
-    ),
-    Mutation(
         "dispatches do not name the corrected code", "15 failed", DISPATCHER,
 """\
         self._code = corrected or self._code
