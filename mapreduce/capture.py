@@ -83,9 +83,9 @@ class Kept:
         return len(self._head)
 
     @property
-    def empty(self) -> bool:
-        """Nothing was printed since all was told."""
-        return not (self._head or self._tail or self._dropped)
+    def used(self) -> bool:
+        """Something was printed, told or not."""
+        return self._room < HEAD_BYTES
 
     def add(self, data: bytes) -> None:
         """What was read."""
@@ -120,7 +120,7 @@ class Kept:
         if not self._dropped:
             self._head += self._tail
             self._tail.clear()
-        if self._head:
+        if self._head or self._decoder.getstate()[0]:  # a character that was never completed
             yield self._cut(len(self._head), allowance, final=True)
         if self._dropped:
             begin = self._tail.find(b"\n", 0, -1) + 1  # with a whole line
@@ -212,7 +212,7 @@ class Captures:
         """The attempt is over: the rest of what it has printed."""
         if not capture.closed:
             capture.read(now)
-        if not capture.kept.empty:
+        if capture.kept.used:
             for text, dropped in capture.kept.take_all(self._allowance, now, anyhow=failed):
                 yield Printed(capture.slot, capture.attempt, text, dropped)
             capture.kept = Kept()

@@ -133,9 +133,9 @@ def _run() -> int:
         return status if isinstance(status, int) else 0  # a command may end itself with a code of its own
     except MapReduceError as error:
         if not isinstance(error, ReaderGone) and not error.told:
-            click.echo(f"mr: {error}", err=True)
+            _tell(f"mr: {error}")
         if isinstance(error, JobFailed) and error.details and not error.told:
-            click.echo(f"\n{error.details.rstrip()}", err=True)
+            _tell(f"\n{error.details.rstrip()}")
         if (
             isinstance(error, OutputError) and sys.stdout is not None
         ):  # Python would complain when it flushes standard output at exit
@@ -148,10 +148,15 @@ def _run() -> int:
             error.show()
             return error.exit_code
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mr"
-        click.echo(f"mr: {' '.join(error.format_message().split())} ({path} --help)", err=True)
+        _tell(f"mr: {' '.join(error.format_message().split())} ({path} --help)")
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         return 128 + signal.SIGINT
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone: its window was closed, say
+        click.echo(text, err=True)
 
 
 if __name__ == "__main__":

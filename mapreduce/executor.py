@@ -126,7 +126,7 @@ class _Executor:
         if name is not None:
             self._unsent.clear()
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
-        if profile is not None:
+        if profile is not None and profile.samples:  # of many short tasks most have none
             self._unsent.append(pipe.Profiled(task.attempt, *profile))
         self._send(answer._replace(fit=fit))
 

@@ -894,16 +894,6 @@ self._generation(number) < 0:
         seeds.RETRIES,
     ),
     Mutation(
-        "a lost `Expired` is not repeated", "15 failed", COORDINATOR,
-"""\
-            self.state.terminal is None or self._expiring or not self.caught_up
-""",
-"""\
-            self.state.terminal is None or not self.caught_up
-""",
-        seeds.RETRIES,
-    ),
-    Mutation(
         "a coordinator stays concluded when the job goes on", "15 failed", COORDINATOR,
 """\
         self._concluded = self._expiring = self._crowded_out = False
@@ -923,15 +913,6 @@ self._generation(number) < 0:
 """,
 """\
         self._not_before.clear()
-""",
-        seeds.RETRIES,
-    ),
-    Mutation(
-        "seals are not written anew when the job goes on", "15 failed", SEALER,
-"""\
-        self._open.clear()
-""",
-"""\
 """,
         seeds.RETRIES,
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import selectors
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.capture import BURST_BYTES, HEAD_BYTES, TAIL_BYTES, WORKER_BYTES_PER_SEC, Allowance, Kept
+from mapreduce.capture import (
+    BURST_BYTES,
+    HEAD_BYTES,
+    TAIL_BYTES,
+    WORKER_BYTES_PER_SEC,
+    Allowance,
+    Capture,
+    Captures,
+    Kept,
+    open_pipe,
+)
 
 from . import strategies  # noqa: F401  # hypothesis' settings
 from .support import mr
@@ -131,6 +143,39 @@ def test_an_allowance_saves_up_and_has_an_end() -> None:
     allowance.take(2 * WORKER_BYTES_PER_SEC)  # debts
     assert [allowance.left(at) for at in (6.5, 7.0, 8.0)] == [0, 0, WORKER_BYTES_PER_SEC]
     assert allowance.left(1e6) == BURST_BYTES
+
+
+def test_each_attempt_has_its_own_limit() -> None:
+    selector = selectors.DefaultSelector()
+    captures = Captures(selector)
+    ours, theirs = open_pipe()
+    capture = Capture(ours)
+    captures.add(capture)
+    line = b"x" * 99 + b"\n"
+    try:
+        for attempt in (1, 2, 3):
+            now = 10.0 * attempt
+            captures.begin(capture, 0, attempt, now)
+            os.write(theirs, line * (HEAD_BYTES // 100))
+            captures.hear(capture, now)
+            assert captures.wait_secs(now) == 0.0  # so much at once may be more than a pipe holds
+            told = list(captures.poll(now + 1.0))  # all of it, and nothing is left for the end
+            assert list(captures.end(capture, now + 1.0, failed=False)) == []
+            assert [(each.attempt, len(each.text), each.dropped) for each in told] == [
+                (attempt, HEAD_BYTES // 100 * 100, 0)
+            ]
+            assert list(captures.poll(now + 2.0)) == [] and captures.wait_secs(now + 2.0) is None
+    finally:
+        selector.close()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_character_that_is_never_completed_is_told_at_the_end() -> None:
+    allowance, kept = Allowance(), Kept()
+    kept.add(b"caf\xc3")
+    assert kept.take(allowance, 0.0, partial=True) == ("caf", 0)
+    assert list(kept.take_all(allowance, 0.0, anyhow=False)) == [("\ufffd", 0)]
 
 
 def test_lines_wait_for_their_allowance_and_are_dropped_at_the_end_unless_they_explain_a_failure() -> None:

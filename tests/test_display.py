@@ -15,17 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import events as ev
-from mapreduce.display import texts
+from mapreduce.commands import options
+from mapreduce.display import choice, texts
 from mapreduce.display.base import Display
 from mapreduce.display.frame import MOST_COLUMNS, frame
 from mapreduce.display.jsonlines import JsonDisplay
+from mapreduce.display.live import LiveDisplay
 from mapreduce.display.plain import MOST_WARNINGS, PlainDisplay, rates
 from mapreduce.display.printed import BURST_LINES, PrintedLines, Unseen
 from mapreduce.display.quiet import QuietDisplay
 from mapreduce.display.region import Line, Region
 from mapreduce.display.summary import one_line, paragraph
+from mapreduce.errors import JobFailed, UsageError
 from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import JobSpec
+from mapreduce.submission import Options
 from mapreduce.views import JobView
 
 WORKER = "host:1:aa"
@@ -437,3 +441,60 @@ def test_a_terminal_that_takes_nothing_is_not_waited_for() -> None:
 def test_the_engine_is_imported_without_rich() -> None:
     code = "import sys, mapreduce.run, mapreduce.commands.run; sys.exit('rich' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
+
+
+# ---------------------------------------------------------------- which one
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "kind", "attended"),
+    [
+        (io.StringIO(), "xterm", PlainDisplay, False),
+        (Tty(), "dumb", PlainDisplay, True),
+        (Tty(), "", PlainDisplay, True),
+        (Tty(), "xterm", LiveDisplay, True),
+        (None, "xterm", PlainDisplay, False),
+    ],
+)
+def test_the_display_goes_by_what_standard_error_is(
+    monkeypatch: pytest.MonkeyPatch, stream: Any, term: str, kind: type[Display], attended: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", term)
+    display = choice.for_command()
+    assert type(display) is kind and display.attended is attended
+    assert type(choice.for_command(quiet=True)) is QuietDisplay
+    assert type(choice.for_command(as_json=True)) is JsonDisplay
+    assert type(choice.for_python(None)) is Display
+    assert type(choice.for_python(False)) is Display
+    assert type(choice.for_python(True)) is kind
+
+
+def test_with_json_an_error_is_an_event_and_is_not_told_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        error = JobFailed("ValueError: é", "Traceback …")
+        with pytest.raises(JobFailed), options.telling_errors(as_json):
+            raise error
+        assert error.told is as_json
+    (event,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (event["event"], event["exit_code"]) == ("error", 1)
+    assert (event["text"], event["details"]) == ("ValueError: é", "Traceback …")
+
+
+def test_options_that_exclude_each_other() -> None:
+    for as_json, summary in ((True, None), (False, True)):
+        with pytest.raises(UsageError, match="does not go with"):
+            options.choose_display(True, as_json, summary)
+    assert type(options.choose_display(True, False, False)) is QuietDisplay
+    with pytest.raises(UsageError, match="progress is True, False or None"):
+        Options(progress="yes")  # type: ignore[arg-type]

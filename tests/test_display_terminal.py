@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import Process, mr, workers
+from tests.support import DEADLINE_SECS, ROOT, Process, mr, workers
 from tests.terminal import Terminal, mr_in_terminal
 
 #: what changes the state of a terminal for longer than a frame: modes, among them the cursor and the other screen
@@ -147,6 +149,26 @@ def test_whatever_ends_it_the_terminal_is_as_before(gates: Gates, text: Path, ho
         assert_left_clean(terminal)
         if code > 0:
             assert "mr: the job was cancelled: SIG" in terminal.text and "0/3  1" not in terminal.text
+
+
+def test_a_window_that_is_closed_cancels_the_job(gates: Gates, text: Path) -> None:
+    """The end of a terminal is SIGHUP, and an error for whoever still writes to it."""
+    master, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mapreduce.cli", "run", str(gates.job), str(text), "-c", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    try:
+        os.close(theirs)
+        shown = b""
+        while b"at work" not in shown:
+            shown += os.read(master, 65536)
+        os.close(master)
+        assert process.wait(DEADLINE_SECS) == 129
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_stopped_in_the_background_and_back(gates: Gates, text: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks
         submitted, head, line, *_ = run.stderr.decode().splitlines()
         job = submitted.split()[2]
         assert head.startswith("hottest lines of map: ")
-        assert re.search(r"\d%.* profile_jobs.py:14  busy  while time.process_time\(\) < end:", line)
+        assert re.search(r"\d%.* profile_jobs.py:20  busy  while time.process_time\(\) < end:", line)
         assert line in mr_ok("status", job, "--broker", rabbit_url, "--profile").decode().splitlines()
         assert mr("run", f"{JOBS}:failing_job", text, *place, "--tries", 1).returncode == 1
         worker.wait_for("task_failed")

@@ -136,6 +136,16 @@ class TestTheCoordinator:
         [failed] = of_type(bench.log(final), ev.Failed)
         assert failed.revision == 1
 
+    def test_a_stage_whose_sealing_came_after_the_failure_is_sealed_anew(self) -> None:
+        bench = Bench((*splits(1), dispatched(0), attempt_started(0)), spec=KEPT)
+        sealing = bench.log(done(0))
+        bench.log(FAILED)  # another coordinator says so
+        bench.echo(sealing)
+        assert any(isinstance(entry, ev.StageSealed) for entry in bench.entries)
+        assert not bench.it.state.stages[1].sealed
+        bench.echo(bench.log(RETRIED))
+        assert bench.it.state.stages[1].sealed
+
     def test_a_dispatch_of_a_failed_job_is_stopped_when_it_starts(self) -> None:
         bench = self.winding_up()
         [stop] = [c for c in bench.log(attempt_started(2, 1)) if isinstance(c, base.Broadcast)]

@@ -42,6 +42,8 @@ QUICK = (
     "a long attempt does not say that it is alive",
     "a record that kills is not left out of the next attempt",
     "the lease is acked while streams are still there",
+    "what is kept is deleted when the job has failed",
+    "a worker runs the code that was submitted",
 )
 
 

@@ -124,11 +124,13 @@ def _over(earlier: AttemptView, later: AttemptView) -> bool:
 
 
 def _bars(lane: list[AttemptView]) -> list[Bar]:
-    """One after the other: what times that are a little off make overlap is cut."""
+    """One after the other: where times that are a little off make two overlap, the end of the first is cut."""
     bars = [_bar(attempt) for attempt in lane]
     for earlier, later in zip(bars, bars[1:]):
-        if earlier.end is not None and later.begin < earlier.end <= later.begin + OVERLAP_SECS:
-            later.begin = earlier.end if later.end is None else min(earlier.end, later.end)
+        if earlier.end is not None:
+            overlap = earlier.end - later.begin
+            if 0 < overlap <= min(OVERLAP_SECS, (earlier.end - earlier.begin) / 2):
+                earlier.end = later.begin
     return bars
 
 

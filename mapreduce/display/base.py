@@ -51,7 +51,7 @@ class Display:
         self.wanted = False  #: the view is, at the end, also where nothing is shown of it
         self._own_stream = stream
         self._summary = summary
-        self._attended = attended
+        self.attended = attended
         self._clock = clock
         self._printed = PrintedLines(clock)
 
@@ -95,7 +95,7 @@ class Display:
         if view.ended_at is None and not self._summary:
             return  # it goes on without us
         took = max(self.passed(), view.summary().secs)  # we may have come to it late
-        if self._summary or (self._attended and took >= SHORT_SECS):
+        if self._summary or (self.attended and took >= SHORT_SECS):
             self.write(paragraph(view, self.local, took))
         elif took >= LONG_SECS:
             self.write([f"mr: {one_line(view, self.local, took)}"])

@@ -155,4 +155,6 @@ _EVENTS: dict[type, tuple[str, Callable[[Any], _Fields]]] = {
     ev.Cancelled: ("job_cancelled", _reason),
     ev.Abandoned: ("job_abandoned", _reason),
     ev.Delivered: ("job_delivered", lambda entry: {}),
+    ev.Retried: ("retried", lambda entry: {"corrected": entry.bundle is not None}),
+    ev.Expired: ("expired", lambda entry: {}),
 }

@@ -23,7 +23,7 @@ class HotLine(NamedTuple):
 
 
 class StageProfile(NamedTuple):
-    """A stage's, over all attempts that have told of themselves, those that failed or were beaten included."""
+    """A stage's, over all attempts of which there are samples, those that failed or were beaten included."""
 
     stage: int
     attempts: int

@@ -33,7 +33,7 @@ class Monitor:
         self._parts: dict[tuple[str, int, int], set[int]] = {}
         self._seals: set[tuple[str, int]] = set()  #: stream, generation
         self._dispatches: dict[int, float] = {}  #: when the queue had it first
-        self._revisions: dict[int, int] = {}  #: of these
+        self.dispatches: dict[int, ev.Dispatch] = {}  #: these
         self._codes: dict[str, Any] = {}  #: the same, as executors have it
         self._outcomes: set[int] = set()
         self._ended: set[int] = set()
@@ -95,7 +95,7 @@ class Monitor:
 
     def _dispatch(self, message: ev.Dispatch) -> None:
         self._dispatches.setdefault(message.dispatch, self._world.now)
-        self._revisions[message.dispatch] = message.revision
+        self.dispatches[message.dispatch] = message
         if message.stage > 0 and (message.job, message.stage, message.generation) not in self._sealed:
             self._blame(f"a task of stage {message.stage} is dispatched before that is sealed")
 
@@ -106,7 +106,8 @@ class Monitor:
         if isinstance(event, ev.Dispatched):
             if any(item.dispatch not in self._dispatches for item in event.items):
                 self._blame("`Dispatched` is logged before the queue has the dispatch")
-            if any(self._revisions.get(item.dispatch) != event.revision for item in event.items):
+            known = [self.dispatches.get(item.dispatch) for item in event.items]
+            if any(dispatch is not None and dispatch.revision != event.revision for dispatch in known):
                 self._blame("`Dispatched` is logged of another revision than its dispatch")
         elif isinstance(event, ev.Took):
             self._lease_taken(job, event)

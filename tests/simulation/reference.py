@@ -85,6 +85,10 @@ class Reference:
             return False
         return self.spec.keep_secs > 0 and self.terminal.failure.kind != "lost"
 
+    def knows_end_of(self, dispatch: int) -> bool:
+        """It cannot be live any more."""
+        return dispatch in self._ended
+
     def left_out(self) -> int:
         waiting = sum(len(where) for task, where in self.skips.items() if task not in self.winners)
         return waiting + sum(len(done.skipped) for done in self.winners.values())

@@ -277,9 +277,12 @@ class Trouble:
         if known is not None and known.retries:
             before = len(known.retries) - 1
             failed = ev.Failed(Failure("raised", "bad record, long ago"), 0, 0, 1, before)
-            bodies += [
-                wire.encode(event) for event in (ev.Expired(before), failed) for _ in range(len(bodies) // 4)
-            ]
+            said: list[ev.Event] = [ev.Expired(before), failed]
+            for each in self.play.node.monitor.dispatches.values():
+                if each.job == job and each.revision <= before and not known.knows_end_of(each.dispatch):
+                    items = (ev.DispatchRef(each.dispatch, each.stage, each.index),)
+                    said.append(ev.Dispatched(items, each.revision))
+            bodies += [wire.encode(event) for event in said for _ in range(len(bodies) // 4)]
         if not bodies:
             return False
         body = self.rng.choice(bodies)

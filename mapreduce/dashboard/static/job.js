@@ -38,11 +38,16 @@ function before(job, cancel) {
 function after(job) {
   return [
     h("div", { class: "two" }, section("Throughput", "throughput", throughput(job)), section("Partitions", "partitions", partitions(job))),
-    job.errors.length > 0 && section(`Errors (${whole(job.errors.length)})`, "errors", errors(job)),
+    job.errors.length > 0 && section(errorsTitle(job), "errors", errors(job)),
     h("div", { class: "two" }, section("Slowest attempts", "slowest", slowest(job)), section("Counters", "counters", counters(job))),
     section("Log", "log", log(job)),
     section("Settings", "settings", settings(job)),
   ];
+}
+
+function errorsTitle(job) {
+  const more = job.attempts.failed > job.errors.length;
+  return more ? `Errors (the last ${job.errors.length} of ${whole(job.attempts.failed)})` : `Errors (${job.errors.length})`;
 }
 
 function missing(id) {
