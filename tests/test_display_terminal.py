@@ -248,17 +248,18 @@ def test_quiet_and_json(tmp_path: Path, text: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def worker(rabbit_url: str) -> Iterator[Process]:
-    """One worker of a pool of its own."""
-    with workers(rabbit_url, executors=1, pool="displays") as started:
-        yield started[0]
+def pool(rabbit_url: str) -> Iterator[str]:
+    """A pool with one worker, and one executor; of its own, for the broker is everybody's."""
+    name = f"displays-{secrets.token_hex(4)}"
+    with workers(rabbit_url, executors=1, pool=name):
+        yield name
 
 
 @pytest.mark.broker
-def test_attached_to_a_detached_job(worker: Process, rabbit_url: str, gates: Gates, text: Path) -> None:
+def test_attached_to_a_detached_job(pool: str, rabbit_url: str, gates: Gates, text: Path) -> None:
     """Shown from its first task on, also once Ctrl-C has left it alone; its output goes to whoever stays."""
     submitted = mr(
-        "run", gates.job, text, "--split-size", 7, "--pool", "displays", "--broker", rabbit_url, "--detach"
+        "run", gates.job, text, "--split-size", 7, "--pool", pool, "--broker", rabbit_url, "--detach"
     )
     job = submitted.stdout.decode().strip()
     with mr_in_terminal("attach", job, "--broker", rabbit_url) as terminal:
@@ -279,11 +280,9 @@ def test_attached_to_a_detached_job(worker: Process, rabbit_url: str, gates: Gat
 
 
 @pytest.mark.broker
-def test_attached_to_a_job_that_has_a_client(
-    worker: Process, rabbit_url: str, gates: Gates, text: Path
-) -> None:
+def test_attached_to_a_job_that_has_a_client(pool: str, rabbit_url: str, gates: Gates, text: Path) -> None:
     """Whoever looks on takes nothing away from it."""
-    arguments = ("run", gates.job, text, "--pool", "displays", "--broker", rabbit_url, "--retain", "60")
+    arguments = ("run", gates.job, text, "--pool", pool, "--broker", rabbit_url, "--retain", "60")
     client = Process(*arguments)
     try:
         job = re.findall(r"job (\S+) is submitted", client.wait_for("is submitted"))[0]
@@ -298,10 +297,8 @@ def test_attached_to_a_job_that_has_a_client(
 
 
 @pytest.mark.broker
-def test_attached_to_a_job_that_is_cancelled(
-    worker: Process, rabbit_url: str, gates: Gates, text: Path
-) -> None:
-    submitted = mr("run", gates.job, text, "--pool", "displays", "--broker", rabbit_url, "--detach")
+def test_attached_to_a_job_that_is_cancelled(pool: str, rabbit_url: str, gates: Gates, text: Path) -> None:
+    submitted = mr("run", gates.job, text, "--pool", pool, "--broker", rabbit_url, "--detach")
     job = submitted.stdout.decode().strip()
     with mr_in_terminal("attach", job, "--broker", rabbit_url, "--summary") as terminal:
         terminal.wait_for(r"^map +─+ +0/1  1 running")
