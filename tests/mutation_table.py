@@ -583,7 +583,7 @@ self._generation(number) < 0:
     ),
     # ------------------------------------------------------------ ranges of short tasks
     Mutation(
-        "a range is acked with the first of its ends", "5 dispatch", ATTEMPT,
+        "a range is acked with the first of its ends", "5 ranges", ATTEMPT,
 """\
         return [] if self._needed_by else [base.Ack(self._receipt)]
 """,
@@ -593,7 +593,7 @@ self._generation(number) < 0:
         seeds.RANGES,
     ),
     Mutation(
-        "of a range only the first is run", "5 dispatch", WORKER,
+        "of a range only the first is run", "5 ranges", WORKER,
 """\
         for dispatch in dispatches:
 """,
@@ -603,7 +603,7 @@ self._generation(number) < 0:
         seeds.RANGES,
     ),
     Mutation(
-        "of a range only the first is logged as dispatched", "5 dispatch", DISPATCHER,
+        "of a range only the first is logged as dispatched", "5 ranges", DISPATCHER,
 """\
         for dispatch in self._ranges.pop(first, ()):
             if dispatch in self._in_flight:
@@ -625,7 +625,7 @@ self._generation(number) < 0:
         seeds.RANGES,
     ),
     Mutation(
-        "what waits in a range behind a long task is kept", "5 dispatch", WORKER,
+        "what waits in a range behind a long task is kept", "5 ranges", WORKER,
 """\
             if attempt.delivery.is_range or now <= self._calming_until:
 """,
