@@ -27,7 +27,9 @@ def shortened(end: Union[Terminal, ev.Expired]) -> Union[Terminal, ev.Expired]:
         failure = end.failure
         short = Failure(failure.kind, failure.message[:SHORT_CHARS], position=failure.position)
         return replace(end, failure=short)
-    return end if isinstance(end, (ev.Delivered, ev.Expired)) else replace(end, reason=end.reason[:SHORT_CHARS])
+    return (
+        end if isinstance(end, (ev.Delivered, ev.Expired)) else replace(end, reason=end.reason[:SHORT_CHARS])
+    )
 
 
 class Ending:
