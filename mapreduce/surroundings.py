@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import types
 from typing import Any, Callable, Optional, TextIO
 
 from mapreduce.limits import others_in_group
@@ -181,9 +182,11 @@ class Surroundings:
 
     def _has_c_code(self) -> bool:
         """Whether the job has imported compiled modules other than Python's own."""
-        for name in set(sys.modules) - self._engine_modules:
-            path = getattr(sys.modules[name], "__file__", None)
-            if name == "ctypes" or (str(path).endswith(".so") and "lib-dynload" not in str(path)):
+        for name, module in list(sys.modules.items()):
+            if name in self._engine_modules:
+                continue
+            path = _file_of(module)
+            if name == "ctypes" or (path.endswith(".so") and "lib-dynload" not in path):
                 return True
         return False
 
@@ -215,6 +218,16 @@ class Surroundings:
                 return False
             time.sleep(0.001)
         return True
+
+
+def _file_of(module: Any) -> str:
+    """Where a module comes from, "" if that cannot be told. Anything may stand in `sys.modules`, also what imports or
+    raises as soon as it is asked for an attribute: no code of the module's own is run.
+    """
+    if not issubclass(type(module), types.ModuleType):
+        return ""
+    path = types.ModuleType.__dict__["__dict__"].__get__(module).get("__file__")
+    return path if isinstance(path, str) else ""
 
 
 def _count_system_threads() -> int:
@@ -288,14 +301,21 @@ def _open_streams() -> tuple[TextIO, TextIO]:
 
 
 def _c_flusher() -> Callable[[], Any]:
-    """What empties the buffers in which the C library keeps what C code prints: only ctypes can, which is imported late
-    for it takes its time. Lines that C code prints from now on do not wait there."""
+    """What empties the buffer in which the C library keeps what C code prints: only ctypes can, which is imported late
+    for it takes its time. Lines that C code prints from now on do not wait there.
+
+    Standard output alone: to flush all files takes the lock of each, and a thread of user code's that waits for input
+    holds one as long as it waits.
+    """
     import ctypes
 
     library = ctypes.CDLL(None)
-    with contextlib.suppress(ValueError, AttributeError):  # it has another name on macOS
-        library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, 1, 0)
-    return lambda: library.fflush(None)
+    for name in ("stdout", "__stdoutp"):  # the latter on macOS
+        with contextlib.suppress(ValueError, AttributeError):  # there is no such name
+            stdout = ctypes.c_void_p.in_dll(library, name)
+            library.setvbuf(stdout, None, 1, 0)
+            return lambda: library.fflush(stdout)
+    return lambda: None
 
 
 def _stream(fd: int) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +31,22 @@ def talk(line: str) -> Iterator[Any]:
 def c_talk(line: str) -> Iterator[Any]:
     """Nobody empties the C library's buffers."""
     ctypes.CDLL(None).printf(f"{line} in C".encode())
+    yield line, 1
+
+
+def c_reader(line: str) -> Iterator[Any]:
+    """A thread in C that waits for the rest of a line, and so holds the lock of its file."""
+    library = ctypes.CDLL(None)
+    library.fdopen.restype = ctypes.c_void_p
+    ours, theirs = os.pipe()
+    file = ctypes.c_void_p(library.fdopen(ours, b"r"))
+    threading.Thread(
+        target=library.fgets, args=(ctypes.create_string_buffer(9), 9, file), daemon=True
+    ).start()
+    os.write(theirs, b"half")
+    while fcntl.ioctl(ours, termios.FIONREAD, bytes(4)) != bytes(4):
+        time.sleep(0.001)
+    print(line)
     yield line, 1
 
 
@@ -76,3 +95,4 @@ def raises(line: str) -> Iterator[Any]:
 
 job_talk, job_c_talk, job_die, job_leave_talker = Job(talk), Job(c_talk), Job(die), Job(leave_talker)
 job_flood, job_hold_on, job_not_utf8, job_raises = Job(flood), Job(hold_on), Job(not_utf8), Job(raises)
+job_c_reader = Job(c_reader)

@@ -67,6 +67,10 @@ def test_what_waits_in_the_c_librarys_buffers_is_the_attempts_own(bench: Bench) 
     assert [run(bench, "job_c_talk", line) for line in ("one", "two")] == ["one in C", "two in C"]
 
 
+def test_a_thread_that_waits_for_input_in_c_holds_up_nobody(bench: Bench) -> None:
+    assert run(bench, "job_c_reader", "a") == "a\n"
+
+
 @pytest.mark.parametrize("careful", [False, True])
 @pytest.mark.parametrize("how", ["kill", "crash"])
 def test_the_last_words_of_a_dying_process(bench: Bench, how: str, careful: bool) -> None:

@@ -324,6 +324,20 @@ def test_a_job_that_does_not_load_says_so_each_time(bench: Bench) -> None:
         assert "import nothing_like_that" in failure.traceback
 
 
+def test_a_lazy_import_that_fails_when_it_is_looked_at_is_left_alone(bench: Bench) -> None:
+    lazy = (
+        "import sys, types\n"
+        "class Lazy(types.ModuleType):\n"
+        "    def __getattribute__(self, name):\n        raise ImportError('not installed')\n"
+        "class Proxy:\n    __dict__ = property(lambda self: 1 / 0)\n"
+        "    def __getattr__(self, name):\n        raise ImportError('not installed')\n"
+        "sys.modules['lazy'], sys.modules['lazy.proxy'] = Lazy('lazy'), Proxy()\n"
+    )
+    files = bench.spec("wordcount").bundle["files"]
+    files["executor_jobs.py"] = files["executor_jobs.py"].replace("import os\n", f"import os\n{lazy}", 1)
+    assert dict(bench.output("wordcount")) == {"a": 2, "b": 1}
+
+
 def test_a_python_that_cannot_run_us_is_a_failed_attempt(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.pool.close()
