@@ -117,6 +117,7 @@ class Job:
         self._rivalled = False
         self._cancelled = False
         self._corrected_before = False  #: its code was, when the client came
+        self._delivered = False  #: a client has said that it has the output, and may have died then
         self._correct = False  #: what the retrying client brings
         self._delivering = False
         play.world.at(plan.at, self._submit)
@@ -242,6 +243,7 @@ class Job:
 
     def _deliver(self, client: Client, front: Actor) -> None:
         if not front.dead and client.phase is Phase.COLLECTED:
+            self._delivered = True
             front.perform(client, client.deliver())
             self.outcome = "right"
 
@@ -287,6 +289,7 @@ class Job:
             or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))
             or (silent and ("nothing was heard of its client" in text or ".log is gone" in text))
             or (self._delivering and "delivered to somebody else" in text)
+            or ("no job" in text and self._delivered)
             or ("goes on: " in text and self._rivalled)
             or ("is asked to end" in text and self._cancelled)
             or ("what was kept of it" in text and not kept_for_long)
