@@ -6,6 +6,7 @@ partition lists. Nothing is logged and nothing acked but deliveries of streams: 
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from mapreduce import events as ev
@@ -31,6 +32,7 @@ class TaskInput:
         #: why there is none
         self.error = ""
         self._folder = folder
+        self._sessions = 0
         task = state.stages[stage].tasks[index]
         generation = state.stages[stage].generation
         source = state.splits[index] if stage == 0 else None
@@ -42,7 +44,9 @@ class TaskInput:
         self._attempt = self._begin(0.0)
 
     def _begin(self, now: float) -> Attempt:
-        attempt = Attempt(0, self._dispatch, Delivery(base.Receipt("", 0), 1), self._folder, now)
+        """Each session reads all of it anew, into a folder of its own: what is written is appended to its files."""
+        folder = os.path.join(self._folder, str(self._sessions))
+        attempt = Attempt(0, self._dispatch, Delivery(base.Receipt("", 0), 1), folder, now)
         attempt.spec = self._spec
         return attempt
 
@@ -62,6 +66,7 @@ class TaskInput:
         return []
 
     def _fetch(self, now: float) -> list[Command]:
+        self._sessions += 1
         self._attempt = self._begin(now)
         place = self._attempt.expect_input()
         if place is None:
