@@ -232,11 +232,11 @@ class Attempt:
 
     def long(self, worker: str) -> ev.Long:
         d = self.dispatch
-        return ev.Long(d.dispatch, d.stage, d.index, self.number, worker)
+        return ev.Long(d.dispatch, d.stage, d.index, self.number, worker, d.revision)
 
     def alive(self, worker: str) -> ev.Alive:
         d = self.dispatch
-        return ev.Alive(d.dispatch, d.stage, d.index, self.number, worker)
+        return ev.Alive(d.dispatch, d.stage, d.index, self.number, worker, d.revision)
 
     def acknowledge(self) -> list[Command]:
         """The ack, unless it has been given already, or others of its range still need theirs."""

@@ -228,18 +228,26 @@ class Coordinator:
         revision = self.state.revision
         self.state.apply(entry)
         if self.state.revision > revision:
-            self._go_on(ev.CodeRef(offset, entry.number) if entry.bundle is not None else None)
+            commands += self._go_on(ev.CodeRef(offset, entry.number) if entry.bundle is not None else None)
         self._note(entry, now)
         if isinstance(entry, ev.Took):
             commands += self._on_took(entry, now)
         return commands
 
-    def _go_on(self, corrected: Optional[ev.CodeRef]) -> None:
+    def _go_on(self, corrected: Optional[ev.CodeRef]) -> list[Command]:
         """The job had failed, and somebody has told it to go on, perhaps with corrected code."""
         self._concluded = self._expiring = self._crowded_out = False
         self._ending = Ending(self.lease, self._log_tag)
         self._dispatcher.restart(corrected)
         self._sealer.restart()
+        if corrected is not None:
+            self._stragglers.restart()
+        return self._stop_what_is_void() if self.caught_up else []
+
+    def _stop_what_is_void(self) -> list[Command]:
+        """Attempts from before the job went on: who read of its end and of that at once has stopped none of them."""
+        before = self.state.revision - 1
+        return [base.Broadcast(wire.encode(ev.StopJob(self.lease.job, before)))] if before >= 0 else []
 
     def _note(self, entry: Any, now: float) -> None:
         """Tell all who decide; `JobState` has the entry already."""
@@ -286,7 +294,10 @@ class Coordinator:
         self._judge.caught_up(self._clock.read(now))
         self._sealer.skip(self._clock.read(now))
         self._progress_before = self.state.progress
-        return [base.Declare(self._dispatcher.queue, base.Kind.QUEUE)] if self.state.spec is not None else []
+        commands = self._stop_what_is_void()
+        if self.state.spec is not None:
+            commands.append(base.Declare(self._dispatcher.queue, base.Kind.QUEUE))
+        return commands
 
     # ------------------------------------------------------------ what else happens
 

@@ -462,6 +462,7 @@ class Long:
     index: int
     attempt: int
     worker: str
+    revision: int = 0
 
 
 @message
@@ -474,6 +475,7 @@ class Alive:
     index: int
     attempt: int
     worker: str
+    revision: int = 0
 
 
 @message

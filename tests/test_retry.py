@@ -13,18 +13,20 @@ from mapreduce import debugging, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.client import CancelClient, Phase, RetryingClient
-from mapreduce.effects import Execute, ForgetJob, RemoveTree, Tick
+from mapreduce.effects import Append, Connected, Execute, ForgetJob, RemoveTree, Tick
 from mapreduce.errors import UsageError
 from mapreduce.leases import MAX_KEPT, LeaseKeeper
-from mapreduce.refs import Failure
+from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState
+from mapreduce.task_input import TaskInput
 from tests.coordinating import RANK, SPEC, Bench, dispatched, done, of_type, splits
 from tests.coordinating import failed as attempt_failed
 from tests.coordinating import started as attempt_started
 from tests.support import mr, mr_ok, workers
 from tests.test_client import SUBMITTED, Play
 from tests.test_ending import exists
+from tests.test_stragglers import stopped
 from tests.test_worker import Bench as WorkerBench
 from tests.test_worker import logged, published
 
@@ -146,6 +148,41 @@ class TestTheCoordinator:
         bench.echo(bench.log(RETRIED))
         assert bench.it.state.stages[1].sealed
 
+    def test_what_ran_before_is_stopped_by_whoever_reads_of_the_end_and_the_retry_at_once(self) -> None:
+        bench = Bench((*half_done(), RETRIED), spec=KEPT)
+        assert stopped(bench.said) == [ev.StopJob("job", 0)]
+        bench = Bench(half_done()[:-1], spec=KEPT)
+        entries = wire.join([wire.encode(entry) for entry in (FAILED, RETRIED)])
+        said = bench.tell(base.Delivered("leases/1/log", base.Receipt("", 0), entries, bench.offset, False))
+        assert stopped(said) == [ev.StopJob("job", 0)]
+
+    def test_a_long_attempt_that_heard_of_no_end_is_stopped_when_it_says_that_it_runs(self) -> None:
+        bench = self.winding_up(RETRIED, dispatched(1), replace(attempt_started(9, 1), revision=1))
+        for kind in (ev.Long, ev.Alive):
+            assert stopped(bench.log(kind(1, 0, 1, 1, "w"))) == [ev.StopAttempt(1)]
+            assert not stopped(bench.log(kind(9, 0, 1, 9, "w", revision=1)))
+            assert not stopped(bench.log(kind(8, 0, 1, 8, "w", revision=1))), "taken for lost: it may win yet"
+        bench.log(replace(done(9, 1), revision=1))
+        assert stopped(bench.log(ev.Alive(8, 0, 1, 8, "w", revision=1))) == [ev.StopAttempt(8)]
+        assert not stopped(bench.log(ev.Alive(9, 0, 1, 9, "w", revision=1))), "the winner's last words"
+
+    def test_corrected_code_is_not_slow_because_the_first_was_fast(self) -> None:
+        for retried, copied in ((RETRIED, False), (replace(RETRIED, bundle=None), True)):
+            entries = (
+                *splits(2),
+                dispatched(0, 1),
+                attempt_started(0),
+                done(0, seconds=0.1),
+                FAILED,
+                retried,
+            )
+            bench = Bench(entries, spec=replace(KEPT, client_timeout_secs=1e9))
+            [dispatch] = of_type(bench.said, ev.Dispatch)
+            bench.echo(bench.said)
+            bench.log(replace(attempt_started(dispatch.dispatch, 1, "other"), revision=1))
+            bench.log(done(1, 1, seconds=0.1))  # of the first code, and too late
+            assert bool(of_type(bench.wait(5.0), ev.Dispatch)) is copied
+
     def test_a_dispatch_of_a_failed_job_is_stopped_when_it_starts(self) -> None:
         bench = self.winding_up()
         [stop] = [c for c in bench.log(attempt_started(2, 1)) if isinstance(c, base.Broadcast)]
@@ -209,6 +246,31 @@ class TestTheWorker:
         assert bench.deliver("worker/control", ev.StopJob("job", 0)) == []
         said = bench.deliver("worker/control", ev.StopJob("job", 1))
         assert ForgetJob("job@5") in said and RemoveTree("/d/job") in said
+
+
+class TestItsInput:
+    def test_a_new_session_reads_it_anew(self, tmp_path: Path) -> None:
+        split = ev.SplitInput(Split((Segment("text", "text", 0, 6, 0, False),)), 0, 2)
+        role = TaskInput(fold(ev.Splits(0, (split,)), ev.InputComplete(1), FAILED), 0, 0, str(tmp_path))
+        written: dict[str, bytes] = {}
+
+        def tell(event: Any) -> None:
+            for command in role.handle(event, 0.0):
+                if isinstance(command, Append):
+                    written[command.path] = written.get(command.path, b"") + bytes(command.body)
+
+        def bring(number: int, body: bytes) -> None:
+            message = wire.encode(ev.Piece(number), body)
+            tell(base.Delivered("worker/input:0", base.Receipt("", number), message, number, False))
+
+        tell(Connected())
+        bring(0, b"abc")
+        tell(base.Disconnected("gone"))
+        tell(Connected())
+        bring(0, b"abc")
+        bring(1, b"def")
+        assert role.task is not None and role.task.split is not None
+        assert written[role.task.split.segments[0].path] == b"abcdef"
 
 
 class TestClients:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Union
 
 from mapreduce import events as ev
 from mapreduce.state import JobState
@@ -12,6 +12,8 @@ def losers(state: JobState, entry: Any) -> list[int]:
     """What can stop now; ``entry`` comes next in the log, and is not folded yet."""
     if isinstance(entry, ev.Started):
         return [entry.attempt] if _is_late(state, entry) else []
+    if isinstance(entry, (ev.Long, ev.Alive)):
+        return [entry.attempt] if _is_vain(state, entry) else []
     if isinstance(entry, ev.Missing):
         return _of_void_stages(state, entry)
     task = state.task(entry.stage, entry.index) if isinstance(entry, ev.Done) else None
@@ -27,6 +29,17 @@ def _is_late(state: JobState, entry: ev.Started) -> bool:
     if state.terminal is not None or entry.revision != state.revision:
         return True
     if task is None or state.stages[entry.stage].generation != entry.generation:
+        return True
+    return task.winner is not None and task.winner.attempt != entry.attempt
+
+
+def _is_vain(state: JobState, entry: Union[ev.Long, ev.Alive]) -> bool:
+    """It was told to stop, by advice that has not reached it: whatever comes of it does not count.
+
+    One that was taken for lost goes on: it may still be the first to be done.
+    """
+    task = state.task(entry.stage, entry.index)
+    if state.terminal is not None or entry.revision != state.revision or task is None:
         return True
     return task.winner is not None and task.winner.attempt != entry.attempt
 

@@ -53,9 +53,14 @@ class Stragglers:
             began = self._out.pop(entry.dispatch, at)
             seconds = entry.stats.get("seconds")
             took = seconds if isinstance(seconds, (int, float)) else max(0.0, at - began)
-            insort(self._seconds.setdefault(entry.stage, []), float(took))
+            if entry.revision == self._state.revision:
+                insort(self._seconds.setdefault(entry.stage, []), float(took))
         elif isinstance(entry, _ENDS):
             self._out.pop(entry.dispatch, None)
+
+    def restart(self) -> None:
+        """The job had failed and goes on with other code: what tasks took before says nothing of it."""
+        self._seconds.clear()
 
     def slow(self, at: float) -> Iterator[tuple[int, int]]:
         """Tasks, by stage and index, that have been out for too long near the end of their stage."""
