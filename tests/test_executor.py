@@ -324,7 +324,9 @@ def test_a_job_that_does_not_load_says_so_each_time(bench: Bench) -> None:
         assert "import nothing_like_that" in failure.traceback
 
 
-def test_a_lazy_import_that_fails_when_it_is_looked_at_is_left_alone(bench: Bench) -> None:
+def test_a_lazy_import_that_fails_when_it_is_looked_at_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "job.py"
+    file.write_text("from mapreduce import Job\njob = Job(lambda line: [(line, 1)])\n")
     lazy = (
         "import sys, types\n"
         "class Lazy(types.ModuleType):\n"
@@ -333,9 +335,10 @@ def test_a_lazy_import_that_fails_when_it_is_looked_at_is_left_alone(bench: Benc
         "    def __getattr__(self, name):\n        raise ImportError('not installed')\n"
         "sys.modules['lazy'], sys.modules['lazy.proxy'] = Lazy('lazy'), Proxy()\n"
     )
-    files = bench.spec("wordcount").bundle["files"]
-    files["executor_jobs.py"] = files["executor_jobs.py"].replace("import os\n", f"import os\n{lazy}", 1)
-    assert dict(bench.output("wordcount")) == {"a": 2, "b": 1}
+    with Bench(tmp_path, jobs=file).pool_closed() as bench:
+        files = bench.spec("job").bundle["files"]
+        files["job.py"] = lazy + files["job.py"]
+        assert bench.output("job", "a\n") == [("a", 1)]
 
 
 def test_a_python_that_cannot_run_us_is_a_failed_attempt(tmp_path: Path) -> None:
