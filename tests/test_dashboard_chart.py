@@ -60,6 +60,33 @@ def test_of_many_attempts_few_bars_are_drawn_and_no_failure_is_lost() -> None:
     assert not hidden
 
 
+def test_bars_are_as_few_where_tasks_run_and_stages_alternate() -> None:
+    running = [attempt(n, 1000 + n / 10, None, "running", worker=f"w{n % 60}") for n in range(6000)]
+    done = [attempt(n, 1000 + n, 1000.9 + n, "won", stage=n % 2) for n in range(6000)]
+    lanes, _ = chart.lanes([*running, *done], 8000)
+    bars = [bar for lane in lanes for bar in lane.bars]
+    assert len(bars) <= chart.MAX_BARS
+    assert all((bar.outcome == "running") == (bar.end is None) for bar in bars)
+    for lane in lanes:
+        assert [bar.begin for bar in lane.bars] == sorted(bar.begin for bar in lane.bars)
+
+
+def test_a_merged_bar_looks_like_most_of_it_unless_one_failed() -> None:
+    """Several of the same moment; the others are only there to be many."""
+    few = ["won"] * 3 + ["beaten"]
+    for more, outcome in (
+        (["won"], "won"),
+        (["lost"], "lost"),
+        (["lost", "failed"], "failed"),
+        (["beaten"] * 3, "beaten"),
+    ):
+        outcomes = few + more
+        near = [attempt(n, 10 + n / 1000, 10.001 + n / 1000, o, worker="a") for n, o in enumerate(outcomes)]
+        lanes, _ = chart.lanes([*near, *row(2 * chart.MAX_BARS)], 5000)
+        (bar,) = lanes[0].bars
+        assert (bar.count, bar.outcome) == (len(outcomes), outcome)
+
+
 def test_of_many_executors_each_worker_has_a_lane_and_of_many_workers_the_busiest() -> None:
     attempts = [each for n in range(60) for slot in range(2) for each in row(2 + (n == 59), f"w{n:02}", slot)]
     lanes, hidden = chart.lanes(attempts, 5000)

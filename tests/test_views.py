@@ -87,6 +87,7 @@ def test_a_stage_in_numbers() -> None:
     assert numbers == (3, 0, 1, 2, 1)
     assert (reduce_stage.name, reduce_stage.total, reduce_stage.sealed) == ("reduce", None, False)
     view.note(started(3, 1, 12), T + 2)
+    assert (view.stages[0].running, view.stages[0].waiting, view.stages[0].failed) == (2, 1, 0)
     view.note(done(3, 1, 12), T + 3)
     assert (view.stages[0].done, view.stages[0].failed, view.stages[0].bytes_in) == (1, 0, 200)
 
@@ -258,8 +259,9 @@ def check(view: JobView) -> None:
         tasks = state.stages[shown_stage.number].tasks
         count = len(tasks) if shown_stage.total is None else shown_stage.total
         assert shown_stage.done + shown_stage.running + shown_stage.waiting == count
-        failing = [task for task in tasks.values() if task.winner is None and task.failure is not None]
-        assert shown_stage.failed == len(failing)
+        busy = {index for stage, index in state.running.values() if stage == shown_stage.number}
+        failing = {index for index, task in tasks.items() if task.winner is None and task.failure is not None}
+        assert shown_stage.failed == len(failing - (busy if state.terminal is None else set()))
     assert (view.ended_at is None) == (state.terminal is None and not state.ready)
 
 

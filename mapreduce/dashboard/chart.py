@@ -2,8 +2,8 @@
 
 A lane is one executor of one worker. As long as there are few attempts each has a bar of its own. Beyond `MAX_BARS`
 neighbours of a lane and stage that end within one *grain* of time become one bar, which says how many it stands for and
-how many of these failed, and has the worst outcome of them: so a failure is never hidden, and what is too small to be
-seen is not sent. The grain grows until the bars are few enough.
+how many of these failed; it looks like a failure if there is one among them, so that none is hidden, else like most of
+them. What runs is merged with what runs, if it began within one grain. The grain grows until the bars are few enough.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mapreduce.views import AttemptView
 MAX_BARS = 1500
 #: more executors than this share one lane for each worker, and of workers only so many are drawn
 MAX_LANES = 48
-#: what a merged bar looks like: the first of these that is in it
-WORST_FIRST = ("failed", "lost", "running", "returned", "beaten", "won")
+#: what a merged bar looks like as soon as one of it is in it: the first of these
+WORST_FIRST = ("failed", "lost")
 #: points of the chart of throughput, and how near they may be
 POINTS = 120
 LEAST_STEP_SECS = 0.5
@@ -46,6 +46,7 @@ class Bar:
     bytes: int = 0  #: read
     failed: int = 0  #: attempts among them that failed or were lost
     message: str = ""  #: why the (last) one failed
+    outcomes: dict[str, int] = field(default_factory=dict)  #: how many of each
 
 
 @dataclass
@@ -144,8 +145,9 @@ def _bar(attempt: AttemptView) -> Bar:
         copy=attempt.copy,
         records=attempt.records_in,
         bytes=attempt.bytes_in,
-        failed=int(attempt.outcome in ("failed", "lost")),
+        failed=int(attempt.outcome in WORST_FIRST),
         message=attempt.failure.message[:200] if attempt.failure is not None else "",
+        outcomes={attempt.outcome: 1},
     )
 
 
@@ -164,26 +166,31 @@ def _thinned(drawn: list[Lane], now: float) -> list[Lane]:
 
 def _merged(bars: Sequence[Bar], grain: float) -> list[Bar]:
     result: list[Bar] = []
+    latest: dict[tuple[int, bool], Bar] = {}  # (stage, whether it runs) -> the last bar so far
     for bar in bars:
-        last = result[-1] if result else None
-        if (
-            last is not None
-            and last.end is not None
-            and bar.end is not None
-            and last.stage == bar.stage
-            and bar.end - last.begin <= grain
-        ):
-            last.end = max(last.end, bar.end)
-            last.outcome = min(last.outcome, bar.outcome, key=WORST_FIRST.index)
-            last.count += bar.count
-            last.copy = last.copy or bar.copy
-            last.records += bar.records
-            last.bytes += bar.bytes
-            last.failed += bar.failed
-            last.message = bar.message or last.message
+        kind = bar.stage, bar.end is None
+        last = latest.get(kind)
+        if last is not None and (bar.begin if bar.end is None else bar.end) - last.begin <= grain:
+            _join(last, bar)
         else:
+            latest[kind] = bar
             result.append(bar)
     return result
+
+
+def _join(into: Bar, bar: Bar) -> None:
+    if into.end is not None and bar.end is not None:
+        into.end = max(into.end, bar.end)
+    for outcome, count in bar.outcomes.items():
+        into.outcomes[outcome] = into.outcomes.get(outcome, 0) + count
+    worst = [outcome for outcome in WORST_FIRST if outcome in into.outcomes]
+    into.outcome = worst[0] if worst else max(into.outcomes, key=lambda outcome: into.outcomes[outcome])
+    into.count += bar.count
+    into.copy = into.copy or bar.copy
+    into.records += bar.records
+    into.bytes += bar.bytes
+    into.failed += bar.failed
+    into.message = bar.message or into.message
 
 
 def throughput(attempts: Iterable[AttemptView], begin: float, end: float) -> dict[str, Any]:

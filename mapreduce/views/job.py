@@ -342,7 +342,7 @@ class JobView:
                 (len(stage.tasks) if stage.total is None else stage.total)
                 - stage.done
                 - len(busy.get(number, ())),
-                len(self._failing.get(number, ())),
+                len(self._failing.get(number, set()) - busy.get(number, set())),
                 stage.records_in,
                 stage.records_out,
                 stage.bytes_in,

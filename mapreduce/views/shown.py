@@ -78,7 +78,7 @@ class StageView:
     done: int
     running: int
     waiting: int
-    failed: int  #: of those that are not done: how many have failed before
+    failed: int  #: of those that wait: how many have failed before
     records_in: int
     records_out: int
     bytes_in: int

@@ -17,7 +17,7 @@ export const OUTCOMES = {
   running: { sign: "▸", text: "running" },
   failed: { sign: "✕", text: "failed" },
   lost: { sign: "?", text: "lost" },
-  beaten: { sign: "−", text: "beaten by a copy" },
+  beaten: { sign: "−", text: "beaten by another attempt" },
   returned: { sign: "↩", text: "handed back" },
 };
 
