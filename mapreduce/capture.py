@@ -7,7 +7,7 @@ so that nobody can fill a disk. What comes belongs to the attempt that runs, and
 that is told. Whoever prints without end never waits for long: what is too much is read and dropped.
 
 An attempt's first `HEAD_BYTES` and last `TAIL_BYTES` are kept: the last words are what a death is explained with. All
-attempts of a worker share an `Allowance`.
+attempts of a worker share an `Allowance`, those of a job a `JobAllowance`: its log keeps what is told.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ HEAD_BYTES = 56 * 1024
 TAIL_BYTES = 8 * 1024
 WORKER_BYTES_PER_SEC = 64 * 1024
 BURST_BYTES = 4 * WORKER_BYTES_PER_SEC
+#: what one job may print on a worker in all; beyond that only the last words of what fails are told
+JOB_BYTES = 16 * 1024 * 1024
 #: who prints a little all the time is read so often, and told of so often
 QUIET_SECS = 0.01
 FLUSH_SECS = 0.1
@@ -64,8 +66,29 @@ class Allowance:
         return max(0, int(self._left))
 
     def take(self, count: int) -> None:
-        """More than is left makes debts."""
+        """More than is left makes debts, but never so many that others are silent for long."""
+        self._left = max(-BURST_BYTES, self._left - count)
+
+
+class JobAllowance:
+    """One job's part of a worker's allowance, which has an end."""
+
+    def __init__(self, worker: Allowance) -> None:
+        self._worker = worker
+        self._left = JOB_BYTES
+
+    @property
+    def used_up(self) -> bool:
+        return self._left <= 0
+
+    def left(self, now: float) -> int:
+        """Bytes."""
+        return max(0, min(self._left, self._worker.left(now)))
+
+    def take(self, count: int) -> None:
+        """More than is left makes debts of the worker's."""
         self._left -= count
+        self._worker.take(count)
 
 
 class Kept:
@@ -101,7 +124,7 @@ class Kept:
                 self._dropped += excess
                 del self._tail[:excess]
 
-    def take(self, allowance: Allowance, now: float, partial: bool) -> Optional[Text]:
+    def take(self, allowance: JobAllowance, now: float, partial: bool) -> Optional[Text]:
         """Whole lines, as many as may be told of; ``partial``: and what has begun of the last one."""
         end = len(self._head) if partial else self._head.rfind(b"\n") + 1
         left = allowance.left(now)
@@ -109,10 +132,18 @@ class Kept:
             end = self._head.rfind(b"\n", 0, left) + 1
         return self._cut(end, allowance) if end else None
 
-    def take_all(self, allowance: Allowance, now: float, anyhow: bool) -> Iterator[Text]:
-        """The rest of an attempt that is over: all that may be told of. ``anyhow``: all, for it explains a failure."""
+    def take_all(self, allowance: JobAllowance, now: float, anyhow: bool) -> Iterator[Text]:
+        """The rest of an attempt that is over: all that may be told of. ``anyhow``: all, for it explains a failure;
+        the end of it if its job has printed too much.
+        """
         waiting = len(self._head) + len(self._tail)
-        if not anyhow and allowance.left(now) < waiting:
+        if anyhow and allowance.used_up:
+            self._tail = self._head + self._tail
+            self._head = bytearray()
+            if waiting > TAIL_BYTES:
+                del self._tail[:-TAIL_BYTES]
+                self._dropped += waiting - TAIL_BYTES
+        elif not anyhow and allowance.left(now) < waiting:
             end = min(allowance.left(now), len(self._head))
             self._dropped += waiting - end
             del self._head[end:]
@@ -128,7 +159,7 @@ class Kept:
             self._head, self._tail = self._tail[begin:], bytearray()
             yield self._cut(len(self._head), allowance, final=True)._replace(dropped=dropped)
 
-    def _cut(self, end: int, allowance: Allowance, final: bool = False) -> Text:
+    def _cut(self, end: int, allowance: JobAllowance, final: bool = False) -> Text:
         text = self._decoder.decode(bytes(self._head[:end]), final)
         del self._head[:end]
         allowance.take(end)
@@ -142,6 +173,7 @@ class Capture:
         self.fd = fd
         self.slot = -1
         self.attempt = 0  #: 0: none
+        self.allowance: Optional[JobAllowance] = None  #: its attempt's
         self.kept = Kept()
         self.closed = False  #: by all who could write to it, or by us
         #: when to read again, None: when the selector says so
@@ -185,6 +217,7 @@ class Captures:
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._allowance = Allowance()
+        self._jobs: dict[str, JobAllowance] = {}
         self._talking: dict[Capture, None] = {}  #: those with a time
 
     def add(self, capture: Capture) -> None:
@@ -201,9 +234,16 @@ class Captures:
         if capture.fd in self._selector.get_map():
             self._selector.unregister(capture.fd)
 
-    def begin(self, capture: Capture, slot: int, attempt: int, now: float) -> None:
+    def forget(self, job: str) -> None:
+        """It is over, or idle for long; should it come again, it may print as much again."""
+        self._jobs.pop(job, None)
+
+    def begin(self, capture: Capture, slot: int, job: str, attempt: int, now: float) -> None:
         """What comes from now on is this attempt's; so is what a process has said before its first one."""
         capture.slot, capture.attempt = slot, attempt
+        if job not in self._jobs:
+            self._jobs[job] = JobAllowance(self._allowance)
+        capture.allowance = self._jobs[job]
         capture.note(now)
         if capture.tell_at is not None:
             self._talking[capture] = None
@@ -212,8 +252,8 @@ class Captures:
         """The attempt is over: the rest of what it has printed."""
         if not capture.closed:
             capture.read(now)
-        if capture.kept.used:
-            for text, dropped in capture.kept.take_all(self._allowance, now, anyhow=failed):
+        if capture.kept.used and capture.allowance is not None:
+            for text, dropped in capture.kept.take_all(capture.allowance, now, anyhow=failed):
                 yield Printed(capture.slot, capture.attempt, text, dropped)
             capture.kept = Kept()
         capture.attempt, capture.tell_at = 0, None
@@ -232,9 +272,10 @@ class Captures:
         for capture in list(self._talking):
             if capture.read_at is not None and now >= capture.read_at:
                 self._read_on(capture, now)
-            if capture.tell_at is not None and now >= capture.tell_at:
+            allowance = capture.allowance
+            if allowance is not None and capture.tell_at is not None and now >= capture.tell_at:
                 partial = now - capture.since >= PARTIAL_SECS
-                told = capture.kept.take(self._allowance, now, partial)
+                told = capture.kept.take(allowance, now, partial)
                 if told is not None:
                     yield Printed(capture.slot, capture.attempt, told.text, told.dropped)
                     capture.since = now

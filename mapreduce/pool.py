@@ -93,7 +93,7 @@ class ExecutorPool:
             child.job = job
             child.outgoing += self._load_frame(job, spec)
         child.begin(slot, task, spec, marked)
-        self._captures.begin(child.capture, slot, task.attempt, time.monotonic())
+        self._captures.begin(child.capture, slot, job, task.attempt, time.monotonic())
         child.outgoing += pipe.encode(pipe.Run(task))
         self._running[slot] = child
         self._flush(child)
@@ -112,6 +112,7 @@ class ExecutorPool:
     def forget(self, job: str) -> None:
         """Let the idle children of a job go; blank ones take their place, as far as there are too few."""
         self._loads.pop(job, None)
+        self._captures.forget(job)
         ended = [child for child in self._idle if child.job == job]
         for child in ended:
             self._idle.remove(child)

@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapreduce import capture
 from mapreduce.capture import (
     BURST_BYTES,
     HEAD_BYTES,
+    JOB_BYTES,
     TAIL_BYTES,
     WORKER_BYTES_PER_SEC,
     Allowance,
     Capture,
     Captures,
+    JobAllowance,
     Kept,
     open_pipe,
 )
@@ -147,6 +150,37 @@ def test_an_allowance_saves_up_and_has_an_end() -> None:
     allowance.take(2 * WORKER_BYTES_PER_SEC)  # debts
     assert [allowance.left(at) for at in (6.5, 7.0, 8.0)] == [0, 0, WORKER_BYTES_PER_SEC]
     assert allowance.left(1e6) == BURST_BYTES
+    for _ in range(1000):  # failures, which are told of all the same
+        allowance.take(HEAD_BYTES)
+    assert allowance.left(1e6 + 5.0) == WORKER_BYTES_PER_SEC  # the others wait a few seconds for that
+
+
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize("size", [100, HEAD_BYTES, 2 * HEAD_BYTES])
+def test_who_has_printed_too_much_says_no_more_than_last_words(failed: bool, size: int) -> None:
+    worker = Allowance()
+    allowance, other = JobAllowance(worker), JobAllowance(worker)
+    allowance.take(JOB_BYTES)
+    assert (allowance.left(100.0), other.left(100.0)) == (0, BURST_BYTES)
+    kept = Kept()
+    printed = (b"%07d\n" % size) * (size // 8)
+    kept.add(printed)
+    assert kept.take(allowance, 100.0, partial=True) is None
+    told = list(kept.take_all(allowance, 100.0, anyhow=failed))
+    assert sum(len(each.text) + each.dropped for each in told) == len(printed)
+    said = "".join(each.text for each in told).encode()
+    assert printed.endswith(said)
+    assert len(said) == (
+        0 if not failed else size // 8 * 8 if size < TAIL_BYTES else TAIL_BYTES - 8
+    )  # whole lines
+
+
+def test_a_job_that_comes_again_may_print_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "JOB_BYTES", 10)
+    for _ in range(2):
+        assert run(bench, "job_c_reader", "0123456789\n") != ""
+        assert run(bench, "job_c_reader", "more\n") == ""
+        bench.pool.forget("job_c_reader")
 
 
 def test_each_attempt_has_its_own_limit() -> None:
@@ -159,7 +193,7 @@ def test_each_attempt_has_its_own_limit() -> None:
     try:
         for attempt in (1, 2, 3):
             now = 10.0 * attempt
-            captures.begin(capture, 0, attempt, now)
+            captures.begin(capture, 0, "job", attempt, now)
             os.write(theirs, line * (HEAD_BYTES // 100))
             captures.hear(capture, now)
             assert captures.wait_secs(now) == 0.0  # so much at once may be more than a pipe holds
@@ -176,7 +210,7 @@ def test_each_attempt_has_its_own_limit() -> None:
 
 
 def test_a_character_that_is_never_completed_is_told_at_the_end() -> None:
-    allowance, kept = Allowance(), Kept()
+    allowance, kept = JobAllowance(Allowance()), Kept()
     kept.add(b"caf\xc3")
     assert kept.take(allowance, 0.0, partial=True) == ("caf", 0)
     assert list(kept.take_all(allowance, 0.0, anyhow=False)) == [("\ufffd", 0)]
@@ -184,7 +218,7 @@ def test_a_character_that_is_never_completed_is_told_at_the_end() -> None:
 
 def test_lines_wait_for_their_allowance_and_are_dropped_at_the_end_unless_they_explain_a_failure() -> None:
     for failed in (False, True):
-        allowance, kept = Allowance(), Kept()
+        allowance, kept = JobAllowance(Allowance()), Kept()
         allowance.left(0.0)
         allowance.take(BURST_BYTES - 10)
         kept.add(b"12345\n" * 3)
@@ -204,7 +238,7 @@ def test_lines_wait_for_their_allowance_and_are_dropped_at_the_end_unless_they_e
 def test_every_byte_is_told_or_counted_and_the_ends_are_kept(
     steps: list[tuple[int, bool, float]], failed: bool
 ) -> None:
-    allowance, kept, now = Allowance(), Kept(), 0.0
+    allowance, kept, now = JobAllowance(Allowance()), Kept(), 0.0
     printed, told = b"", []
     for size, partial, secs in steps:
         data = (b"%07d\n" % len(printed)) * (size // 8) + b"." * (size % 8)
