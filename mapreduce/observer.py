@@ -26,6 +26,8 @@ from mapreduce.host import Host
 PREFETCH = 500
 #: a broker that takes no messages takes no marks: then a log that has been quiet for so long is taken to be read
 QUIET_SECS = 1.0
+#: a mark that has not come back by then may be lost, and is written again
+MARK_AGAIN_SECS = 30.0
 
 
 class View(Protocol):
@@ -54,6 +56,7 @@ class Observer(Generic[V]):
         self.blocked = False  #: the broker takes no messages
         self._rng = rng
         self._mark = 0
+        self._marked_at = 0.0
         self._reading = 0
         self._next = 0  #: offset
         self._heard_at = 0.0
@@ -83,23 +86,31 @@ class Observer(Generic[V]):
             self.blocked = True
         elif isinstance(event, base.Unblocked):
             self.blocked = False
-        elif isinstance(event, Tick) and self.blocked and now - self._heard_at > QUIET_SECS:
-            self.caught_up = True
+        elif isinstance(event, Tick):
+            return self._on_tick(now)
         return []
+
+    def _on_tick(self, now: float) -> list[Command]:
+        if self.blocked and now - self._heard_at > QUIET_SECS:
+            self.caught_up = True
+        if not self._reading or self.caught_up or self.gone or now - self._marked_at <= MARK_AGAIN_SECS:
+            return []
+        self._marked_at = now
+        return [self._write_mark()]
 
     def _begin(self, now: float) -> list[Command]:
         """In each session from the start: a broker that was down may have lost what was read."""
         if self._reading:
             self.view.restart()
         self._reading += 1
-        self._next, self._heard_at = 0, now
+        self._next, self._heard_at, self._marked_at = 0, now, now
         self.blocked = self.caught_up = False
         self._mark = self._rng.getrandbits(63)
-        log = ev.log_stream(self.job)
-        return [
-            base.Consume(self._tag, log, PREFETCH, "first"),
-            base.Publish(log, wire.encode(ev.Marked(self._mark)), f"{self.prefix}mark", joins=True),
-        ]
+        return [base.Consume(self._tag, ev.log_stream(self.job), PREFETCH, "first"), self._write_mark()]
+
+    def _write_mark(self) -> Command:
+        mark = wire.encode(ev.Marked(self._mark))
+        return base.Publish(ev.log_stream(self.job), mark, f"{self.prefix}mark", joins=True)
 
     def _on_delivered(self, event: base.Delivered, now: float) -> list[Command]:
         assert event.offset is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any, Optional
 
 import pytest
@@ -286,6 +287,16 @@ class TestWhoWatches:
                 play.log(mark)
             assert play.client.finished and isinstance(play.client.error, kind)
             assert not [each for each in play.events() if isinstance(each, ev.Delivered)]
+
+    def test_says_its_mark_again_until_it_comes_back(self) -> None:
+        play = self.play()
+        kept = replace(SPEC, keep_secs=100.0)
+        play.log(ev.Submitted("j1", kept, "0", 0.0), failed())
+        [mark] = play.events()
+        play.wait(PRESENT_EVERY_SECS + 1)
+        assert play.events() == [mark, mark] and isinstance(mark, ev.Marked)
+        play.log(mark)
+        assert play.client.finished and isinstance(play.client.error, JobFailed)
 
     def test_a_log_that_goes_once_the_output_is_ready_is_one_that_was_delivered(self) -> None:
         for entries, lost in (([SUBMITTED, *self.ready()], False), ([SUBMITTED], True), ([], True)):

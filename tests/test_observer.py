@@ -17,7 +17,7 @@ from mapreduce.brokers import base
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
 from mapreduce.effects import Connected, Tick
 from mapreduce.host import Host
-from mapreduce.observer import QUIET_SECS, Observer, observe
+from mapreduce.observer import MARK_AGAIN_SECS, QUIET_SECS, Observer, observe
 from mapreduce.spec import JobSpec
 from mapreduce.views import JobView
 
@@ -87,6 +87,18 @@ def test_a_broker_that_takes_no_messages_takes_no_mark() -> None:
     assert not bench.observer.caught_up
     bench.observer.handle(Tick(), 1.1 + QUIET_SECS)
     assert bench.observer.caught_up
+
+
+def test_a_mark_that_the_broker_has_lost_is_written_again() -> None:
+    bench = Bench()
+    mark = bench.connect()
+    bench.deliver(SUBMITTED)
+    assert bench.observer.handle(Tick(), MARK_AGAIN_SECS) == []
+    [again] = bench.observer.handle(Tick(), MARK_AGAIN_SECS + 1)
+    assert isinstance(again, base.Publish) and wire.decode(again.head)[0] == ev.Marked(mark)
+    assert bench.observer.handle(Tick(), MARK_AGAIN_SECS + 2) == []
+    bench.deliver(ev.Marked(mark))
+    assert bench.observer.caught_up and bench.observer.handle(Tick(), 1000.0) == []
 
 
 def test_a_log_that_is_gone() -> None:

@@ -37,7 +37,10 @@ class WatchingClient(Client):
         return super()._read_output() if self.takes_output else []
 
     def _signs_of_life(self) -> list[Command]:
-        return super()._signs_of_life() if self.takes_output else []
+        """None for a job with a client of its own; but the broker may have lost what we wait for."""
+        if self.takes_output:
+            return super()._signs_of_life()
+        return [self._publish_event(ev.Marked(self._end_mark))] if self._end_mark is not None else []
 
     def _take_outcome(self) -> list[Command]:
         if self.takes_output:
