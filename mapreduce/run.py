@@ -30,7 +30,7 @@ from mapreduce.client import CancelClient, Client, Phase, ResumingClient, Retryi
 from mapreduce.display import texts
 from mapreduce.display.base import Display
 from mapreduce.display.choice import for_python
-from mapreduce.display.quiet import Reports
+from mapreduce.display.quiet import Reports, Unwatched
 from mapreduce.effects import Role
 from mapreduce.errors import BrokerError, Cancelled, JobLost, OutputError, UsageError
 from mapreduce.feeder import Feeder, input_items
@@ -74,7 +74,7 @@ class JobRun:
     ) -> None:
         """``display``: what is shown; what tasks print, unless given. ``report``: takes the engine's own lines."""
         self._stack = contextlib.ExitStack()
-        self.display = display or Display(summary=False)
+        self.display = display or Unwatched()
         self._report = report or self.display.report
         self._rng = random.Random(secrets.randbits(64))
         try:

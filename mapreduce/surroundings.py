@@ -226,7 +226,7 @@ def _file_of(module: Any) -> str:
     """
     if not issubclass(type(module), types.ModuleType):
         return ""
-    path = types.ModuleType.__dict__["__dict__"].__get__(module).get("__file__")
+    path = vars(types.ModuleType)["__dict__"].__get__(module).get("__file__")
     return path if isinstance(path, str) else ""
 
 

@@ -23,7 +23,7 @@ from mapreduce.display.jsonlines import JsonDisplay
 from mapreduce.display.live import LiveDisplay
 from mapreduce.display.plain import MOST_WARNINGS, PlainDisplay, rates
 from mapreduce.display.printed import BURST_LINES, PrintedLines, Unseen
-from mapreduce.display.quiet import QuietDisplay
+from mapreduce.display.quiet import QuietDisplay, Unwatched
 from mapreduce.display.region import Line, Region
 from mapreduce.display.summary import one_line, paragraph
 from mapreduce.errors import JobFailed, UsageError
@@ -141,10 +141,10 @@ def test_numbers() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.sampled_from("ab\x1b[]?0;mKHA\x07\r\b\x9b\x00\t é"), max_size=30))
+@given(st.text(st.sampled_from("ab\x1b[]?0;mKHA\x07\r\b\x9b\x00\t é\u202e"), max_size=30))
 def test_nothing_that_user_code_prints_steers_the_terminal(line: str) -> None:
     cleaned = texts.clean(line)
-    assert not [c for c in cleaned if c != "\t" and (ord(c) < 32 or 127 <= ord(c) < 160)]
+    assert not [c for c in cleaned if c != "\t" and (ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e")]
 
 
 def test_printed_lines_are_marked_and_progress_bars_show_their_last_state() -> None:
@@ -219,6 +219,20 @@ def test_what_tasks_print_and_what_the_engine_says_is_told_from_the_start() -> N
     assert watched.said() == ["[map 3] last"]
     watched.feed(printed("too late\n"))
     assert watched.after(50) == []
+
+
+def test_where_nobody_looks_what_is_printed_is_told_and_the_job_is_not_folded_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = Unwatched()
+    view = display.new_view()
+    display.begin(view, local=True)
+    feed(view, submitted(), *splits(10), dispatched(3), started(3), printed("hello\n"))
+    display.finish()
+    assert capsys.readouterr() == ("", "[map 3] hello\n")
+    assert view.submitted_at and view.state.splits == {} and view.state.attempts == 0
+    display.wanted = True  # as by --notify
+    assert type(display.new_view()) is JobView
 
 
 @pytest.mark.parametrize(
@@ -335,7 +349,7 @@ def busy_view(stages: int) -> JobView:
     feed(view, submitted(stages), *splits(10))
     for task in range(5):
         feed(view, dispatched(task), started(task))
-    feed(view, done(0), failed(1, 2, "ValueError: 漢字" * 50), failed(2, 3), failed(3, 4), failed(4, 5))
+    feed(view, done(0), failed(1, 2, "ValueError: \t漢字" * 50), failed(2, 3), failed(3, 4), failed(4, 5))
     return view
 
 
@@ -345,7 +359,7 @@ def test_a_frame_fits_into_any_terminal(columns: int, rows: int, stages: int, lo
     lines = frame(busy_view(stages), local, 12.3, columns, rows)
     assert 1 <= len(lines) <= max(1, rows - 1)
     assert all(line.cell_len <= max(1, min(columns - 1, MOST_COLUMNS)) for line in lines)
-    assert not any("\n" in line.plain for line in lines)
+    assert not any("\n" in line.plain or "\t" in line.plain for line in lines)
 
 
 def test_a_frame_shows_what_there_is_to_know() -> None:
@@ -475,8 +489,8 @@ def test_the_display_goes_by_what_standard_error_is(
     assert type(display) is kind and display.attended is attended
     assert type(choice.for_command(quiet=True)) is QuietDisplay
     assert type(choice.for_command(as_json=True)) is JsonDisplay
-    assert type(choice.for_python(None)) is Display
-    assert type(choice.for_python(False)) is Display
+    assert type(choice.for_python(None)) is Unwatched
+    assert type(choice.for_python(False)) is Unwatched
     assert type(choice.for_python(True)) is kind
 
 

@@ -9,7 +9,7 @@ from mapreduce import config
 from mapreduce.display.base import Display
 from mapreduce.display.live import LiveDisplay
 from mapreduce.display.plain import PlainDisplay
-from mapreduce.display.quiet import QuietDisplay
+from mapreduce.display.quiet import QuietDisplay, Unwatched
 
 
 def for_command(quiet: bool = False, as_json: bool = False, summary: Optional[bool] = None) -> Display:
@@ -34,4 +34,4 @@ def for_python(progress: Optional[bool]) -> Display:
 
     if progress is not False and in_notebook():
         return NotebookDisplay()
-    return for_command() if progress else Display(summary=False)
+    return for_command() if progress else Unwatched()

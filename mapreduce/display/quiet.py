@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Optional
 
 from mapreduce.display.base import Display
-from mapreduce.views import JobView
+from mapreduce.views import JobView, OutputView
+
+
+class Unwatched(Display):
+    """What user code prints and what the engine has to say: `job.run` without `progress`."""
+
+    def __init__(self) -> None:
+        super().__init__(summary=False)
+
+    def new_view(self) -> JobView:
+        return JobView(keep_attempts=False) if self.wanted else OutputView()
 
 
 class Reports(Display):

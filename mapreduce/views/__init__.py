@@ -1,6 +1,7 @@
 """What people and programs see of a job: folds of its log with times."""
 
 from mapreduce.views.job import JobView
+from mapreduce.views.output import OutputView
 from mapreduce.views.plain import summary_to_plain, to_plain
 from mapreduce.views.shown import (
     AttemptView,
@@ -17,6 +18,7 @@ __all__ = [
     "AttemptView",
     "JobView",
     "Notice",
+    "OutputView",
     "PrintedText",
     "Skew",
     "StageView",
