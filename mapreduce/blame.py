@@ -11,7 +11,6 @@ import functools
 import importlib
 import operator
 import os
-import re
 import reprlib
 import traceback
 from dataclasses import replace
@@ -24,6 +23,7 @@ from mapreduce.errors import InputError
 from mapreduce.job import Fold, Stage, TooManyCounters, is_whole
 from mapreduce.pairs import NotAPair
 from mapreduce.refs import Failure, trouble_of
+from mapreduce.shown import escaped, input_name, without_secrets
 from mapreduce.splits import BadRecord
 from mapreduce.units import shown_size
 
@@ -37,8 +37,6 @@ HIDDEN = (ENGINE, "<frozen importlib", os.path.abspath(importlib.__file__))
 MAX_RECORD_CHARS = 200
 MAX_MESSAGE_CHARS = 1000
 MAX_TRACEBACK_CHARS = 10_000
-#: what would do something to a terminal: controls but tab and newline, and what turns the direction of writing
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class TaskFailed(Exception):
@@ -148,8 +146,9 @@ class Blame:
         if role == "map" and self.batch is not None and self.position is not None:
             index = len(self.batch.records) - operator.length_hint(self.position) - 1
             if index < 0:
-                return self.batch.source, -1, ""
-            return self.batch.source, offset_of(self.batch, index), shorten(self.batch.records[index])
+                return input_name(self.batch.source), -1, ""
+            source, record = input_name(self.batch.source), self.batch.records[index]
+            return source, offset_of(self.batch, index), shorten(record)
         # a whole function has an iterator of the engine's as its argument
         argument = None if frame is None or is_whole(self._roles[role]) else _first_argument(frame)
         if argument is None:
@@ -227,8 +226,8 @@ def offset_of(batch: Any, index: int) -> int:
 
 def _input_failure(error: InputError) -> Failure:
     if isinstance(error, BadRecord):
-        return Failure("input", error.message, "", error.source, error.offset, error.record)
-    return Failure("input", _message(error, False))
+        return Failure("input", error.message, "", input_name(error.source), error.offset, error.record)
+    return Failure("input", without_secrets(_message(error, False)))
 
 
 def _message(error: BaseException, named: bool = True) -> str:
@@ -241,11 +240,6 @@ def _message(error: BaseException, named: bool = True) -> str:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     line = escaped(" ".join(text.split("\n")).strip()[:MAX_MESSAGE_CHARS])
     return (f"{name}: {line}" if line else name) if named else line
-
-
-def escaped(text: str) -> str:
-    """Control characters of users' texts as Python writes them in a string; newlines and tabs stay."""
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1].replace("\\r", "\\x0d"), text)
 
 
 def shorten(value: Any) -> str:

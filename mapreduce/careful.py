@@ -32,6 +32,7 @@ from mapreduce.job import Context, Fold, Job, enter, is_whole
 from mapreduce.mark import Mark, Place
 from mapreduce.refs import Block, Counters, Failure, Skipped, Stats, TaskSpec
 from mapreduce.runs import BlockWriter
+from mapreduce.shown import input_name
 from mapreduce.spec import JobSpec
 from mapreduce.task import Emit, Pairs, Source, Task, TaskFailed
 
@@ -142,8 +143,9 @@ class _Selective(Task):
             return
         before = 0
         for batch in self._batches():
+            source = input_name(batch.source)
             for index, record in enumerate(batch.records[: self._spec.sample or None]):
-                yield Place(before + index, batch.source, offset_of(batch, index), shorten(record)), record
+                yield Place(before + index, source, offset_of(batch, index), shorten(record)), record
             before += len(batch.records)
 
     def remove_files(self) -> None:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, NoReturn, Optional
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
 
 from mapreduce import __version__
 from mapreduce.errors import JobFailed, MapReduceError, OutputError, ReaderGone
+from mapreduce.shown import escaped
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -50,8 +53,25 @@ COMMANDS = {
 }
 
 
+@contextlib.contextmanager
+def _telling_that_the_reader_is_gone() -> Iterator[None]:
+    """Raises `ReaderGone`. click, which would come to know of it next, ends the process with 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone("whoever read the output went away") from error
+
+
 class Commands(click.Group):
     """Loads a subcommand's module when it is needed."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _telling_that_the_reader_is_gone():  # it has printed the help
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _telling_that_the_reader_is_gone():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -92,6 +112,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point of `mr`."""
     _open_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # results are bytes, and text for people may be anything
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(
         signal.SIGCHLD, signal.SIG_DFL
     )  # ignored, as some parents leave it, it hides how children end
@@ -156,7 +178,7 @@ def _run() -> int:
 
 def _tell(text: str) -> None:
     with contextlib.suppress(OSError):  # the terminal is gone: its window was closed, say
-        click.echo(text, err=True)
+        click.echo(escaped(text), err=True)
 
 
 if __name__ == "__main__":

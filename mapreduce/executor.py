@@ -19,13 +19,14 @@ import sys
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from mapreduce import pipe
-from mapreduce.blame import TaskFailed, escaped, user_traceback
+from mapreduce.blame import TaskFailed, user_traceback
 from mapreduce.careful import run_careful
 from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
 from mapreduce.job import Job
 from mapreduce.limits import cap_memory
 from mapreduce.refs import Block, Failure, Skipped, TaskSpec
+from mapreduce.shown import escaped
 from mapreduce.spec import JobSpec
 from mapreduce.surroundings import Surroundings
 from mapreduce.task import run_task

@@ -24,6 +24,7 @@ from mapreduce.errors import InputError, JobFailed, MapReduceError, OutputError
 from mapreduce.interpreters import Interpreter
 from mapreduce.pool import ExecutorPool
 from mapreduce.refs import Block, Failure, Split, TaskSpec
+from mapreduce.shown import input_name
 from mapreduce.sort import read_blocks
 from mapreduce.spec import JobSpec
 from mapreduce.state import KILLED
@@ -145,4 +146,4 @@ def _error(sample: _Sample, failure: Failure) -> MapReduceError:
 
 
 def _name(sample: _Sample) -> str:
-    return sample.split.segments[0].name
+    return input_name(sample.split.segments[0].name)

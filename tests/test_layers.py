@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mapreduce"
 #: the same table as in docs/architecture.md
 FLOORS = [
     ["errors", "config"],
-    ["refs", "spec", "codec", "parameters", "brokers.base", "units", "settings", "versions"],
+    ["refs", "spec", "codec", "parameters", "brokers.base", "units", "settings", "shown", "versions"],
     ["job", "wire", "order", "splits", "brokers", "brokers.memory", "brokers.amqp", "__init__"],
     [
         "drain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mapreduce import events as ev
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, MapReduceError
 from mapreduce.refs import Failure, Segment
+from mapreduce.shown import input_name
 from mapreduce.state import JobState, Terminal
 
 
@@ -52,9 +53,9 @@ def describe_failure(terminal: ev.Failed, state: JobState) -> MapReduceError:
 
 def _describe_segments(segments: tuple[Segment, ...]) -> str:
     """The input of a split, for messages."""
-    first, last = segments[0], segments[-1]
+    first, name = segments[0], input_name(segments[0].name)
     if len(segments) > 1:
-        return f"{len(segments)} stretches of input, {first.name} to {last.name}"
+        return f"{len(segments)} stretches of input, {name} to {input_name(segments[-1].name)}"
     if first.compression:
-        return first.name
-    return f"{first.name}, bytes {first.origin} to {first.origin + first.end - first.start}"
+        return name
+    return f"{name}, bytes {first.origin} to {first.origin + first.end - first.start}"

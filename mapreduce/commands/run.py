@@ -13,6 +13,7 @@ from mapreduce.commands import options
 from mapreduce.commands.ending import AtEnd, at_end_options
 from mapreduce.commands.options import NonNegative, Seconds, Size, Tries
 from mapreduce.errors import JobError, JobFailed, UsageError
+from mapreduce.shown import escaped
 from mapreduce.spec import (
     DEFAULT_KEEP_SECS,
     DEFAULT_PARTITIONS,
@@ -209,7 +210,7 @@ def command(
             run.deliver()
         options.tell_left_out(result, run.display)
         for name in sorted(result.counters) if counters and not as_json else ():
-            click.echo(f"{name}\t{result.counters[name]}", err=True)
+            click.echo(f"{escaped(name)}\t{result.counters[name]}", err=True)
 
 
 def _resume(

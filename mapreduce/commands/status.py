@@ -145,12 +145,12 @@ def _failure(view: JobView) -> Iterator[str]:
         where = f"{task_name(stage, index, len(view.stages))}, {texts.count(ended.tries, 'try', 'tries')}"
     elif last is not None and last.failure is not None:
         failure = last.failure
-        where = f"{task_name(last.stage, last.index, len(view.stages))} on {last.worker}"
+        where = f"{task_name(last.stage, last.index, len(view.stages))} on {texts.clean(last.worker)}"
     else:
         return
     yield ""
     yield f"{'failed' if ended is not None else 'last failure'}: {texts.clean(failure.message)}"
-    function = f" in {failure.function}" if failure.function else ""
+    function = f" in {texts.clean(failure.function)}" if failure.function else ""
     yield f"{_INDENT}{where}{function}"
     if failure.source:
         at = f", byte {failure.offset}" if failure.offset >= 0 else ""

@@ -7,6 +7,7 @@ from typing import Any, Optional
 from mapreduce import events as ev
 from mapreduce.coordination import tries
 from mapreduce.refs import Failure
+from mapreduce.shown import input_name
 from mapreduce.state import JobState, Task, Terminal
 
 #: how long a worker that lost its connection has to come back before its silence counts as its death
@@ -144,8 +145,9 @@ class Judge:
         if stage > 0:
             return Failure("died", text)
         first = self._state.splits[index].split.segments[0]
-        stretch = f"bytes {first.origin} to {first.origin + first.end - first.start} of {first.name}"
-        return Failure("died", f"{text}: {stretch}", source=first.name, offset=first.origin)
+        name = input_name(first.name)
+        stretch = f"bytes {first.origin} to {first.origin + first.end - first.start} of {name}"
+        return Failure("died", f"{text}: {stretch}", source=name, offset=first.origin)
 
     def _forsaken(self, at: float) -> Optional[ev.Abandoned]:
         spec, idle = self._state.spec, self.idle(at)

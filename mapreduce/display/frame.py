@@ -121,4 +121,5 @@ def _speed(view: JobView) -> Iterator[Text]:
 def _warnings(view: JobView) -> Iterator[Text]:
     warnings = [notice.text for notice in view.notices if notice.level == "warning"]
     for text in warnings[-MOST_WARNINGS:]:
-        yield Text(f"! {texts.clean(text)}", "yellow")
+        line = " ".join(texts.clean(text).split())  # a tab's width is not known before it is there
+        yield Text(f"! {line}", "yellow")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from mapreduce.shown import CONTROLS
+
 #: sequences that move a terminal's cursor, colour it or talk to it: user code may print them, a display may not
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _COUNTS = ("", " k", " M", " G", " T")
@@ -69,7 +70,7 @@ def printed(name: str, text: str, dropped: int) -> list[str]:
 
 def clean(line: str) -> str:
     """One line without control characters. What was overwritten, as progress bars do, is left out."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", line).rstrip("\r").rpartition("\r")[2])
+    return CONTROLS.sub("", _ESCAPES.sub("", line).rstrip("\r").rpartition("\r")[2])
 
 
 def waiting(leases: int) -> str:

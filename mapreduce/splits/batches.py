@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from mapreduce.errors import InputError
+from mapreduce.shown import without_secrets
 
 #: Bytes that are read, cut and decoded at once; a record that is longer is read whole. With 1 MiB, what is alive
 #: at a time no longer fits in the caches of usual processors, and reading lines takes a third longer.
@@ -22,7 +23,7 @@ class BadRecord(InputError):
     """
 
     def __init__(self, source: str, offset: int, message: str, record: str = "") -> None:
-        super().__init__(f"{source}: byte {offset}: {message}")
+        super().__init__(f"{without_secrets(source)}: byte {offset}: {message}")
         self.source = source
         self.offset = offset
         self.message = message

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Callable, cast
 
 from mapreduce.errors import InputError
+from mapreduce.shown import without_secrets
 from mapreduce.splits.batches import PIECE_BYTES
 
 _BY_SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
@@ -46,13 +47,14 @@ def decompressed(raw: Iterator[bytes], compression: str, source: str) -> Iterato
 def _named(source: str, compression: str) -> Iterator[None]:
     """All that the libraries raise for damaged data, as one clear line. OSError is gzip's and bz2's way; real
     trouble with reading has been translated below, by `opening`."""
+    name = without_secrets(source)
     try:
         yield
     except EOFError as error:
-        text = f"{source}: the {compression} data ends too early: the file is not complete; copy it again"
+        text = f"{name}: the {compression} data ends too early: the file is not complete; copy it again"
         raise InputError(text) from error
     except (OSError, zlib.error, lzma.LZMAError) as error:
-        text = f"{source}: the {compression} data is damaged ({error}); check the file, or its name"
+        text = f"{name}: the {compression} data is damaged ({error}); check the file, or its name"
         raise InputError(text) from error
 
 
@@ -61,7 +63,9 @@ def _zstd(stream: BinaryIO, source: str) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError as error:
-        raise InputError(f"{source}: needs a package ({error}): pip install zstandard") from error
+        raise InputError(
+            f"{without_secrets(source)}: needs a package ({error}): pip install zstandard"
+        ) from error
     frame: Any = None
     expanded: list[bytes] = []
     size = 0

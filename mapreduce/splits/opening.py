@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from mapreduce.errors import InputError, MapReduceError, UsageError
 from mapreduce.refs import Segment
+from mapreduce.shown import without_secrets
 from mapreduce.splits.batches import PIECE_BYTES
 
 _URL_BLOCK_BYTES = 1024 * 1024
@@ -63,13 +64,15 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise UsageError(f"{url}: reading URLs needs a package: pip install fsspec") from error
+        raise UsageError(
+            f"{without_secrets(url)}: reading URLs needs a package: pip install fsspec"
+        ) from error
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{url}: {reason(error)}") from error
+        raise UsageError(without_secrets(f"{url}: {reason(error)}")) from error
     except Exception as error:  # each file system has its own errors
-        raise InputError(f"{url}: {reason(error)}") from error
+        raise InputError(without_secrets(f"{url}: {reason(error)}")) from error
     return fs, str(path)
 
 
@@ -100,13 +103,15 @@ def opened(segment: Segment) -> Iterator[BinaryIO]:
         raise
     except FileNotFoundError as error:
         here = "" if segment.path == segment.name else f" ({segment.path} on this machine)"
-        raise InputError(f"{segment.name}: the file is gone, or was never here{here}") from error
+        raise InputError(
+            without_secrets(f"{segment.name}: the file is gone, or was never here{here}")
+        ) from error
     except OSError as error:
-        raise InputError(f"{segment.name}: cannot be read: {reason(error)}") from error
+        raise InputError(without_secrets(f"{segment.name}: cannot be read: {reason(error)}")) from error
     except Exception as error:
         if not is_url(segment.path):
             raise
-        raise InputError(f"{segment.name}: cannot be read: {reason(error)}") from error
+        raise InputError(without_secrets(f"{segment.name}: cannot be read: {reason(error)}")) from error
 
 
 def read_range(file: BinaryIO, start: int, end: int, name: str, chunk_bytes: int = 0) -> Iterator[bytes]:
@@ -118,12 +123,15 @@ def read_range(file: BinaryIO, start: int, end: int, name: str, chunk_bytes: int
     while start < end:
         chunk = file.read(min(chunk_bytes or PIECE_BYTES, end - start))
         if not chunk:
-            raise InputError(f"{name}: changed since the job was submitted (shorter now); submit it again")
+            text = (
+                f"{without_secrets(name)}: changed since the job was submitted (shorter now); submit it again"
+            )
+            raise InputError(text)
         start += len(chunk)
         yield chunk
 
 
 def _check(segment: Segment, pin: str) -> None:
     if segment.pin and segment.pin != pin:
-        text = f"{segment.name}: changed since the job was submitted; submit the job again"
+        text = f"{without_secrets(segment.name)}: changed since the job was submitted; submit the job again"
         raise InputError(f"{text} (size and version were {segment.pin}, now {pin})")

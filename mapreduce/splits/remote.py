@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mapreduce.errors import InputError, MapReduceError
+from mapreduce.shown import without_secrets
 from mapreduce.splits.input_file import InputFile
 from mapreduce.splits.opening import file_system, reason, url_pin
 
@@ -17,16 +18,16 @@ def list_url(url: str) -> list[InputFile]:
     try:
         found = _find(fs, path, url)
         if not found:
-            raise InputError(f"{url}: nothing is there, or no file matches the pattern")
+            raise InputError(f"{without_secrets(url)}: nothing is there, or no file matches the pattern")
         return [_file(fs, name, info) for name, info in sorted(found.items())]
     except MapReduceError:
         raise
     except FileNotFoundError as error:
         # fsspec calls it that too when a server cannot be reached; the cause tells
         cause = f" ({reason(error.__cause__)})" if error.__cause__ else ""
-        raise InputError(f"{url}: there is no such file or folder{cause}") from error
+        raise InputError(without_secrets(f"{url}: there is no such file or folder{cause}")) from error
     except Exception as error:  # each file system has its own errors
-        raise InputError(f"{url}: cannot be read: {reason(error)}") from error
+        raise InputError(without_secrets(f"{url}: cannot be read: {reason(error)}")) from error
 
 
 def _find(fs: Any, path: str, url: str) -> dict[str, Mapping[str, Any]]:

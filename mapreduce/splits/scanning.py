@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, Optional, cast
 
 from mapreduce.errors import InputError
 from mapreduce.refs import Segment
+from mapreduce.shown import without_secrets
 from mapreduce.splits.batches import PIECE_BYTES
 from mapreduce.splits.format import Borders, Format, Header, Piece
 from mapreduce.splits.input_file import InputFile
@@ -108,7 +109,9 @@ def _spool(
             start, end = copy.origin, copy.origin + copy.size
             yield Part(copy.finish(), _nominal(start, end, split_bytes))
     except OSError as error:
-        raise InputError(f"{file.name}: cannot be copied to {directory}: {reason(error)}") from error
+        raise InputError(
+            without_secrets(f"{file.name}: cannot be copied to {directory}: {reason(error)}")
+        ) from error
     finally:
         copy.close()
 
@@ -172,7 +175,7 @@ def _opened_stream(file: InputFile) -> Iterator[BinaryIO]:
             with open(file.path, "rb") as local:
                 yield local
     except OSError as error:
-        raise InputError(f"{file.name}: cannot be read: {reason(error)}") from error
+        raise InputError(without_secrets(f"{file.name}: cannot be read: {reason(error)}")) from error
 
 
 def _standard_input() -> BinaryIO:
