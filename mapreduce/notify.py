@@ -75,6 +75,9 @@ def check_url(text: str) -> str:
     try:
         parts = urllib.parse.urlsplit(text)
         fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
+        (parts.hostname or "").encode(
+            "idna"
+        )  # as it is when it is looked up: each label has 1 to 63 characters
     except ValueError:
         fits = False
     if not fits or not text.isprintable() or " " in text:
@@ -135,7 +138,11 @@ def _try(request: urllib.request.Request) -> tuple[Optional[str], bool]:
         return f"the server answers {error.code} {error.reason}{moved}", error.code in _AGAIN
     except urllib.error.URLError as error:
         return f"{error.reason}", True
-    except (OSError, http.client.HTTPException) as error:
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:  # of a proxy's URL nobody has checked the host
         return f"{type(error).__name__}: {error}", True
 
 

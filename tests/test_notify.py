@@ -136,6 +136,15 @@ def test_where_nobody_listens_is_one_line() -> None:
         ]
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_proxy_that_cannot_be_is_trouble_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://pro..xy:80")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    (line,) = notify.post(["http://host.invalid/x"], ENDED)
+    assert line.startswith("--notify http://host.invalid/…: Unicode")
+
+
 def test_who_does_not_answer_is_waited_for_no_longer_than_the_limit(
     hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +156,8 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_the_limit(
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://host:99999/", "http://[::1", "http://a b/", "http://host/\n"],
+    ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://host:99999/", "http://[::1", "http://a b/", "http://host/\n",
+     "http://ex..com/", f"http://{'a' * 64}.com/", "http://.com/"],
 )  # fmt: skip
 def test_what_cannot_be_posted_to_is_refused_at_once(url: str) -> None:
     with pytest.raises(UsageError, match="not a URL such as https://host/path"):
