@@ -539,11 +539,12 @@ class TestBrokersThatLoseWhatTheyConfirmed:
         gaps = [after - before for before, after in zip(readings, readings[1:])]
         assert len(readings) >= 3 and gaps == sorted(gaps) and gaps[0] > STANDSTILL_SECS
 
-    def test_time_that_passes_is_no_news(self) -> None:
+    def test_time_that_passes_and_what_is_for_viewers_is_no_news(self) -> None:
         play = Play()
         for _ in range(4):
             play.now += STANDSTILL_SECS / 4
-            play.log(ev.Passed(15.0), ev.Present())
+            play.log(ev.Passed(15.0), ev.Present(), ev.Marked(1))
+            play.log(ev.Printed(0, 0, 1, "w", "hello"), ev.Profiled(0, 0, 1, "w", 1, {}))
         assert self.consumed(play.wait(1.0))
 
     def test_the_output_is_read_again_if_only_its_seal_is_waited_for(self) -> None:

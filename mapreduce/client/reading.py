@@ -28,6 +28,7 @@ _NO_NEWS = (
     ev.CancelRequested,
     ev.Missing,
     ev.Printed,
+    ev.Profiled,
     ev.Marked,
 )
 
