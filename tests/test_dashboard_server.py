@@ -10,10 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
-from mapreduce.dashboard import security, server, snapshot
-from mapreduce.dashboard.app import MAX_READERS, make_app
+from mapreduce.dashboard import app, security, server, snapshot
+from mapreduce.dashboard.app import MAX_READERS, MAX_STREAMS, make_app
 from mapreduce.dashboard.feed import OVERVIEW, Feed
+from mapreduce.dashboard.watching import MAX_FOLLOWED
 from mapreduce.errors import JobLost, UsageError
 
 TOKEN = "right"
@@ -60,7 +63,7 @@ class Client:
         return asyncio.run(self._ask(method, path, options))
 
     async def _ask(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app)
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
         async with httpx.AsyncClient(
             transport=transport, base_url=self._address, cookies=self._cookies
         ) as client:
@@ -78,7 +81,7 @@ def here(source: Source) -> Client:
 @pytest.fixture
 def there(source: Source) -> Client:
     """On an address that others reach."""
-    return Client(source, OTHER_HOST, f"http://{OTHER_HOST}")
+    return Client(source, OTHER_HOST, f"http://{OTHER_HOST}:8990")
 
 
 def test_reading_on_loopback_is_open_and_acting_needs_the_token(here: Client, source: Source) -> None:
@@ -114,11 +117,16 @@ def test_on_other_addresses_everything_needs_the_token(there: Client) -> None:
     signed_in = there.post("/login", data={"token": TOKEN})
     assert signed_in.headers["location"] == "/"
     cookie = signed_in.headers["set-cookie"].lower()
+    assert cookie.startswith("mr_session_8990=")  # browsers send it to other ports of this host, too
+    assert TOKEN not in cookie
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert there.get("/").status_code == 200  # with the cookie
     assert there.get("/api/overview").status_code == 200
     assert there.post("/api/jobs/job-1/cancel").status_code == 401  # which is not enough to act
+    value = cookie.partition("=")[2].partition(";")[0]
+    as_token = {security.TOKEN_HEADER: value}
+    assert there.post("/api/jobs/job-1/cancel", headers=as_token).status_code == 401  # nor as the token
     assert there.post("/api/jobs/job-1/cancel", headers=HEAD).status_code == 202
 
 
@@ -173,6 +181,15 @@ def test_no_other_site_may_read(here: Client) -> None:
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
+def test_an_error_of_ours_says_no_more_than_that_and_allows_no_more(
+    here: Client, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(source, "feed")
+    answer = here.get("/api/overview")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 def test_nothing_large_and_nothing_odd_is_read(here: Client) -> None:
     large = b"x" * (security.MAX_BODY_BYTES + 1)
     assert here.post("/login", content=large).status_code == 413
@@ -188,13 +205,59 @@ def test_nothing_large_and_nothing_odd_is_read(here: Client) -> None:
 
 
 def test_readers_are_limited(here: Client, source: Source) -> None:
-    async def fill() -> None:
-        for _ in range(MAX_READERS):
+    async def fill(count: int) -> None:
+        for _ in range(count):
             source.feed.open(OVERVIEW)
 
-    asyncio.run(fill())
-    assert here.get("/api/overview").status_code == 503
+    asyncio.run(fill(MAX_STREAMS))
     assert here.get("/api/events").status_code == 503
+    assert here.get("/api/overview").status_code == 200  # streams do not keep out those who ask once
+    asyncio.run(fill(MAX_READERS - MAX_STREAMS))
+    assert here.get("/api/overview").status_code == 503
+
+
+def test_why_there_is_nothing_about_a_job_is_said(
+    here: Client, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SNAPSHOT_SECS", 0.01)
+    assert here.get("/api/jobs/new").json() == {"error": "the broker does not answer"}
+
+    async def look() -> None:
+        for number in range(MAX_FOLLOWED):
+            source.feed.open(f"job-{number}")
+
+    asyncio.run(look())
+    assert here.get("/api/jobs/new").json() == {"error": "more than 32 jobs are looked at"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"", b""),
+        (b"GET / HTTP/1.1\r\nHost: loc", b""),
+        (b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nto", b""),
+        (b"GET /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200 OK"),
+    ],
+)
+def test_a_connection_that_asks_for_nothing_is_closed(
+    source: Source, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+) -> None:
+    monkeypatch.setattr(server, "REQUEST_SECS", 0.1)
+    config = uvicorn.Config(make_app(source, TOKEN, "127.0.0.1"), lifespan="off", log_level="critical")
+
+    async def play() -> bytes:
+        served = await asyncio.get_running_loop().create_server(
+            lambda: server.Connection(config, ServerState(), {}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*served.sockets[0].getsockname())
+        writer.write(sent)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        served.close()
+        return answer
+
+    answer = asyncio.run(play())
+    assert answer.startswith(answered) if answered else not answer
 
 
 def test_events_are_snapshots(here: Client, source: Source) -> None:

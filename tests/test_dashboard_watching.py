@@ -8,7 +8,7 @@ from typing import Any
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
-from mapreduce.dashboard.watching import CENSUS_SECS, LINGER_SECS, CancelJob, Look, Watching
+from mapreduce.dashboard.watching import CENSUS_SECS, LINGER_SECS, MAX_FOLLOWED, CancelJob, Look, Watching
 from mapreduce.effects import Command, Connected, Tick
 from mapreduce.spec import JobSpec
 
@@ -65,6 +65,32 @@ def test_a_job_is_followed_while_somebody_looks_and_a_little_longer() -> None:
     assert set(play.role.followed) == {"a", "b"}
     assert base.Cancel(tags[ev.log_stream("b")]) in play.after(2)
     assert set(play.role.followed) == {"a"}
+
+
+def test_a_job_that_nobody_looks_at_makes_room() -> None:
+    play = Play()
+    names = [f"j{number}" for number in range(MAX_FOLLOWED)]
+    for name in names:
+        play.look(name)
+        play.now += 0.1
+    play.look(*names[2:])
+    tags = consumed(play.look(*names[2:], "new1", "new2", "new3"))
+    assert set(tags) == {ev.log_stream("new1"), ev.log_stream("new2")}
+    assert set(play.role.followed) == {*names[2:], "new1", "new2"}  # those that are looked at stay
+    assert set(consumed(play.look("new3"))) == {ev.log_stream("new3")}
+
+
+def test_a_log_that_is_not_there_takes_no_room() -> None:
+    play = Play()
+    tags = consumed(play.look("typo", "real"))
+    play.log(tags[ev.log_stream("real")], ev.Submitted("real", JobSpec("first", {}, {}, 1), "1", 1000.0))
+    for tag in tags.values():
+        play.tell(base.Gone(tag))
+    play.after(0.1)
+    assert set(play.role.followed) == {"typo", "real"}  # both are looked at
+    play.look()
+    play.after(0.1)
+    assert set(play.role.followed) == {"real"}  # what was seen of it stays for a while
 
 
 def test_in_a_new_session_logs_are_read_again_and_workers_asked() -> None:

@@ -15,25 +15,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Optional, Protocol
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from mapreduce import __version__, metrics
-from mapreduce.dashboard.feed import OVERVIEW, Feed
-from mapreduce.dashboard.security import COOKIE, MAX_BODY_BYTES, Guard, same
+from mapreduce.dashboard.feed import OVERVIEW, Feed, Reader
+from mapreduce.dashboard.security import MAX_BODY_BYTES, Guard, cookie, same
+from mapreduce.dashboard.watching import MAX_FOLLOWED
 from mapreduce.errors import MapReduceError
 from mapreduce.events import is_name
 
 STATIC = Path(__file__).parent / "static"
-#: readers of events at a time
-MAX_READERS = 64
+#: readers at a time; streams of events, which may stay for ever, leave some to those who ask once
+MAX_READERS = 128
+MAX_STREAMS = 64
 #: a quiet stream says that it is there, so that the page knows a dead one
 PING_SECS = 10.0
 #: how long a snapshot of a job that nobody follows yet may take
@@ -55,10 +57,10 @@ class Source(Protocol):
         """Returns when the job's log has the request. Raises `MapReduceError` if it will not."""
 
 
-def make_app(source: Source, token: str, host: str) -> Starlette:
+def make_app(source: Source, token: str, host: str) -> ASGIApp:
     """The application; ``host``: the address that it is served on."""
     routes = Routes(source, token)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", routes.page),
             Route("/login", routes.login, methods=["GET", "POST"]),
@@ -70,8 +72,8 @@ def make_app(source: Source, token: str, host: str) -> Starlette:
             Route("/metrics", routes.metrics),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Guard, token=token, host=host)],
     )
+    return Guard(app, token, host)  # around all of it: what Starlette says of an error gets its headers, too
 
 
 class Routes:
@@ -91,7 +93,8 @@ class Routes:
         if not same(form.get("token", [""])[0].strip(), self._token):
             return RedirectResponse("/login?wrong", 303)
         response = RedirectResponse("/", 303)
-        response.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+        name, value = cookie(request.scope, self._token)
+        response.set_cookie(name, value, httponly=True, samesite="strict")
         return response
 
     async def token(self, request: Request) -> Response:
@@ -108,7 +111,7 @@ class Routes:
         return await self._snapshot(job)
 
     async def _snapshot(self, topic: str) -> Response:
-        reader = self._open(topic)
+        reader = self._open(MAX_READERS, topic)
         if reader is None:
             return _error(503, "too many readers")
         try:
@@ -116,17 +119,19 @@ class Routes:
             news = await reader.next(SNAPSHOT_SECS)
             if not news or old:
                 news = await reader.next(STALE_SECS if news else SNAPSHOT_SECS) or news
+            crowded = len(self._source.feed.topics() - {OVERVIEW}) > MAX_FOLLOWED
         finally:
             reader.close()
         if not news:
-            return _error(503, "the broker does not answer")
+            text = f"more than {MAX_FOLLOWED} jobs are looked at" if crowded else "the broker does not answer"
+            return _error(503, text)
         return Response(news[0][1], media_type="application/json")
 
     async def events(self, request: Request) -> Response:
         job = request.query_params.get("job", "")
         if job and not is_name(job):
             return _error(404, "that is no id of a job")
-        reader = self._open(*([OVERVIEW, job] if job else [OVERVIEW]))
+        reader = self._open(MAX_STREAMS, *([OVERVIEW, job] if job else [OVERVIEW]))
         if reader is None:
             return _error(503, "too many readers")
 
@@ -150,9 +155,9 @@ class Routes:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
 
-    def _open(self, *topics: str) -> Any:
+    def _open(self, most: int, *topics: str) -> Optional[Reader]:
         feed = self._source.feed
-        return feed.open(*topics) if feed.readers() < MAX_READERS else None
+        return feed.open(*topics) if feed.readers() < most else None
 
     async def cancel(self, request: Request) -> Response:
         job = request.path_params["job"]

@@ -79,10 +79,13 @@ class Feed:
             self._readers.pop(reader, None)
         self._tell()
 
-    def _tell(self) -> None:
+    def topics(self) -> frozenset[str]:
+        """What is being read."""
         with self._lock:
-            topics = frozenset(topic for reader in self._readers for topic in reader.topics)
-        self.on_topics(topics)
+            return frozenset(topic for reader in self._readers for topic in reader.topics)
+
+    def _tell(self) -> None:
+        self.on_topics(self.topics())
 
 
 class Reader:

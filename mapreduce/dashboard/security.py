@@ -4,14 +4,17 @@
   that (no CORS); nor by a name of its own that it lets point to loopback (DNS rebinding), as the Host header must name
   an address or this host.
 * Every action needs the token, in a header that no other site can make a browser send unasked.
-* On any other address everything needs the token, in that header or in the cookie that signing in with it sets; the
-  cookie alone does for reading only.
+* On any other address everything needs the token, in that header; for reading the cookie does, too, that signing in
+  with the token sets. Browsers send a cookie to every port of its host, and so to other people's servers there: it is
+  made from the token, which cannot be made from it, and has the port in its name, so that two dashboards keep theirs.
 
 The token has 192 random bits; it is compared in constant time.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
 import secrets
 import socket
@@ -23,7 +26,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_HEADER = "X-MR-Token"
-COOKIE = "mr_session"
 #: of a request; no route reads more than a token
 MAX_BODY_BYTES = 4096
 READING = ("GET", "HEAD")
@@ -55,6 +57,12 @@ def new_token() -> str:
 def same(given: str, token: str) -> bool:
     """Whether they are equal, in a time that does not tell where they differ."""
     return secrets.compare_digest(given.encode("utf-8", "replace"), token.encode())
+
+
+def cookie(scope: Scope, token: str) -> tuple[str, str]:
+    """Name and value of the cookie that lets read what is served on the port of this request."""
+    port = (scope.get("server") or ("", 0))[1]
+    return f"mr_session_{port}", hmac.new(token.encode(), b"read", hashlib.sha256).hexdigest()
 
 
 def is_loopback(host: str) -> bool:
@@ -120,7 +128,7 @@ class Guard:
             return None
         if acts:
             return PlainTextResponse("this needs the token that `mr dashboard` has printed\n", 401)
-        if self._open or same(self._cookie(headers), self._token):
+        if self._open or self._has_signed_in(scope, headers):
             return None
         if path == "/":
             return RedirectResponse("/login", 303)
@@ -144,10 +152,10 @@ class Guard:
         origin = headers.get("origin")
         return origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower()
 
-    @staticmethod
-    def _cookie(headers: Headers) -> str:
+    def _has_signed_in(self, scope: Scope, headers: Headers) -> bool:
+        name, value = cookie(scope, self._token)
         try:
-            found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            found = SimpleCookie(headers.get("cookie", "")).get(name)
         except CookieError:
-            return ""
-        return found.value if found is not None else ""
+            return False
+        return found is not None and same(found.value, value)

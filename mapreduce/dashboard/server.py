@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from types import FrameType
 from typing import Callable, Optional
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mapreduce.dashboard.app import make_app
 from mapreduce.dashboard.watcher import Watcher
 from mapreduce.errors import UsageError
 
-#: connections at a time, and how long an idle one is kept
+#: connections at a time, how long one may take to send its first request, and how long an idle one is kept
 MAX_CONNECTIONS = 256
+REQUEST_SECS = 10.0
 IDLE_SECS = 30
 #: for answers that are under way when it ends
 CLOSE_SECS = 2
@@ -60,6 +64,7 @@ def serve(
         access_log=False,
         lifespan="off",
         ws="none",
+        http=Connection,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=MAX_CONNECTIONS,
@@ -76,6 +81,22 @@ def serve(
     watcher.on_error = end
     server.run(sockets=[listener])
     return problems[0] if problems else None
+
+
+class Connection(H11Protocol):
+    """Closes itself if it does not get to its first request: whoever is silent takes the place of somebody."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._late = self.loop.call_later(REQUEST_SECS, self._give_up)
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._late.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None or self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -24,7 +24,7 @@ CENSUS_SECS = 2.0
 IDLE_CENSUS_SECS = 15.0
 #: a job that is looked at no more is followed on for so long: the page may only be reloaded
 LINGER_SECS = 30.0
-#: jobs that are followed at a time; of more the one that was looked at last waits
+#: jobs that are followed at a time; one that nobody looks at makes room, else the one that was looked at last waits
 MAX_FOLLOWED = 32
 #: how long the end of a job that was cancelled from here is waited for
 CANCELLING_SECS = 120.0
@@ -62,6 +62,11 @@ class Followed:
         self.changed = True  #: since whoever shows it looked last
         self.wanted_until = now + LINGER_SECS
         self.cancelling = False
+
+    @property
+    def nothing_there(self) -> bool:
+        """There is no such log, nor was there one since it is followed."""
+        return self.observer.gone and not self.view.state.stages
 
 
 class Watching:
@@ -134,9 +139,23 @@ class Watching:
         for job in sorted(self._looked_at):
             if job in self.followed:
                 self.followed[job].wanted_until = now + LINGER_SECS
-            elif len(self.followed) < MAX_FOLLOWED:
-                commands += self._begin(job, now)
+            else:
+                commands += self._make_room()
+                if len(self.followed) < MAX_FOLLOWED:
+                    commands += self._begin(job, now)
         return commands
+
+    def _make_room(self) -> list[Command]:
+        """The one that nobody has looked at for longest goes, if there is one and it has to."""
+        if len(self.followed) < MAX_FOLLOWED:
+            return []
+        unseen = [
+            job for job, each in self.followed.items() if job not in self._looked_at and not each.cancelling
+        ]
+        return self._leave(min(unseen, key=lambda job: self.followed[job].wanted_until)) if unseen else []
+
+    def _leave(self, job: str) -> list[Command]:
+        return self.followed.pop(job).observer.close()
 
     def _begin(self, job: str, now: float) -> list[Command]:
         followed = self.followed[job] = Followed(job, self._rng, now)
@@ -148,9 +167,8 @@ class Watching:
             commands += self._say_farewell(job, each)
             if job in self._looked_at:
                 each.wanted_until = max(each.wanted_until, now + LINGER_SECS)
-            elif now > each.wanted_until:
-                del self.followed[job]
-                commands += each.observer.close()
+            elif now > each.wanted_until or each.nothing_there:
+                commands += self._leave(job)
         return commands + self._follow(now) + self._ask(now)
 
     # ------------------------------------------------------------ all jobs and workers
