@@ -26,7 +26,8 @@ from mapreduce.worker import Worker
 LOOPBACK = "127.0.0.1"
 #: between two looks at memory
 LOOK_SECS = 5.0
-PHASES = ("reading", "submitting", "feeding", "running", "ready", "done", "failed", "cancelled", "abandoned")
+OVER = ("done", "failed", "cancelled", "abandoned")
+PHASES = ("reading", "submitting", "feeding", "running", "ready", *OVER)
 
 
 # ---------------------------------------------------------------- the dashboard's
@@ -53,7 +54,7 @@ class _Overview(Collector):
         yield _gauge(
             "broker_blocked", "Whether the broker takes no messages.", int(bool(broker.get("blocked")))
         )
-        if self._overview:
+        if broker.get("connected"):  # else it is known how it was, not how it is
             yield from self._jobs(self._overview["jobs"])
             yield from self._workers(self._overview["workers"])
             yield _gauge(
@@ -69,7 +70,7 @@ class _Overview(Collector):
             by_phase[job["phase"]] = by_phase.get(job["phase"], 0) + 1
             for number, stage in enumerate(job["stages"]):
                 total = stage["total"] if stage["total"] is not None else stage["done"] + stage["running"]
-                waiting = max(0, total - stage["done"] - stage["running"])
+                waiting = 0 if job["phase"] in OVER else max(0, total - stage["done"] - stage["running"])
                 for state, value in (
                     ("done", stage["done"]),
                     ("running", stage["running"]),

@@ -86,10 +86,11 @@ def test_the_dashboards_metrics_are_its_overview() -> None:
     assert kind.startswith("text/plain")
     stages = [{"total": 9, "done": 4, "running": 2}, {"total": None, "done": 0, "running": 0}]
     job = {"id": "j", "name": 'odd "name"\n', "phase": "running", "stages": stages}
+    over = {"id": "o", "name": "over", "phase": "cancelled", "stages": stages[:1]}
     worker = {"worker": "w", "host": "h", "slots": 4, "running": [1, 2], "memory_bytes": 10}
     overview = {
         "broker": {"connected": True, "blocked": "disk"},
-        "jobs": [job],
+        "jobs": [job, over],
         "workers": [worker],
         "silent": 1,
         "waiting_leases": 0,
@@ -103,3 +104,19 @@ def test_the_dashboards_metrics_are_its_overview() -> None:
     assert "mapreduce_broker_blocked 1.0" in lines
     assert "mapreduce_workers_silent 1.0" in lines
     assert 'mapreduce_jobs{phase="running"} 1.0' in lines
+    assert 'mapreduce_tasks{job="o",name="over",stage="0",state="done"} 4.0' in lines
+    assert 'mapreduce_tasks{job="o",name="over",stage="0",state="waiting"} 0.0' in lines
+
+
+def test_while_there_is_no_session_metrics_do_not_tell_of_the_past() -> None:
+    overview = {
+        "broker": {"connected": False, "blocked": ""},
+        "jobs": [{"id": "j", "name": "n", "phase": "running", "stages": []}],
+        "workers": [{"worker": "w", "host": "h", "slots": 4, "running": [], "memory_bytes": 10}],
+        "silent": 0,
+        "waiting_leases": 0,
+        "rates": {},
+    }
+    lines = metrics.of_overview(json.dumps(overview).encode())[0].decode().splitlines()
+    told = [line for line in lines if not line.startswith("#")]
+    assert told == ["mapreduce_broker_connected 0.0", "mapreduce_broker_blocked 0.0"]
