@@ -21,7 +21,7 @@ PORT = 8990
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option("--open", "browse", is_flag=True, help="Show the page in the browser.")
+@click.option("--open", "browse", is_flag=True, help="Show the page in the browser; it asks for the token.")
 def command(broker: Optional[str], port: int, host: str, browse: bool) -> None:
     """Serve a page with all jobs and workers of the broker, until Ctrl-C; prints its address.
 
@@ -46,10 +46,11 @@ def command(broker: Optional[str], port: int, host: str, browse: bool) -> None:
     watcher = Watcher(url, _report)
 
     def ready() -> None:
-        address = server.link(listener, host, token)
-        click.echo(address)
+        link = server.link(listener, host, token)
+        click.echo(link)
         if browse:
-            webbrowser.open(address)
+            # without the token: a command line, as that of the browser, can be read by whoever uses this machine
+            webbrowser.open(link.partition("#")[0])
 
     problem = None
     try:
