@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mapreduce import events as ev
 from mapreduce.dashboard import chart, snapshot
+from mapreduce.refs import Failure
 from mapreduce.spec import JobSpec
 from mapreduce.views import AttemptView, JobView
 
@@ -141,6 +142,21 @@ def test_many_partitions_share_columns() -> None:
     assert len(shown["bytes"]) <= chart.COLUMNS
     assert max(shown["bytes"]) == 99_999
     assert shown["bytes"].index(99_999) == 700 // shown["each"]
+
+
+def test_a_snapshot_tells_no_secret_of_a_url() -> None:
+    """Whoever may look at the page need not be allowed to read the input."""
+    view = JobView()
+    secret = "https://user:TOPSECRET@host/a.csv?X-Amz-Signature=TOPSECRET"
+    view.note(ev.Submitted("j", JobSpec("n", {}, {}, 2, inputs=(secret, "b.txt")), "1", 1000.0), 1000.0)
+    view.note(ev.Started(1, 0, 0, 0, 1, "w"), 1001)
+    failure = Failure("input", "no CSV", source=secret)
+    view.note(ev.AttemptFailed(1, 0, 0, 0, 1, "w", failure), 1002)
+    view.note(ev.Failed(failure, 0, 0, 1), 1003)
+    data = snapshot.to_json(snapshot.of_job("j", view, 1004.0))
+    assert b"TOPSECRET" not in data
+    assert b"host/a.csv" in data
+    assert b"b.txt" in data
 
 
 def test_a_snapshot_does_not_grow_with_the_job_and_any_value_is_json() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from mapreduce.dashboard import chart
 from mapreduce.refs import Failure
+from mapreduce.shown import without_secrets
 from mapreduce.views import AttemptView, JobView
 
 EXACT = 2**53
@@ -72,7 +73,7 @@ def of_job(job: str, view: JobView, now: float) -> dict[str, Any]:
             "partitions": spec.partitions,
             "tries": spec.tries,
             "split_bytes": spec.split_bytes,
-            "input": _cut(", ".join(spec.inputs)),
+            "input": _cut(", ".join(without_secrets(each) for each in spec.inputs)),
         },
         "stages": [dataclasses.asdict(stage) for stage in view.stages],
         "attempts": {
@@ -140,7 +141,7 @@ def _failure(failure: Optional[Failure]) -> dict[str, Any]:
         "kind": failure.kind,
         "message": _cut(failure.message),
         "function": _cut(failure.function),
-        "source": _cut(failure.source),
+        "source": _cut(without_secrets(failure.source)),
         "offset": failure.offset,
         "record": _cut(failure.record),
         "traceback": failure.traceback[-4 * LINE_CHARS :],
