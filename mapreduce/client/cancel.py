@@ -6,6 +6,7 @@ Of a job that has failed and is kept, the end is that it is kept no longer.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from mapreduce import events as ev
 from mapreduce.brokers import base
@@ -28,6 +29,13 @@ class CancelClient(Client):
         commands = super()._on_connected(event, now)
         if self._cancel_reason is None:
             self._leave_at = now + CONFIRM_CANCEL_SECS
+            commands += self._ask_to_end("mr cancel")
+        return commands
+
+    def _on_log(self, entry: Any, now: float) -> list[Command]:
+        revision = self.state.revision
+        commands = super()._on_log(entry, now)
+        if self.state.revision > revision:  # what was asked before that means nothing now
             commands += self._ask_to_end("mr cancel")
         return commands
 

@@ -17,7 +17,7 @@ from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.client.role import Client, Phase
 from mapreduce.effects import Command
-from mapreduce.errors import JobLost
+from mapreduce.errors import Cancelled, JobLost
 from mapreduce.state import JobState
 
 
@@ -41,6 +41,24 @@ class RetryingClient(Client):
         self._retried = ev.Retried(self._number, bundle, self._submitted_at)
         return [self._publish_event(self._retried)]
 
+    def cancel(self, reason: str, now: float) -> list[Command]:
+        """Leave. Unless it is detached, a job that goes on wants somebody to wait for its output."""
+        if self.error is None:
+            self.error = Cancelled(f"stopped ({reason}); {self._how_it_stands()}")
+        return super().cancel(reason, now)
+
+    def _how_it_stands(self) -> str:
+        spec = self.state.spec
+        if self._retried is None or spec is None:
+            return f"nothing of job {self.job} was changed"
+        goes_on = "goes on" if self.phase is not Phase.RESUMING else "is told to go on"
+        if spec.detached:
+            return f"job {self.job} {goes_on}; for its results: mr results {self.job}"
+        return (
+            f"job {self.job} {goes_on}, and is given up in {spec.client_timeout_secs:g} s unless somebody waits for "
+            f"its results: mr results {self.job}"
+        )
+
     def _read_log(self) -> list[Command]:
         commands = super()._read_log()
         if self.phase is Phase.RESUMING:
@@ -54,6 +72,15 @@ class RetryingClient(Client):
         if self.phase is Phase.RESUMING:
             commands.append(self._publish_event(self._retried or ev.Marked(self._mark)))
         return commands
+
+    def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
+        if self.phase is not Phase.RESUMING or not event.reason:
+            return super()._on_unroutable(event, now)
+        self.error = self.error or JobLost(
+            f"job {self.job} cannot go on: the broker refuses what it is told: {event.reason}"
+        )
+        self._end()
+        return []
 
     def _on_gone(self, event: base.Gone, now: float) -> list[Command]:
         if event.tag == self._log.tag and self.phase is Phase.RESUMING:
