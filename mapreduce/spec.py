@@ -73,6 +73,8 @@ class JobSpec:
     pool: str = "default"
     #: stage -> the borders of its output's key ranges, where the job partitions by sampled ranges
     boundaries: dict[int, list[Any]] = field(default_factory=dict)
+    #: stages whose output a function of the job spreads over the partitions
+    partitioned: tuple[int, ...] = ()
     #: True: the client may leave once the input is in
     detached: bool = False
     #: the job is given up when a client that must be there says nothing for so long

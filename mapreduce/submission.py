@@ -229,6 +229,7 @@ def make_spec(
         params=params,
         stages=len(job.stages),
         partitions=options.partitions or job.partitions or DEFAULT_PARTITIONS,
+        partitioned=_partitioned(job),
         input=fmt,
         split_bytes=options.split_bytes,
         **settings,
@@ -274,7 +275,7 @@ def check_correction(job_id: str, spec: JobSpec, job: Job, main: str) -> None:
     sampled = {
         number for number, stage in enumerate(job.stages) if isinstance(stage.partition, SampledRanges)
     }
-    if sampled != set(spec.boundaries):
+    if sampled != set(spec.boundaries) or _partitioned(job) != spec.partitioned:
         raise UsageError(
             f"{main}: job {job_id} partitions in another way; it cannot go on with it, submit it anew"
         )
@@ -282,6 +283,14 @@ def check_correction(job_id: str, spec: JobSpec, job: Job, main: str) -> None:
         job.bind(spec.params)
     except JobError as error:
         raise UsageError(f"{main}: job {job_id} was submitted with other parameters: {error}") from error
+
+
+def _partitioned(job: Job) -> tuple[int, ...]:
+    """The stages that have a function for it."""
+    functions = (
+        None if isinstance(stage.partition, SampledRanges) else stage.partition for stage in job.stages
+    )
+    return tuple(number for number, function in enumerate(functions) if function is not None)
 
 
 def _count(stages: int) -> str:

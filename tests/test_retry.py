@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from mapreduce.brokers import base
 from mapreduce.client import CancelClient, Phase, RetryingClient
 from mapreduce.effects import Append, Connected, Execute, ForgetJob, RemoveTree, Tick
 from mapreduce.errors import UsageError
+from mapreduce.job import Job
 from mapreduce.leases import MAX_KEPT, LeaseKeeper
 from mapreduce.refs import Failure, Segment, Split
-from mapreduce.spec import JobSpec
+from mapreduce.spec import InputFormat, JobSpec
 from mapreduce.state import JobState
+from mapreduce.submission import Inputs, Options, check_correction, make_spec
 from mapreduce.task_input import TaskInput
 from tests.coordinating import RANK, SPEC, Bench, dispatched, done, of_type, splits
 from tests.coordinating import failed as attempt_failed
@@ -324,6 +327,32 @@ class TestClients:
         play.log(RETRIED, play.events()[-1])
         assert client.finished and "somebody has retried it already" in str(client.error)
 
+    def test_a_broker_that_refuses_the_corrected_code_is_quoted(self) -> None:
+        play, client = self.retrying(replace(FAILED, index=0))
+        play.commands += client.retry(CORRECTED)
+        play.tell(
+            base.Unroutable(play.published("event")[-1].token, reason="message size 9 is larger than 8")
+        )
+        assert client.finished and "larger than 8" in str(client.error)
+
+    def test_who_stops_waiting_is_told_what_becomes_of_the_job(self) -> None:
+        play, client = self.retrying(replace(FAILED, index=0))
+        client.cancel("SIGINT", play.now)
+        assert client.finished and "nothing of job j1 was changed" in str(client.error)
+        play, client = self.retrying(replace(FAILED, index=0))
+        play.commands += client.retry(CORRECTED)
+        play.log(play.events()[-1])
+        client.cancel("SIGINT", play.now)
+        assert client.finished and "given up in 600 s" in str(client.error)
+
+    def test_cancelling_asks_again_when_the_job_goes_on_meanwhile(self) -> None:
+        play = Play(None, CancelClient("j1", "/nowhere", "0", random.Random(1)))
+        asked = ev.CancelRequested("mr cancel")
+        play.log(self.KEPT_JOB, *splits(1), FAILED, asked, RETRIED, ev.Expired(0))
+        assert play.events().count(asked) == 2 and not play.client.finished
+        play.log(asked, ev.Cancelled("mr cancel"))
+        assert play.client.finished and play.client.error is None
+
     def test_cancelling_a_kept_job_waits_until_it_is_kept_no_more(self) -> None:
         client = CancelClient("j1", "/nowhere", "0", random.Random(1))
         play = Play(None, client)
@@ -387,6 +416,26 @@ def test_a_kept_job_is_gone_when_it_is_cancelled(rabbit_url: str, bad: Path) -> 
 def test_a_run_without_a_broker_stops_in_the_debugger(bad: Path) -> None:
     failed = mr("run", "--debug", bad, bad.with_name("text"), "--tries", 1, stdin=b"p record\nq\n")
     assert failed.returncode == 1 and b"'cc xx dd'" in failed.stdout
+
+
+def each(record: str) -> Iterator[tuple[str, int]]:
+    yield record, 1
+
+
+def total(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+    yield key, sum(values)
+
+
+def test_a_correction_spreads_keys_as_the_job_did() -> None:
+    """Whether it is the same function nobody can tell; that there is one, or none, anybody can."""
+    plain = Job(each, reduce=total)
+    own = Job(each, reduce=total, partition=lambda key, partitions: len(key) % partitions)
+    inputs = Inputs((), iter(()), "")
+    for first, other in ((plain, own), (own, plain)):
+        spec = make_spec(first, {}, InputFormat(), Options(), inputs)
+        check_correction("j1", spec, first, "good.py")
+        with pytest.raises(UsageError, match="partitions in another way"):
+            check_correction("j1", spec, other, "bad.py")
 
 
 @pytest.mark.parametrize("text", ["x", "1/", "9", "3/0", "0/1/2"])

@@ -37,8 +37,9 @@ def command(
     """Run the failed tasks of the job JOB again, and all that is not done yet; then write its output, as mr run does.
 
     What is done is not done again. With FILE, the corrected job file, the rest runs its code: it needs the same number
-    of stages, and what it makes of a record must go together with what was made of others before. A job can be retried
-    until what is kept of it goes: see mr run --keep.
+    of stages, and what it makes of a record must go together with what was made of others before. Tries, limits and
+    the input's format stay those of the first file. A job can be retried until what is kept of it goes: see mr run
+    --keep.
 
     \b
     mr retry @
