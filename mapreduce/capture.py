@@ -124,6 +124,10 @@ class Kept:
                 self._dropped += excess
                 del self._tail[:excess]
 
+    def words(self) -> str:
+        """All of it, as it is now."""
+        return (self._head + self._tail).decode("utf-8", "replace")
+
     def take(self, allowance: JobAllowance, now: float, partial: bool) -> Optional[Text]:
         """Whole lines, as many as may be told of; ``partial``: and what has begun of the last one."""
         end = len(self._head) if partial else self._head.rfind(b"\n") + 1
@@ -195,6 +199,12 @@ class Capture:
                 count += len(data)
         self.note(now)
         return count
+
+    def last_words(self, now: float) -> str:
+        """What its process, which is dead, has said and was not told of yet."""
+        if not self.closed:
+            self.read(now)
+        return self.kept.words()
 
     def note(self, now: float) -> None:
         """That something is kept and has to be told of, if it is so."""

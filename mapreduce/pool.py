@@ -21,7 +21,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from mapreduce import interpreters, limits, mark, pipe, spawn, units
 from mapreduce.capture import Capture, Captures
@@ -29,6 +29,7 @@ from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed, Execu
 from mapreduce.errors import UsageError
 from mapreduce.interpreters import Interpreter
 from mapreduce.refs import Failure, TaskSpec, trouble_of
+from mapreduce.shown import escaped
 from mapreduce.spec import JobSpec
 
 SlotEvent = Union[ExecutorBlock, ExecutorPrinted, ExecutorProfiled, ExecutorDone, ExecutorFailed]
@@ -46,15 +47,23 @@ STOPPED_SECS = 5.0
 MEASURING_SHARE = 0.04
 _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
+#: of what an executor that cannot start says
+_LAST_LINES = 5
 
 
 class ExecutorPool:
     """``count`` slots, each of which runs one attempt at a time."""
 
-    def __init__(self, count: int, interpreter: Optional[Interpreter] = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        interpreter: Optional[Interpreter] = None,
+        warn: Optional[Callable[[str], None]] = None,
+    ) -> None:
         """Starts ``count`` children, without waiting for them; None: of this Python. Raises `UsageError` if
-        there is no such program.
+        there is no such program. ``warn`` is told why children could not start: who submits jobs cannot mend it.
         """
+        self._warn = warn
         self.count = count
         self._interpreter = interpreter or interpreters.this()
         self._selector = selectors.DefaultSelector()
@@ -289,8 +298,12 @@ class ExecutorPool:
         if child.closed:
             return  # it was ended as soon as it had answered
         if child in self._idle:
+            if CAN_TELL and not child.ready:
+                child.wait_for_death()
+            words = child.capture.last_words(time.monotonic())
             self._discard(child)
             self._idle.remove(child)
+            self._tell_if_broken(child, words)
             return  # no need to hurry; and one that cannot even start must not be started in a loop
         self._end(child, None)
 
@@ -300,8 +313,11 @@ class ExecutorPool:
         place = child.place()
         if failure is None and CAN_TELL and not child.nonsense:
             child.wait_for_death()
+        words = child.capture.last_words(time.monotonic())
         self._hear_out(child, failed=True)
         self._discard(child)
+        if failure is None:
+            self._tell_if_broken(child, words)
         failure = failure or Failure("died", child.epitaph())
         if place is not None:
             failure = dataclasses.replace(
@@ -314,6 +330,12 @@ class ExecutorPool:
         self._events.append(ExecutorFailed(child.slot, child.attempt, failure))
         if child.ready:
             self._replace()
+
+    def _tell_if_broken(self, child: _Child, words: str) -> None:
+        """Why one that is dead has never been ready. ``words``: what it has said."""
+        if not child.ready and self._warn is not None:
+            last = " | ".join(escaped(line.strip()) for line in words.strip().splitlines()[-_LAST_LINES:])
+            self._warn(f"{child.epitaph()}; {f'its last words: {last}' if last else 'it has said nothing'}")
 
     # ------------------------------------------------------------ limits
 

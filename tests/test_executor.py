@@ -341,16 +341,25 @@ def test_a_lazy_import_that_fails_when_it_is_looked_at_is_left_alone(tmp_path: P
         assert bench.output("job", "a\n") == [("a", 1)]
 
 
-def test_a_python_that_cannot_run_us_is_a_failed_attempt(tmp_path: Path) -> None:
+def test_a_python_that_cannot_run_us_is_a_failed_attempt_and_why_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no encodings >&2\nprintf 'at all\\033' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    warnings: list[str] = []
     bench = Bench(tmp_path)
     bench.pool.close()
-    bench.pool = ExecutorPool(1, dataclasses.replace(interpreters.this(), path="/bin/false"))
-    failure = bench.failure("wordcount")
-    assert (failure.kind, failure.message) == (
-        "died",
-        "the executor exited with status 1 before it was ready",
-    )
-    bench.pool.close()
+    how = "the executor exited with status 1 before it was ready"
+    bench.pool = ExecutorPool(1, dataclasses.replace(interpreters.this(), path=str(broken)), warnings.append)
+    try:
+        assert eventually(
+            lambda: bench.pool.poll() == [] and len(warnings) > 0
+        )  # the one that was started ahead
+        failure = bench.failure("wordcount")
+        assert (failure.kind, failure.message) == ("died", how)
+    finally:
+        bench.pool.close()
+    assert warnings == [f"{how}; its last words: no encodings | at all\\x1b"] * 2
+    assert "".join(each.text for each in bench.printed) == "no encodings\nat all\033"
 
 
 def test_a_python_that_is_not_there_is_refused() -> None:

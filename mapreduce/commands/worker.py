@@ -121,7 +121,7 @@ def _work(
     rng = random.Random(secrets.randbits(64))
     queues = tuple(events.tasks_queue(pool_name, tag) for tag in (interpreter.tag, "any"))
     session = open_broker(url)
-    pool = ExecutorPool(slots, interpreter)
+    pool = ExecutorPool(slots, interpreter, warn=lambda text: log(Report("warning", text, "executor_broken")))
     worker = Worker(name, slots, queues, directory, session.by_reference, rng)
     keeper = LeaseKeeper(name, rng)
 
