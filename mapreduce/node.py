@@ -151,6 +151,7 @@ class PrivateNode:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # it names files as they are called
             check=False,  # its own words say more
         )
         if done.returncode != 0:

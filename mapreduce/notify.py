@@ -22,6 +22,7 @@ from typing import Any, Optional
 
 from mapreduce import __version__, config
 from mapreduce.errors import UsageError
+from mapreduce.shown import without_secrets
 
 #: of one request, for each of connecting, sending and hearing
 TIMEOUT_SECS = 5.0
@@ -81,7 +82,7 @@ def check_url(text: str) -> str:
     except ValueError:
         fits = False
     if not fits or not text.isprintable() or " " in text:
-        raise UsageError(f"--notify {text[:200]!r}: not a URL such as https://host/path")
+        raise UsageError(f"--notify {without_secrets(text)[:200]!r}: not a URL such as https://host/path")
     return text
 
 
@@ -134,7 +135,7 @@ def _try(request: urllib.request.Request) -> tuple[Optional[str], bool]:
     except urllib.error.HTTPError as error:
         error.close()
         where = error.headers.get("Location", "") if 300 <= error.code < 400 else ""
-        moved = f", it has moved to {where[:200]}" if where.isprintable() and where else ""
+        moved = f", it has moved to {_shown(where)}" if where.isprintable() and where else ""
         return f"the server answers {error.code} {error.reason}{moved}", error.code in _AGAIN
     except urllib.error.URLError as error:
         return f"{error.reason}", True
@@ -172,5 +173,10 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _shown(url: str) -> str:
     """Without what may be secret."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "a place that is no URL"
+    if not parts.netloc:
+        return "another path"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"

@@ -285,6 +285,18 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 # ---------------------------------------------------------------- summary
 
 
+def test_only_where_no_try_came_to_nothing_each_was_the_first() -> None:
+    view = JobView()
+    feed(view, submitted(), *splits(2), dispatched(0), started(0), done(0), dispatched(1), started(1))
+    assert ": 1 task done, 2 tries; " in one_line(view, True, 1.0)
+    feed(view, done(1))
+    assert ": 2 tasks, each at the first try; " in one_line(view, True, 1.0)
+    view = JobView()  # where the first one failed before it was started
+    feed(view, submitted(), *splits(1), dispatched(0, 9), failed(0, 9), dispatched(0), started(0), done(0))
+    assert ": 1 task done, 1 try: 1 failed; " in one_line(view, True, 1.0)
+    assert "first try" not in one_line(JobView(), True, 1.0), "there was none"
+
+
 def test_a_summary_says_what_it_took_and_what_went_wrong() -> None:
     watched = Watched(PlainDisplay)
     watched.feed(failed(3, 4), ev.Lost(5, 0, 4), ev.Cancelled("enough"))
@@ -326,10 +338,12 @@ def test_each_event_of_the_log_is_told_once_also_when_it_is_read_again() -> None
 
 def test_progress_reports_and_the_summary_are_events() -> None:
     watched = Watched(JsonDisplay)
+    watched.feed(ev.Back("another"))
     watched.said()
     assert watched.after(0.9) == []
     (progress,) = map(json.loads, watched.after(1.0))
     assert progress["event"] == "progress" and progress["stages"][0]["done"] == 3
+    assert progress["workers"] == 1, "another one has said something, and has no task"
     assert watched.after(1.9) == []
     watched.display.report("warning", "lost the connection")
     (report,) = map(json.loads, watched.said())

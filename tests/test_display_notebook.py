@@ -12,9 +12,12 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
-from mapreduce.display.notebook import as_html
+from mapreduce import events as ev
+from mapreduce.display.notebook import NotebookDisplay, as_html
+from mapreduce.spec import JobSpec
+from mapreduce.views import JobView
 from tests.support import DEADLINE_SECS
-from tests.test_display import busy_view, dispatched, failed, feed, started
+from tests.test_display import AT, WORKER, busy_view, dispatched, failed, feed, started
 
 JOB = """
     import time
@@ -78,6 +81,18 @@ def test_without_progress_there_is_none(kernel: BlockingKernelClient, tmp_path: 
     told = run(kernel, tmp_path / "text", 0.3, ", progress=False")
     assert not [each for each in told if each["msg_type"] == "display_data"]
     assert "'be': 2" in streams(told, "stdout")
+
+
+def test_a_profile_that_was_asked_for_is_shown_also_of_a_short_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    display = NotebookDisplay()
+    monkeypatch.setattr(display, "_show", lambda page, text: shown.append(text))
+    view = JobView()
+    display.begin(view, True)
+    feed(view, ev.Submitted("job-1", JobSpec("job", {}, {}, 2, profile=True), "1", AT))
+    feed(view, ev.Profiled(0, 0, 1, WORKER, 10, {"job.py:7:words": 10}))
+    display.finish()
+    assert len(shown) == 1 and "hottest lines of map" in shown[0] and "job.py:7" in shown[0]
 
 
 def test_what_others_have_written_is_escaped() -> None:

@@ -64,6 +64,17 @@ def test_a_node_serves_keeps_its_data_and_ends(tmp_path: Path) -> None:
         session.broker.close(1.0)
 
 
+def test_what_rabbitmqctl_says_need_not_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = PrivateNode(tmp_path / "broker")
+    (private.directory / "etc").mkdir(parents=True)
+    (private.directory / "etc" / "epmd_port").write_text("1")
+    script = tmp_path / "rabbitmqctl"
+    script.write_text("#!/bin/sh\nprintf 'file f\\377 is odd'\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(node, "_server_script", lambda: str(script.with_name("rabbitmq-server")))
+    assert private.control("status") == "file f\ufffd is odd"
+
+
 def test_only_this_user_on_this_machine_gets_in(shared_node: PrivateNode) -> None:
     for name in ("password", "port", "etc/rabbitmq.conf"):
         assert stat.S_IMODE((shared_node.directory / name).stat().st_mode) == 0o600

@@ -113,9 +113,10 @@ def test_a_server_in_trouble_is_asked_again(hook: Hook, codes: list[int]) -> Non
     [
         ([(500, {})] * 3, 3, "the server answers 500 Internal Server Error"),
         ([(404, {})], 1, "the server answers 404 Not Found"),
-        ([(302, {"Location": "file:///etc/passwd"})], 1, "the server answers 302 Found, it has moved to file:///etc/passwd"),
-        ([(307, {"Location": "http://127.0.0.1:1/"})], 1, "the server answers 307 Temporary Redirect, it has moved to http://127.0.0.1:1/"),
+        ([(302, {"Location": "file:///etc/passwd"})], 1, "the server answers 302 Found, it has moved to another path"),
+        ([(307, {"Location": "http://a:b@h/c?d"})], 1, "the server answers 307 Temporary Redirect, it has moved to http://h/…"),
         ([(301, {})], 1, "the server answers 301 Moved Permanently"),
+        ([(302, {"Location": "http://[a"})], 1, "the server answers 302 Found, it has moved to a place that is no URL"),
     ],
 )  # fmt: skip
 def test_what_a_server_refuses_is_one_line(hook: Hook, answers: Any, asked: int, trouble: str) -> None:
@@ -157,11 +158,12 @@ def test_who_does_not_answer_is_waited_for_no_longer_than_the_limit(
 @pytest.mark.parametrize(
     "url",
     ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://host:99999/", "http://[::1", "http://a b/", "http://host/\n",
-     "http://ex..com/", f"http://{'a' * 64}.com/", "http://.com/"],
+     "http://ex..com/", f"http://{'a' * 64}.com/", "http://.com/", "http://ann:secret@host:99999/?secret"],
 )  # fmt: skip
 def test_what_cannot_be_posted_to_is_refused_at_once(url: str) -> None:
-    with pytest.raises(UsageError, match="not a URL such as https://host/path"):
+    with pytest.raises(UsageError, match="not a URL such as https://host/path") as refused:
         notify.check_url(url)
+    assert "secret" not in str(refused.value)
 
 
 def test_the_command_has_what_it_needs_and_its_output_is_no_result(
@@ -212,7 +214,11 @@ def test_a_run_tells_how_it_has_ended_and_ends_as_ever(jobs: Path, hook: Hook) -
     hook.answers = [(404, {})]
     command = f"echo $MR_OUTCOME $MR_EXIT_CODE >> {jobs}/told; exit 7"
     options = ["--local", "-c", 1, "--notify", hook.url, "--on-done", command]
-    run("run", jobs / "bad.py", jobs / "text", "--tries", 1, "-q", *options, code=1)
+    _, told_quiet = run("run", jobs / "bad.py", jobs / "text", "--tries", 1, "-q", *options, code=1)
+    assert told_quiet[:2] == [
+        f"mr: --notify http://127.0.0.1:{hook.port}/…: the server answers 404 Not Found",
+        f"mr: --on-done: the command has failed (exit code 7): {command}",
+    ], "also with -q: nobody else would ever say so"
     _, errors = run("run", jobs / "good.py", jobs / "text", *options)
     assert told(jobs / "told") == "failed 1\ndone 0"
     (_, _, failed), (_, _, done) = hook.heard

@@ -76,7 +76,7 @@ class AtEnd:
         if client.detached or (error is not None and client.attached and client.state.terminal is None):
             if client.state.spec is not None:
                 text = f"job {client.job} has not ended: --notify and --on-done are left out"
-                run.display.report("warning", text)
+                run.display.trouble(text)
             return
         self._tell(run, error)
 
@@ -100,7 +100,7 @@ class AtEnd:
         troubles += [notify.run_command(command, ended) for command in self._commands]
         for trouble in troubles:
             if trouble is not None:
-                run.display.report("warning", trouble)
+                run.display.trouble(trouble)
 
 
 def _outcome(error: Optional[Exception]) -> str:

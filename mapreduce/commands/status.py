@@ -85,7 +85,7 @@ def _head(view: JobView, now: float) -> Iterator[str]:
         yield f"{_INDENT}{texts.clean(view.cause)}"
     records, size = view.records_per_sec(now), view.bytes_per_sec(now)
     if records or size:
-        count = len(view.workers)
+        count = len({each.worker for each in view.running})
         workers = f", {texts.count(count, 'worker')}" if count else ""
         yield f"{_INDENT}{texts.rate(records)} records/s, {texts.size(size)}/s{workers}"
 

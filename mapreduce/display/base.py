@@ -68,6 +68,10 @@ class Display:
     def report(self, level: str, text: str) -> None:
         self.write([f"mr: {text}"])
 
+    def trouble(self, text: str) -> None:
+        """What has gone wrong, and is no error of the job's: it is told also where nothing else is."""
+        self.report("warning", text)
+
     def remark(self, lines: Sequence[str]) -> None:
         """Lines on the job's end."""
         self.write(lines)
@@ -88,8 +92,14 @@ class Display:
             return
         if self._summary is not False:
             self._summarize(view)
-        if view.spec is not None and view.spec.profile:  # asked for, so also where there is no summary
-            self.write(list(hottest_lines(view.summary().profile, view.spec.stages)))
+        self.write(self._hottest_lines(view))  # asked for, so also where there is no summary
+
+    @staticmethod
+    def _hottest_lines(view: JobView) -> list[str]:
+        """None, unless the job was profiled."""
+        if view.spec is None or not view.spec.profile:
+            return []
+        return list(hottest_lines(view.summary().profile, view.spec.stages))
 
     def _summarize(self, view: JobView) -> None:
         if view.ended_at is None and not self._summary:

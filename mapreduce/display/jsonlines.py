@@ -75,7 +75,7 @@ class JsonDisplay(Display):
             {
                 "phase": self.view.phase,
                 "stages": [asdict(stage) for stage in self.view.stages],
-                "workers": len(self.view.workers),
+                "workers": len({each.worker for each in self.view.running}),
                 "records_per_sec": self.view.records_per_sec(now),
                 "bytes_per_sec": self.view.bytes_per_sec(now),
                 "secs_left": self.view.secs_left(now),

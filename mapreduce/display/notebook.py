@@ -55,8 +55,11 @@ class NotebookDisplay(Display):
     def finish(self) -> None:
         """What was shown stays, as it was at the end."""
         self.stop()
-        if self._shown and self.view is not None:
-            lines = paragraph(self.view, self.local, self.passed())
+        if self.view is None:
+            return
+        lines = paragraph(self.view, self.local, self.passed()) if self._shown else []
+        lines += self._hottest_lines(self.view)
+        if lines:
             text = "\n".join(lines)
             style = "margin:0;padding:0;background:none"
             self._show(f'<pre style="{style}">{html.escape(text)}</pre>', text)

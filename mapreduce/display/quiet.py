@@ -27,7 +27,10 @@ class Reports(Display):
 
 
 class QuietDisplay(Reports):
-    """Nothing but errors, which are told elsewhere."""
+    """Nothing but trouble, and errors, which are told elsewhere."""
+
+    def trouble(self, text: str) -> None:
+        super().write([f"mr: {text}"])
 
     def write(self, lines: Sequence[str]) -> None:
         pass

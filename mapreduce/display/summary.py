@@ -38,7 +38,7 @@ def _paragraph(view: JobView, local: bool, took_secs: float) -> Iterator[str]:
     if slowest:
         named = (
             f"{task_name(each.stage, each.index, stages)} ({texts.secs(each.secs or 0.0)}"
-            f"{'' if local else f' on {each.worker}'})"
+            f"{'' if local else f' on {texts.clean(each.worker)}'})"
             for each in slowest
         )
         yield f"  slowest: {', '.join(named)}"
@@ -68,7 +68,7 @@ def _head(view: JobView, summary: Summary, took_secs: float) -> str:
 
 
 def _tasks(summary: Summary) -> str:
-    if summary.tries == summary.tasks:
+    if summary.tries == summary.tasks > 0 and not (summary.failed or summary.lost or summary.copies):
         return f"{texts.count(summary.tasks, 'task')}, each at the first try"
     trouble = [
         text
