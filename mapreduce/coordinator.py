@@ -162,6 +162,11 @@ class Coordinator:
             return None
         return self._judge.ended(self._clock.read(self._awake.read(now)))
 
+    @property
+    def tasks(self) -> int:
+        """How many it knows of, all stages together."""
+        return sum(len(stage.tasks) for stage in self.state.stages)
+
     def make_room(self) -> None:
         """There are too many of these: what is kept of the job goes, with its log."""
         self._crowded_out = True

@@ -23,6 +23,8 @@ from mapreduce.spec import ACK_TIMEOUT_SHARE
 PREFETCH = 500
 #: those of them that have ended and are kept for people to look at; more would keep out what is to run
 MAX_KEPT = 100
+#: tasks of these in all: each takes about 900 bytes of memory, and is read again whenever a lease is renewed
+MAX_KEPT_TASKS = 200_000
 
 
 class LeaseKeeper:
@@ -151,17 +153,19 @@ class LeaseKeeper:
         return commands
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
-        if len(self.coordinators) > MAX_KEPT:
-            self._make_room(now)
+        self._make_room(now)
         return self._forward(event, now)
 
     def _make_room(self, now: float) -> None:
-        """The longest kept go first."""
+        """The longest kept go first; the last one stays, however large it is."""
         kept = [
             (secs, each) for each in self.coordinators.values() if (secs := each.kept_secs(now)) is not None
         ]
-        for _, coordinator in sorted(kept, key=lambda pair: -pair[0])[: max(0, len(kept) - MAX_KEPT)]:
-            coordinator.make_room()
+        tasks = 0
+        for older, (_, coordinator) in enumerate(sorted(kept, key=lambda pair: pair[0])):
+            tasks += coordinator.tasks
+            if older and (older >= MAX_KEPT or tasks > MAX_KEPT_TASKS):
+                coordinator.make_room()
 
     def _sweep(self) -> None:
         for prefix in [p for p, each in self.coordinators.items() if each.finished]:

@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
-from mapreduce import debugging, wire
+from mapreduce import debugging, leases, wire
 from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.client import CancelClient, Phase, RetryingClient
@@ -192,30 +192,41 @@ class TestTheCoordinator:
         assert wire.decode(stop.body)[0] == ev.StopAttempt(2)
 
 
+class Kept:
+    """A worker's leases, and jobs that have failed one after the other."""
+
+    def __init__(self, count: int) -> None:
+        self.keeper = LeaseKeeper("me", random.Random(1))
+        for number in range(count):
+            now, tag = number * 0.01, f"leases/{number + 1}/log"
+            self.deliver("leases/jobs", number, ev.Lease(f"job{number}", RANK, 0, 2, 2), None, now)
+            submitted = ev.Submitted(f"job{number}", replace(KEPT, keep_secs=1e6), "0", 0.0)
+            for offset, entry in enumerate((submitted, *half_done(), ev.Took(RANK, "me"))):
+                self.deliver(tag, offset, entry, offset, now)
+
+    def deliver(self, tag: str, number: int, message: Any, offset: Optional[int], now: float) -> None:
+        self.keeper.handle(
+            base.Delivered(tag, base.Receipt(tag, number), wire.encode(message), offset, False), now
+        )
+
+    def gone(self) -> list[str]:
+        """Logs of jobs that it keeps no longer."""
+        said = [*self.keeper.handle(Tick(), 2.0), *self.keeper.handle(Tick(), 2.25)]
+        publications = [command for command in said if isinstance(command, base.Publish)]
+        return [each.to for each in publications if isinstance(wire.decode(each.head)[0], ev.Expired)]
+
+
 def test_a_worker_keeps_a_hundred_failed_jobs_and_the_oldest_goes_first() -> None:
-    keeper = LeaseKeeper("me", random.Random(1))
-    count = MAX_KEPT + 2
-    for number in range(count):
-        now = number * 0.01
-        job = f"job{number}"
-        lease = wire.encode(ev.Lease(job, RANK, 0, 2, 2))
-        keeper.handle(
-            base.Delivered("leases/jobs", base.Receipt("leases/jobs", number), lease, None, False), now
-        )
-        tag = f"leases/{number + 1}/log"
-        entries = (
-            ev.Submitted(job, replace(KEPT, keep_secs=1e6), "0", 0.0),
-            *half_done(),
-            ev.Took(RANK, "me"),
-        )
-        for offset, entry in enumerate(entries):
-            delivery = base.Delivered(tag, base.Receipt(tag, offset), wire.encode(entry), offset, False)
-            keeper.handle(delivery, now)
-    said = keeper.handle(Tick(), 2.0) + keeper.handle(Tick(), 2.25)
-    gone = [
-        c.to for c in said if isinstance(c, base.Publish) and isinstance(wire.decode(c.head)[0], ev.Expired)
-    ]
-    assert gone == [ev.log_stream("job0"), ev.log_stream("job1")]
+    assert Kept(MAX_KEPT).gone() == []
+    assert Kept(MAX_KEPT + 2).gone() == [ev.log_stream("job0"), ev.log_stream("job1")]
+
+
+@pytest.mark.parametrize(("tasks", "gone"), [(6, 0), (5, 1), (4, 1), (3, 2), (1, 2)])
+def test_a_worker_keeps_so_many_tasks_of_failed_jobs_but_always_the_last_job(
+    tasks: int, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "MAX_KEPT_TASKS", tasks)  # each has two
+    assert Kept(3).gone() == [ev.log_stream(f"job{number}") for number in range(gone)]
 
 
 class TestTheWorker:
@@ -239,7 +250,7 @@ class TestTheWorker:
         bench = WorkerBench()
         [execute] = [command for command in self.run_corrected(bench) if isinstance(command, Execute)]
         assert execute.spec == replace(KEPT, bundle=CORRECTED)
-        assert execute.job != "job", "an executor that has the first code may not take it"
+        assert execute.code != "job", "an executor that has the first code may not take it"
         [end] = published(bench.done(bench.attempt))
         assert wire.decode(end.head)[0].revision == 1
 
