@@ -38,7 +38,7 @@ class Execute:
     """Run an attempt in a free executor slot; makes the attempt's folder, unless its task `carries`."""
 
     slot: int
-    job: str  #: names the code: the job, and which of its retries brought it; such attempts may share an executor
+    code: str  #: the job, and which of its retries brought its code; such attempts may share an executor
     spec: JobSpec
     task: TaskSpec
 
@@ -52,9 +52,9 @@ class KillExecutor:
 
 @dataclass(frozen=True)
 class ForgetJob:
-    """No more of this job will run here: let go of what is kept for it (idle executors that have its code)."""
+    """No more of this code will run here: let go of what is kept for it (idle executors that have it)."""
 
-    job: str  #: as in `Execute`
+    code: str  #: as in `Execute`
 
 
 @dataclass(frozen=True)

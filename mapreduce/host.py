@@ -260,7 +260,7 @@ class Host:
             failure = Failure(trouble_of(error), text)
             self._tell(role, effects.ExecutorFailed(command.slot, command.task.attempt, failure))
             return
-        self._pool.submit(command.slot, command.job, command.spec, command.task)
+        self._pool.submit(command.slot, command.code, command.spec, command.task)
 
     def _kill_executor(self, role: effects.Role, command: effects.KillExecutor) -> None:
         assert self._pool is not None
@@ -268,7 +268,7 @@ class Host:
 
     def _forget_job(self, role: effects.Role, command: effects.ForgetJob) -> None:
         if self._pool is not None:
-            self._pool.forget(command.job)
+            self._pool.forget(command.code)
 
     def _read_input(self, role: effects.Role, command: effects.ReadInput) -> None:
         assert self.feeder is not None

@@ -53,5 +53,5 @@ class TaskLog:
         if not (self._everything or level == "warning"):
             return []
         task = run.task
-        text = f"task {task.index} of stage {task.stage} of job {run.job} {what}"
-        return [Report(level, text, event, run.job, task.stage, task.index)]
+        text = f"task {task.index} of stage {task.stage} of job {task.job} {what}"
+        return [Report(level, text, event, task.job, task.stage, task.index)]

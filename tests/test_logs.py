@@ -88,7 +88,7 @@ class Scripted:
 
 def run(slot: int, attempt: int) -> Execute:
     spec = JobSpec("job", {}, {}, stages=2)
-    return Execute(slot, "job-1", spec, TaskSpec("job-1", 1, 7, attempt, "/nowhere", None, ()))
+    return Execute(slot, "job-1@5", spec, TaskSpec("job-1", 1, 7, attempt, "/nowhere", None, ()))
 
 
 @pytest.mark.parametrize("everything", [True, False])
@@ -102,7 +102,7 @@ def test_tasks_are_told_of_by_job_stage_and_index(everything: bool) -> None:
         answer = log.handle(event, 0.0)
         assert answer[: len(commands)] == list(commands), "what the worker asks for is done as ever"
         for report in answer[len(commands) :]:
-            assert isinstance(report, Report) and report.job == "job-1"
+            assert isinstance(report, Report) and report.job == "job-1" and "job-1 " in report.text
             told.append((report.level, report.event, report.stage, report.task))
 
     happens(None, run(0, 100), run(1, 101))

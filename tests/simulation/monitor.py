@@ -180,7 +180,7 @@ class Monitor:
             self._blame("an attempt runs whose `Started` is not in the log")
         elif known is not None and bundle not in known.bundles[self._started[attempt] :][:1]:
             self._blame("an attempt runs the code of another revision")
-        if self._codes.setdefault(command.job, bundle) != bundle:
+        if self._codes.setdefault(command.code, bundle) != bundle:
             self._blame("one executor runs the code of two revisions")
 
     def deletes(self, place: str) -> None:
