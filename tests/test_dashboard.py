@@ -29,6 +29,11 @@ JOB = Path(__file__).parent / "dashboard_job.py"
 QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]
 PATIENCE_MS = 30_000
+#: a job's records a second as the page would write them
+RATE = """async (job) => {
+    const { pace } = await (await fetch(`/api/jobs/${job}`)).json();
+    return (await import("/static/format.js")).short(pace.records);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +174,8 @@ def test_a_job_from_its_start_to_its_kept_log(
     expect(page.locator("#log")).to_contain_text(f"printed {HOSTILE}")
     expect(page.locator("#counters")).to_contain_text(f"short {HOSTILE}")
     expect(page.locator("#slowest tbody tr").first).to_contain_text("map")
+    rate = page.evaluate(RATE, page.url.rpartition("/")[2])  # of the whole job, as `mr status` says it
+    expect(page.locator(".figure", has_text="Records a second").locator(".value")).to_have_text(rate)
     expect(page.locator("#partitions svg")).to_have_attribute(
         "aria-label", re.compile("reduce: 2 partitions")
     )
@@ -197,6 +204,9 @@ def test_the_keyboard_reaches_everything(
     show(page, dashboard, job)
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    assert page.url.endswith(f"#/jobs/{page.locator('.jobhead code').inner_text()}")  # it is still this page
     page.keyboard.press("t")
     expect(page.locator("#bars g:focus")).to_have_count(1)
     first = page.locator("#bars g:focus").get_attribute("aria-label")
@@ -277,10 +287,62 @@ def test_signing_in_where_other_hosts_may_come(page: Page) -> None:
             page.goto(f"{address}/#token={TOKEN}")  # the link that was printed
             expect(page.locator(".state")).to_contain_text("live")
             assert "token" not in page.url
+            page.context.clear_cookies()  # as if the dashboard had been started anew, with a new token
+            source.feed.end()  # the stream ends
+            expect(page.get_by_label("Token")).to_be_visible()
         finally:
             source.feed.end()
             served.should_exit = True
             thread.join()
+
+
+#: the modules of the page on made-up snapshots, in the browser; what they describe, as text and keys
+DRAWN = """async ([module, name, job]) => {
+    const isElement = (node) => typeof node === "object";
+    const said = (node) =>
+        isElement(node) ? [node.attributes["aria-label"], ...node.children.map(said)].join(" ") : String(node);
+    const keys = (node) =>
+        isElement(node) ? [node.attributes.key, ...node.children.flatMap(keys)].filter(Boolean) : [];
+    const drawn = [(await import(`/static/${module}.js`))[name](job)].flat();
+    return [drawn.map(said).join(" "), drawn.flatMap(keys)];
+}"""
+
+
+def test_what_is_said_of_odd_jobs(page: Page, dashboard: Dashboard) -> None:
+    page.goto(dashboard.address)
+    stages = [{"name": "map"}, {"name": "reduce"}]
+
+    def skew(found: Any) -> str:
+        sizes = {"stage": 1, "each": 1, "count": 4, "bytes": [0, 0, 100_000_000, 0], "skew": found}
+        text: str = page.evaluate(
+            DRAWN, ["partitions", "partitions", {"stages": stages, "partitions": [sizes]}]
+        )[0]
+        return text
+
+    assert "! most are empty" in skew([0, 100_000_000, 2])
+    assert "times" not in skew([0, 100_000_000, 2])
+    assert "! largest is 4.0 × the median" in skew([25, 100, 2])
+    assert "! " not in skew([60, 100, 2])
+    assert "median" not in skew(None)  # it is not known yet
+
+    errors = [
+        {
+            "at": 1000 + n,
+            "stage": 0,
+            "index": n,
+            "worker": "w",
+            "kind": "raised",
+            "message": f"m{n % 2}",
+            "record": "",
+        }
+        for n in range(60)
+    ]
+    shown = [
+        page.evaluate(DRAWN, ["errors", "errors", {"stages": stages, "errors": errors[at : at + 50]}])[1]
+        for at in (0, 10)
+    ]
+    assert shown[0] == shown[1]  # so that what the reader has folded out stays, while older ones go
+    assert len(shown[0]) == 2
 
 
 def test_the_page_comes_back_when_the_dashboard_does(page: Page, rabbit_url: str) -> None:

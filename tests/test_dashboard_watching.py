@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
+
+import pytest
 
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
+from mapreduce.dashboard import snapshot
+from mapreduce.dashboard.watcher import Watcher
 from mapreduce.dashboard.watching import CENSUS_SECS, LINGER_SECS, MAX_FOLLOWED, CancelJob, Look, Watching
-from mapreduce.effects import Command, Connected, Tick
+from mapreduce.effects import Command, Connected, Report, Tick
 from mapreduce.spec import JobSpec
+from mapreduce.views import JobView
 
 
 class Play:
@@ -159,3 +165,27 @@ def test_what_cannot_be_cancelled_is_said() -> None:
     assert "no such job" in play.role.answers[1]
     assert "over already" in play.role.answers[2]
     assert "does not answer" in play.role.answers[3]
+
+
+def test_a_job_that_cannot_be_shown_says_so_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = snapshot.of_job
+
+    def of_job(job: str, view: JobView, now: float) -> dict[str, Any]:
+        return {**real(job, view, now), "ratio": 1 // (job != "odd")}
+
+    monkeypatch.setattr(snapshot, "of_job", of_job)
+    told: list[Report] = []
+    watcher = Watcher("amqp://127.0.0.1:1", told.append)  # it is never started: nothing is there
+    role = watcher._role
+    role.handle(Look(frozenset(["fine", "odd"]), True), 0.0)
+    for each in role.followed.values():
+        each.observer.caught_up = True
+    for _ in range(2):
+        for each in role.followed.values():
+            each.changed = True
+        watcher._next.clear()
+        watcher._tell_news()
+    (odd, fine) = (watcher.feed.latest(job) for job in ("odd", "fine"))
+    assert odd is not None and "ZeroDivisionError" in json.loads(odd[1])["broken"]
+    assert fine is not None and "broken" not in json.loads(fine[1])
+    assert [(each.level, "odd" in each.text) for each in told] == [("warning", True)]  # once

@@ -19,6 +19,7 @@ from mapreduce.dashboard.watching import CancelJob, Followed, Look, Watching
 from mapreduce.effects import Report
 from mapreduce.errors import JobLost
 from mapreduce.host import Host
+from mapreduce.shown import escaped
 
 #: between two snapshots of a job in which something happens, and of one in which only time goes by
 NEWS_SECS = 0.5
@@ -47,6 +48,8 @@ class Watcher:
         self._cancels: dict[int, concurrent.futures.Future[str]] = {}
         self._next: dict[str, float] = {}  #: job -> when its next snapshot may be made
         self._shown: dict[str, float] = {}  #: job -> when the last one was
+        self._broken: set[str] = set()  #: jobs that cannot be shown, which has been told
+        self._report = report
 
     def start(self) -> None:
         """Raises `BrokerError` if there is no broker now."""
@@ -102,6 +105,7 @@ class Watcher:
                 self._show(job, followed, now)
         for job in [job for job in self._shown if job not in role.followed]:
             del self._next[job], self._shown[job]
+            self._broken.discard(job)
             self.feed.drop(job)
         return self._closing
 
@@ -114,13 +118,21 @@ class Watcher:
             return
         followed.changed = False
         began = time.perf_counter()
-        self.feed.put(job, snapshot.to_json(self._news(job, followed)))
+        try:
+            news = snapshot.to_json(self._news(job, followed))
+        except Exception as error:  # noqa: BLE001  # what one odd log holds must not end all that is shown
+            text = f"cannot show job {job}: {type(error).__name__}: {error}"
+            if job not in self._broken:
+                self._report(Report("warning", escaped(text)))
+            self._broken.add(job)
+            news = snapshot.to_json({"id": job, "broken": text})
+        self.feed.put(job, news)
         self._shown[job] = now
         self._next[job] = now + max(NEWS_SECS, (time.perf_counter() - began) / SHARE)
 
     @staticmethod
     def _news(job: str, followed: Followed) -> dict[str, object]:
-        if followed.observer.gone and not followed.view.state.stages:
+        if followed.nothing_there:
             return {"id": job, "missing": True}
         data = snapshot.of_job(job, followed.view, time.time())
         if followed.observer.gone:

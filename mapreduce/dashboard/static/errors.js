@@ -24,17 +24,17 @@ export function errors(job) {
     const key = [error.stage, error.kind, error.message, error.record].join("\u0000");
     groups.set(key, [...(groups.get(key) || []), error]);
   }
-  const shown = [...groups.values()].reverse();
-  return h("ul", { class: "errors" }, shown.map((group, number) => entry(job, group, number === 0)));
+  const shown = [...groups].reverse();
+  return h("ul", { class: "errors" }, shown.map(([key, group], number) => entry(job, key, group, number === 0)));
 }
 
-function entry(job, group, first) {
+function entry(job, key, group, first) {
   const error = group[group.length - 1];
   const task = `${stageName(job, error.stage)} ${error.index}`;
   const place = error.source ? `${error.source}${error.offset >= 0 ? `, byte ${whole(error.offset)}` : ""}` : "";
   return h(
     "li",
-    { key: `${error.stage} ${error.index} ${group[0].at}` },
+    { key },
     h(
       "details",
       { initial: { open: first } },

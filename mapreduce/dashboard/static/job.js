@@ -18,6 +18,7 @@ export function jobPage(id, job, overview, { cancel, draw }) {
     return h("p", { class: "faint", role: "status" }, text);
   }
   if (job.missing) return missing(id);
+  if (job.broken) return h("p", { class: "note bad", role: "alert" }, "✕ ", job.broken);
   if (made.job !== job) made = { job, before: before(job, cancel), after: after(job) };
   return [made.before, section("Attempts over time", "timeline", timeline(job, draw)), made.after];
 }
@@ -85,9 +86,9 @@ function figures(job) {
     figure("Tasks", total ? `${short(done)} / ${short(total)}` : "–", over ? "" : `${Math.floor(part * 100)} %`),
     figure(over ? "Took" : "Running for", job.submitted_at ? seconds(took) : "–", over ? `ended ${clock(job.ended_at)}` : `since ${clock(job.submitted_at)}`),
     over
-      ? figure("Records read", short(sum.records_in), bytes(sum.bytes_in))
+      ? figure("Input", short(sum.records_in), `records, ${bytes(sum.bytes_in)}`)
       : figure("Throughput", `${short(job.pace.records)}/s`, `${bytes(job.pace.bytes)}/s`),
-    over ? figure("Records a second", short(sum.records_in / Math.max(took, 0.001)), "over all of its time") : figure("Time left", job.pace.secs_left === null ? "–" : job.pace.secs_left < 1 ? "< 1 s" : seconds(job.pace.secs_left), "about"),
+    over ? figure("Records a second", short(job.pace.records), "of all stages, over all of its time") : figure("Time left", job.pace.secs_left === null ? "–" : job.pace.secs_left < 1 ? "< 1 s" : seconds(job.pace.secs_left), "about"),
     figure("Attempts", whole(job.attempts.all), job.attempts.copies ? `copies: ${whole(job.attempts.copies)}` : ""),
     figure("Failed or lost", whole(troubles), troubles ? `${whole(job.attempts.failed)} failed, ${whole(job.attempts.lost)} lost` : "none", troubles ? "bad" : ""),
   );

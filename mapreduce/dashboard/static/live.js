@@ -42,7 +42,11 @@ export class Live {
         if (data) this.on[name](data);
       });
     }
-    source.onerror = () => source === this.source && this.retry();
+    source.onerror = () => {
+      if (source !== this.source) return;
+      this.retry();
+      signInIfAsked();
+    };
     this.listen();
   }
 
@@ -64,4 +68,10 @@ export class Live {
     this.timer = setTimeout(() => this.start(), this.pause);
     this.pause = Math.min(this.pause * 2, MOST_MS);
   }
+}
+
+/** A stream does not say why it broke: a dashboard that was started anew has a new token. */
+async function signInIfAsked() {
+  const answer = await fetch("/api/overview").catch(() => null);
+  if (answer?.status === 401) location.assign("/login");
 }

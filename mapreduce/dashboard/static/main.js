@@ -167,6 +167,10 @@ listen({
   "?": help,
 });
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part of the address behind the # says which page this is
+  focusOn("main");
+});
 window.addEventListener("hashchange", go);
 window.addEventListener("resize", draw);
 setInterval(() => !document.hidden && draw(), 1000);

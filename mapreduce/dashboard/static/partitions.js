@@ -15,15 +15,17 @@ export function partitions(job) {
 
 function chart(job, { stage, each, count: number, bytes: sizes, skew }) {
   const most = Math.max(...sizes, 1);
-  const [median, largest, partition] = skew || [0, most, 0];
-  const times = median ? largest / median : 1;
+  const [median, largest, partition] = skew || [0, 0, -1]; // without it, too few are known to compare them
+  const times = median ? largest / median : largest ? Infinity : 1;
   const uneven = times >= UNEVEN;
-  const words = `${count(number, "partition")}; median ${bytes(median)}, largest ${bytes(largest)} (number ${partition}), ${times.toFixed(1)} times the median`;
+  const ratio = median ? `largest is ${times.toFixed(1)} × the median` : "most are empty";
+  const known = median ? `, ${times.toFixed(1)} times the median` : ": most are empty";
+  const words = count(number, "partition") + (skew ? `; median ${bytes(median)}, largest ${bytes(largest)} (number ${partition})${known}` : "");
   const width = 100 / sizes.length;
   return h(
     "figure",
     { class: "columns", key: stage },
-    h("figcaption", { class: "row" }, h("span", {}, stageName(job, stage)), h("span", { class: "spring" }), h("span", { class: uneven ? "warn" : "faint" }, uneven ? `! largest is ${times.toFixed(1)} × the median` : `largest is ${times.toFixed(1)} × the median`)),
+    h("figcaption", { class: "row" }, h("span", {}, stageName(job, stage)), h("span", { class: "spring" }), skew && h("span", { class: uneven ? "warn" : "faint" }, uneven ? `! ${ratio}` : ratio)),
     h(
       "svg",
       { viewBox: `0 0 100 ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${stageName(job, stage)}: ${words}` },
