@@ -329,7 +329,8 @@ class JobState:
         stage = self.stages[event.stage]
         self._ended.add(event.dispatch)
         self._forget_dispatches(task)
-        task.winner = Winner(event.attempt, event.blocks, event.counters, event.stats, event.skipped)
+        counters, stats = _whole(event.counters), _whole(event.stats)
+        task.winner = Winner(event.attempt, event.blocks, counters, stats, event.skipped)
         task.losses.clear()
         self.able.add(event.worker)
         stage.pending.pop(event.index, None)
@@ -549,10 +550,15 @@ class JobState:
             self.counters[name] = self.counters.get(name, 0) + sign * value
             if not self.counters[name]:
                 del self.counters[name]
-        stage.records_in += sign * int(winner.stats.get("records_in", 0))
-        stage.records_out += sign * int(winner.stats.get("records_out", 0))
-        stage.bytes_in += sign * int(winner.stats.get("bytes_in", 0))
-        stage.bytes_out += sign * int(winner.stats.get("bytes_out", 0))
+        stage.records_in += sign * winner.stats.get("records_in", 0)
+        stage.records_out += sign * winner.stats.get("records_out", 0)
+        stage.bytes_in += sign * winner.stats.get("bytes_in", 0)
+        stage.bytes_out += sign * winner.stats.get("bytes_out", 0)
+
+
+def _whole(numbers: dict[str, Any]) -> dict[str, int]:
+    """Those that can be added up: a log may hold anything."""
+    return {name: number for name, number in numbers.items() if type(number) is int}
 
 
 #: they may come late, or never, and change nothing

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import events as ev
+from mapreduce.display.summary import paragraph
 from mapreduce.refs import Failure, Segment, Skipped, Split
 from mapreduce.spec import JobSpec
 from mapreduce.views import JobView, Skew, stage_name, task_name, to_plain
@@ -154,6 +155,70 @@ def test_a_job_that_is_retried_goes_on() -> None:
     view.note(ev.Failed(FAILURE, 0, 0, 1), T + 2)
     view.note(ev.Retried(5, {}, T + 9), T + 9)
     assert (view.phase, view.ended_at, view.cause, view.failure) == ("running", None, "", None)
+
+
+def test_the_time_between_a_failure_and_the_retry_does_not_count() -> None:
+    view = begun(4)
+    for index in range(2):
+        view.note(started(index, index, 10 + index), T + 4 * index)
+        view.note(done(index, index, 10 + index, secs=4.0), T + 4 * index + 4)
+    view.note(started(2, 2, 12), T + 8)
+    view.note(failed(2, 2, 12), T + 9)
+    view.note(ev.Failed(FAILURE, 0, 2, 1), T + 10)
+    assert view.ran_secs(T + 1000) == 10.0
+    view.note(ev.Retried(5, {}, T + 1010), T + 1010)
+    assert view.ran_secs(T + 1010) == 10.0
+    # two tasks in ten seconds, two are left; and a reduce of what four maps write, at 30 bytes a second
+    assert view.secs_left(T + 1010) == pytest.approx(10.0 + 200 / 30)
+    for dispatch, index in ((3, 2), (4, 3)):
+        view.note(started(dispatch, index, 10 + dispatch), T + 1011)
+        view.note(done(dispatch, index, 10 + dispatch, revision=1), T + 1014)
+    assert view.records_per_sec(T + 1015) == 20 / 5, "since the retry"
+    view.note(ev.Cancelled("enough"), T + 1020)
+    assert view.summary().secs == view.ran_secs(T + 2000) == 20.0
+    assert view.records_per_sec(T + 2000) == 40 / 20
+
+
+def test_a_stage_that_begins_anew_is_as_fast_as_it_is_now() -> None:
+    view = begun(2)
+    for index in range(2):
+        view.note(started(index, index, 10 + index), T)
+        view.note(done(index, index, 10 + index), T + 2)
+    view.note(ev.StageSealed(1, 0), T + 2)
+    view.note(started(5, 0, 20, 1), T + 2)
+    view.note(done(5, 0, 20, 1), T + 4)
+    view.note(started(6, 2, 21, 1), T + 4)
+    view.note(ev.Missing(6, 1, 2, 0, (10,)), T + 500)
+    view.note(started(7, 0, 30), T + 500)
+    view.note(done(7, 0, 30), T + 502)
+    view.note(ev.StageSealed(1, 1), T + 502)
+    again = [
+        ev.Started(8, 1, 0, 1, 40, "w"),
+        ev.Done(8, 1, 0, 1, 40, "w", {0: 1}, {}, {"bytes_in": 9}, (), 2.0),
+    ]
+    view.note(again[0], T + 502)
+    view.note(again[1], T + 504)
+    assert view.stages[1].done == 1 and view.stages[1].total == 2
+    assert view.secs_left(T + 504) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("secs", [float("inf"), float("nan"), 1e300, -1.0])
+def test_figures_that_make_no_sense_are_left_out(secs: float) -> None:
+    view = begun(1)
+    view.note(started(1, 0, 10), T + 1)
+    stats = {"records_in": "x", "bytes_in": float("inf"), "records_out": None, "bytes_out": 7}
+    view.note(ev.Done(1, 0, 0, 0, 10, "w", {0: 1}, {"n": "x", "m": 2}, stats, (), secs), T + 4)  # type: ignore[dict-item]
+    (stage, _) = view.stages
+    assert (stage.done, stage.records_in, stage.records_out, stage.bytes_in, stage.bytes_out) == (
+        1,
+        0,
+        0,
+        0,
+        7,
+    )
+    assert view.attempts[10].secs == 3.0 and view.attempts[10].records_in == 0
+    assert view.summary().counters == {"m": 2}
+    assert view.bytes_per_sec(T + 5) == 0.0 and paragraph(view, False, 5.0)
 
 
 def test_summary_and_skew() -> None:

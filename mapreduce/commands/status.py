@@ -75,11 +75,11 @@ def _head(view: JobView, now: float) -> Iterator[str]:
 
     how = view.phase
     if view.ended_at is None:
-        how += f" for {texts.secs(now - view.submitted_at)}" if view.submitted_at else ""
+        how += f" for {texts.secs(view.ran_secs(now))}" if view.submitted_at else ""
         left = view.secs_left(now)
         how += f", about {texts.secs(left)} left" if left is not None else ""
     elif view.ended_at:
-        how += f", after {texts.secs(view.ended_at - view.submitted_at)}"
+        how += f", after {texts.secs(view.ran_secs(now))}"
     yield f"{view.job or 'the job'}: {how}"
     if view.cause:
         yield f"{_INDENT}{texts.clean(view.cause)}"

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
+from mapreduce.refs import Stats
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState, Running
 from mapreduce.views.pace import Pace
@@ -71,6 +72,7 @@ class JobView:
         #: when its output was ready, or it ended without; None: not yet
         self.ended_at: Optional[float] = None
         self.latest_at = 0.0  #: of all entries
+        self._stood_secs = 0.0  #: between its failures and the retries after them
         self._attempts: dict[int, AttemptView] = {}
         self._running: dict[int, AttemptView] = {}  #: by dispatch, as in the fold
         self._failures: Tail[AttemptView] = Tail(FAILURES)
@@ -118,11 +120,19 @@ class JobView:
             if not isinstance(terminal, ev.Delivered):
                 self.ended_at = None
         elif was_over and terminal is None:
-            self._catch_up(at)
+            self._go_on(at)
         if terminal is None and not self.state.ready:
             self.ended_at = None
         elif self.ended_at is None:
             self.ended_at = at
+
+    def _go_on(self, at: float) -> None:
+        """After it had failed; the time in which it stood still does not count."""
+        if at and self.ended_at:
+            stood = max(0.0, at - self.ended_at)
+            self._stood_secs += stood
+            self._pace.go_on(stood, at)
+        self._catch_up(at)
 
     def _submitted(self, entry: ev.Submitted, at: float) -> None:
         if self.state.spec is None:
@@ -158,7 +168,7 @@ class JobView:
                     self._leave(dispatch, "beaten", at)
             attempt.slot = entry.slot
             attempt.end("won", at, entry.secs)
-            stats = entry.stats
+            stats = self._stats(entry.stage, entry.index)
             attempt.records_in, attempt.records_out = stats.get("records_in", 0), stats.get("records_out", 0)
             attempt.bytes_in, attempt.bytes_out = stats.get("bytes_in", 0), stats.get("bytes_out", 0)
             self._pace.won(attempt)
@@ -207,7 +217,9 @@ class JobView:
     def _missing(self, entry: ev.Missing, at: float) -> None:
         before = [stage.generation for stage in self.state.stages]
         self._apply(entry, at)
-        if [stage.generation for stage in self.state.stages] != before:
+        void = [n for n, stage in enumerate(self.state.stages) if stage.generation != before[n]]
+        if void:
+            self._pace.begin_anew(void)
             self._catch_up(at)
             what = self._name(entry) if entry.stage <= self.state.last else "the output"
             self._notice(at, "warning", f"{what} lacks blocks that the broker has lost; they are made again")
@@ -236,6 +248,11 @@ class JobView:
     def _winner(self, stage: int, index: int) -> Optional[int]:
         task = self.state.task(stage, index)
         return task.winner.attempt if task is not None and task.winner is not None else None
+
+    def _stats(self, stage: int, index: int) -> Stats:
+        """Of the task's winner."""
+        task = self.state.task(stage, index)
+        return task.winner.stats if task is not None and task.winner is not None else {}
 
     def _new(self, entry: Any, at: float) -> AttemptView:
         view = AttemptView(entry.dispatch, entry.stage, entry.index, entry.attempt, entry.worker, at)
@@ -393,6 +410,10 @@ class JobView:
         """Attempts that failed, the last ones."""
         return self._failures.kept
 
+    def ran_secs(self, now: float) -> float:
+        """From its submission to its end, or until now; the time between a failure and a retry does not count."""
+        return max(0.0, (self.ended_at or now) - self.submitted_at - self._stood_secs)
+
     def records_per_sec(self, now: float) -> float:
         """Records that tasks read, of all stages: lately, or over the whole job once it has ended."""
         return self._rate(now)[0]
@@ -403,7 +424,7 @@ class JobView:
     def _rate(self, now: float) -> tuple[float, float]:
         if self.ended_at is None:
             return self._pace.per_sec(now)
-        secs = max(self.ended_at - self.submitted_at, 0.001)
+        secs = max(self.ran_secs(self.ended_at), 0.001)
         stages = self.state.stages
         return sum(s.records_in for s in stages) / secs, sum(s.bytes_in for s in stages) / secs
 
@@ -440,7 +461,7 @@ class JobView:
         fed = sum(s.split.length for s in state.splits.values() if s.pieces or s.data is not None)
         skews = {number: self.skew(number) for number in range(1, len(state.stages) - 1)}
         return Summary(
-            max(0.0, end - self.submitted_at) if end else 0.0,
+            self.ran_secs(end) if end else 0.0,
             sum(stage.done for stage in state.stages),
             state.attempts,
             state.failures,

@@ -32,6 +32,17 @@ class Pace:
         self._began_at = self._began_at or at
         self._stages.setdefault(stage, [0, 0.0, at])
 
+    def go_on(self, stood_secs: float, at: float) -> None:
+        """The job had failed, nothing has run for so long."""
+        self._began_at = at
+        for known in self._stages.values():
+            known[2] += stood_secs
+
+    def begin_anew(self, stages: Collection[int]) -> None:
+        """What tasks of these stages have read is void."""
+        for stage in stages:
+            self._stages.pop(stage, None)
+
     def won(self, attempt: AttemptView) -> None:
         """An attempt has won its task."""
         at, secs = attempt.ended_at or 0.0, attempt.secs or 0.0

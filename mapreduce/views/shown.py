@@ -21,6 +21,10 @@ def task_name(stage: int, index: int, stages: int) -> str:
     return f"{stage_name(stage, stages)}{'/' if stage and stages > 2 else ' '}{index}"
 
 
+#: a hundred years: what is said to have taken longer is garbage
+MOST_SECS = 3.2e9
+
+
 class AttemptView:
     """One try of a task, on one executor: a bar of a chart. It changes until it has ended."""
 
@@ -62,7 +66,7 @@ class AttemptView:
     def end(self, outcome: str, at: float, secs: float = 0.0) -> None:
         """``secs``: what its worker says; 0: nothing."""
         self.outcome, self.ended_at = outcome, at
-        if secs > 0:
+        if 0 < secs < MOST_SECS:
             self.secs, self.began_at = secs, at - secs if at else self.began_at
         elif at and self.began_at:
             self.secs = max(0.0, at - self.began_at)
@@ -119,7 +123,7 @@ class Skew(NamedTuple):
 class Summary:
     """A job from a distance."""
 
-    secs: float  #: from its submission to its end, or to the last entry of its log
+    secs: float  #: see `JobView.ran_secs`; or to the last entry of its log
     tasks: int  #: that are done
     tries: int  #: attempts that were started
     failed: int  #: attempts
