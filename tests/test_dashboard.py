@@ -8,7 +8,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import uvicorn
@@ -57,8 +57,8 @@ def pool(rabbit_url: str) -> Iterator[str]:
 class Dashboard:
     """`mr dashboard` as a process; ``link`` is what it prints."""
 
-    def __init__(self, url: str, port: int = 0) -> None:
-        self.process = Process("dashboard", "--broker", url, "--port", port)
+    def __init__(self, url: str, *options: Any, port: int = 0, env: Optional[dict[str, str]] = None) -> None:
+        self.process = Process("dashboard", "--broker", url, "--port", port, *options, env=env)
         assert self.process.popen.stdout is not None
         self.link = self.process.popen.stdout.readline().decode().strip()
         assert self.link, self.process.errors
@@ -345,15 +345,19 @@ def test_what_is_said_of_odd_jobs(page: Page, dashboard: Dashboard) -> None:
     assert len(shown[0]) == 2
 
 
-def test_the_page_comes_back_when_the_dashboard_does(page: Page, rabbit_url: str) -> None:
-    served = Dashboard(rabbit_url)
+def test_the_page_comes_back_when_the_dashboard_does(page: Page, rabbit_url: str, tmp_path: Path) -> None:
+    told = tmp_path / "browser"  # says how it was called, which everybody on the machine may see
+    told.write_text('#!/bin/sh\necho "opened $*." >&2\n')
+    told.chmod(0o700)
+    served = Dashboard(rabbit_url, "--open", env={"BROWSER": str(told)})
     try:
+        assert served.process.wait_for("opened") == f"opened {served.address}/."
         page.goto(served.link)
         expect(page.locator(".state")).to_contain_text("live")
         served.process.kill()
         expect(page.locator(".state")).to_contain_text("no connection")
         served.process.stop()
-        served = Dashboard(rabbit_url, served.port)
+        served = Dashboard(rabbit_url, port=served.port)
         expect(page.locator(".state")).to_contain_text("live")
     finally:
         served.process.stop()
