@@ -29,6 +29,7 @@ from tests.coordinating import started as attempt_started
 from tests.support import mr, mr_ok, workers
 from tests.test_client import SUBMITTED, Play
 from tests.test_ending import exists
+from tests.test_executor import eventually
 from tests.test_stragglers import stopped
 from tests.test_worker import Bench as WorkerBench
 from tests.test_worker import logged, published
@@ -421,7 +422,8 @@ def test_a_kept_job_is_gone_when_it_is_cancelled(rabbit_url: str, bad: Path) -> 
         job = mr(*run, "--keep", "5m").stderr.decode().partition("job ")[2].split()[0]
         assert exists(rabbit_url, ev.input_stream(job))
         mr_ok("cancel", job, "--broker", rabbit_url)
-        assert not exists(rabbit_url, ev.input_stream(job))
+        # its workers have a moment to stop, counted from its failure
+        assert eventually(lambda: not exists(rabbit_url, ev.input_stream(job)))
 
 
 def test_a_run_without_a_broker_stops_in_the_debugger(bad: Path) -> None:
