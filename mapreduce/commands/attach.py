@@ -9,8 +9,8 @@ import click
 from mapreduce.census import find_job
 from mapreduce.commands import naming, options
 from mapreduce.commands.ending import AtEnd, at_end_options
+from mapreduce.commands.results import fetch
 from mapreduce.run import JobRun
-from mapreduce.write import open_sink
 
 
 @click.command(name="attach")
@@ -44,14 +44,5 @@ def command(
         url = options.required_broker_url(broker)
         with options.choose_display(quiet, as_json, summary) as display:
             job = find_job(url, job_id)
-            with open_sink(output) as sink, JobRun.watch(job, url, output_format or "", display) as run:
-                at_end.follow(run)
-                result = run.collect()
-                if not run.brings_output:
-                    display.report(
-                        "info", f"job {job} is done; its output went to the client that submitted it"
-                    )
-                    return
-                sink.write(result.parts, result.tasks, run.output_format)
-                run.deliver()
-            options.tell_left_out(result, display)
+            if not fetch(lambda: JobRun.watch(job, url, output_format or "", display), output, at_end):
+                display.report("info", f"job {job} is done; its output went to the client that submitted it")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Optional
 
 import click
 
 from mapreduce.census import find_job
 from mapreduce.commands import naming, options
 from mapreduce.commands.ending import AtEnd, at_end_options
-from mapreduce.display.base import Display
 from mapreduce.run import JobRun
 from mapreduce.write import open_sink
 
@@ -42,21 +41,21 @@ def command(
     with options.telling_errors(as_json), AtEnd(notify, on_done) as at_end:
         url = options.required_broker_url(broker)
         with options.choose_display(quiet, as_json, summary) as display:
-            fetch(find_job(url, job_id), url, output, output_format, display, at_end)
+            job = find_job(url, job_id)
+            fetch(lambda: JobRun.attach(job, url, output_format or "", display), output, at_end)
 
 
-def fetch(
-    job: str,
-    url: str,
-    output: Optional[str],
-    output_format: Optional[str],
-    display: Display,
-    at_end: AtEnd,
-) -> None:
-    """Wait for the output of a job that is there already, and write it."""
-    with open_sink(output) as sink, JobRun.attach(job, url, output_format or "", display) as run:
+def fetch(attach: Callable[[], JobRun], output: Optional[str], at_end: AtEnd) -> bool:
+    """Wait for the output of a job that is there already, and write it. False: it brings none.
+
+    ``attach`` is called once it is known that there is a place for the output.
+    """
+    with open_sink(output) as sink, attach() as run:
         at_end.follow(run)
         result = run.collect()
+        if not run.brings_output:
+            return False
         sink.write(result.parts, result.tasks, run.output_format)
         run.deliver()
-    options.tell_left_out(result, display)
+    options.tell_left_out(result, run.display)
+    return True

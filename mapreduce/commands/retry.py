@@ -10,8 +10,8 @@ from mapreduce import code
 from mapreduce.census import find_job
 from mapreduce.commands import naming, options
 from mapreduce.commands.ending import AtEnd, at_end_options
+from mapreduce.commands.results import fetch
 from mapreduce.run import JobRun
-from mapreduce.write import open_sink
 
 
 @click.command(name="retry")
@@ -51,10 +51,4 @@ def command(
             job = find_job(url, job_id)
             with options.output_elsewhere():  # the file is imported here, and what it prints is no output
                 corrected = code.from_file(job_file) if job_file is not None else None
-            run = JobRun.retry(job, url, corrected, output_format or "", display)
-            with run, open_sink(output) as sink:
-                at_end.follow(run)
-                result = run.collect()
-                sink.write(result.parts, result.tasks, run.output_format)
-                run.deliver()
-            options.tell_left_out(result, display)
+            fetch(lambda: JobRun.retry(job, url, corrected, output_format or "", display), output, at_end)
