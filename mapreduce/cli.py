@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -55,11 +56,24 @@ COMMANDS = {
 
 @contextlib.contextmanager
 def _telling_that_the_reader_is_gone() -> Iterator[None]:
-    """Raises `ReaderGone`. click, which would come to know of it next, ends the process with 1."""
+    """Raises `ReaderGone`. click, which would come to know of it next, ends the process with 1.
+
+    Raises `OutputError` for what else keeps standard output from being written: a full disk, say.
+    """
     try:
         yield
     except BrokenPipeError as error:
         raise ReaderGone("whoever read the output went away") from error
+    except OSError as error:
+        if not _is_of_standard_output(error):
+            raise
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _is_of_standard_output(error: OSError) -> bool:
+    """Whether it was raised where text is printed. What is written as bytes has a check of its own, in `write`."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code is click.echo.__code__ and not frame.f_locals["err"] for frame in frames)
 
 
 class Commands(click.Group):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -302,3 +304,17 @@ def test_where_it_listens_and_what_it_prints() -> None:
     assert not security.is_loopback("0.0.0.0")
     assert len(security.new_token()) >= 32
     assert json.loads(snapshot.to_json({"text": "\udc80"})) == {"text": "\udc80"}
+
+
+def test_it_serves_also_where_standard_output_is_closed(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ready(Exception):
+        pass
+
+    def ready() -> None:
+        raise Ready
+
+    monkeypatch.setattr(sys, "stdout", None)
+    with contextlib.closing(server.listen("127.0.0.1", 0)) as listener, pytest.raises(Ready):
+        server.serve(source, listener, "127.0.0.1", TOKEN, ready)  # type: ignore[arg-type]  # as much as is needed

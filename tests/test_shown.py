@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapreduce.commands import tables
 from mapreduce.errors import InputError
 from mapreduce.refs import Segment
 from mapreduce.shown import CONTROLS, escaped, input_name, without_secrets
@@ -93,3 +94,23 @@ def test_who_writes_to_a_reader_that_is_gone_ends_as_sort_would(args: list[str])
     finally:
         os.close(writes)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("args", [["completion", "bash"], ["--help"]])
+def test_output_that_cannot_be_written_is_one_line(args: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mapreduce.cli", *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+    line = b"mr: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (5, line)
+
+
+def test_a_table_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output may be closed."""
+    monkeypatch.setattr(sys, "stdout", None)
+    tables.show_table(["JOB"], [["words"]])

@@ -22,7 +22,8 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """On standard output. What goes beyond a terminal's edge is cut; elsewhere nothing is."""
     lines = [[texts.clean(" ".join(cell.splitlines())) for cell in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    seen = sys.stdout is not None and sys.stdout.isatty()
+    room = shutil.get_terminal_size().columns if seen else None
     for line in lines:
         text = _GAP.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
         click.echo(text if room is None or len(text) <= room else text[: room - 1] + "…")

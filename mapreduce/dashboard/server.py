@@ -60,6 +60,7 @@ def serve(
     problems: list[BaseException] = []
     config = uvicorn.Config(
         make_app(watcher, token, host),
+        log_config=None,  # uvicorn's own asks standard output whether it is a terminal, and it may be closed
         log_level="warning",
         access_log=False,
         lifespan="off",
