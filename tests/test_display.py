@@ -278,8 +278,10 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert display.new_view() is None
     display.report("warning", "the connection was lost")
     display.remark(["mr: left out 1 record:"])
-    display.finish()
     assert capsys.readouterr() == ("", "")
+    display.trouble("--notify http://h/…: the server answers 500 \x1b[31mNo")
+    display.finish()
+    assert capsys.readouterr() == ("", "mr: --notify http://h/…: the server answers 500 \\x1b[31mNo\n")
 
 
 # ---------------------------------------------------------------- summary

@@ -21,6 +21,7 @@ from typing import Callable, Optional, TextIO
 from mapreduce.display.printed import PrintedLines
 from mapreduce.display.profile import hottest_lines
 from mapreduce.display.summary import one_line, paragraph
+from mapreduce.shown import escaped
 from mapreduce.views import JobView
 
 #: what ran for so long deserves a line at its end even where nobody looks
@@ -66,7 +67,7 @@ class Display:
         self.view, self.local, self.began = view, local, self._clock()
 
     def report(self, level: str, text: str) -> None:
-        self.write([f"mr: {text}"])
+        self.write([f"mr: {escaped(text)}"])
 
     def trouble(self, text: str) -> None:
         """What has gone wrong, and is no error of the job's: it is told also where nothing else is."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from mapreduce.display.base import Display
+from mapreduce.shown import escaped
 from mapreduce.views import JobView, OutputView
 
 
@@ -30,7 +31,7 @@ class QuietDisplay(Reports):
     """Nothing but trouble, and errors, which are told elsewhere."""
 
     def trouble(self, text: str) -> None:
-        super().write([f"mr: {text}"])
+        super().write([f"mr: {escaped(text)}"])
 
     def write(self, lines: Sequence[str]) -> None:
         pass
