@@ -94,11 +94,11 @@ class Process:
             self.errors.append("(end)")
             self._news.notify_all()
 
-    def wait_for(self, pattern: str, timeout: float = DEADLINE_SECS) -> str:
-        """Wait until a line of its standard error matches; that line."""
+    def wait_for(self, pattern: str, timeout: float = DEADLINE_SECS, since: int = 0) -> str:
+        """Wait until a line of its standard error, from number ``since`` on, matches; that line."""
 
         def found() -> Optional[str]:
-            return next((line for line in self.errors if re.search(pattern, line)), None)
+            return next((line for line in self.errors[since:] if re.search(pattern, line)), None)
 
         with self._news:
             self._news.wait_for(lambda: found() is not None or "(end)" in self.errors, timeout)

@@ -49,7 +49,7 @@ def test_a_stream_whose_replica_is_still_being_made_is_asked_for_again(clock: li
         clock[0] += 1.0
         reader.begin_if_due()
     assert wire.consumed == [5, 5, 5, 5]
-    reader.on_delivery(1, b"body", 5, False)
+    reader.on_delivery(1, b"body", 5, False, 0.0)
     assert [type(event) for event in events] == [Delivered]
 
 

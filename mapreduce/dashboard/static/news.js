@@ -2,8 +2,15 @@
 
 import { phase } from "./words.js";
 
+/** So many stay, for whoever has not been told of them yet. */
+const KEPT = 5;
+
 export function announce(text) {
-  document.getElementById("news").textContent = text;
+  const news = document.getElementById("news");
+  const line = document.createElement("p");
+  line.textContent = text;
+  news.append(line);
+  while (news.childElementCount > KEPT) news.firstElementChild.remove();
 }
 
 /** Say what is new about the jobs. */
