@@ -18,11 +18,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from mapreduce import __version__, config
 from mapreduce.errors import UsageError
-from mapreduce.shown import without_secrets
+from mapreduce.shown import escaped, without_secrets
 
 #: of one request, for each of connecting, sending and hearing
 TIMEOUT_SECS = 5.0
@@ -30,6 +30,10 @@ TIMEOUT_SECS = 5.0
 PAUSES_SECS = (1.0, 2.0)
 #: of all requests together, with their repeats
 LIMIT_SECS = 20.0
+#: a command that takes longer is said to run; there is no limit
+PATIENCE_SECS = 5.0
+#: of what a server says of itself
+_TROUBLE_CHARS = 200
 #: worth another try: too many requests, and what is the server's own trouble
 _AGAIN = {429, 500, 502, 503, 504}
 
@@ -104,15 +108,23 @@ def post(urls: Sequence[str], ended: Ended) -> list[str]:
     return [f"--notify {_shown(url)}: {trouble}" for url, trouble in zip(urls, troubles) if trouble]
 
 
-def run_command(command: str, ended: Ended) -> Optional[str]:
-    """Run it in the user's shell, and wait for it; a line if it fails. What it prints is no output of the job's."""
+def run_command(command: str, ended: Ended, tell: Callable[[str], object]) -> Optional[str]:
+    """Run it in the user's shell, and wait for it; a line if it fails. What it prints is no output of the job's.
+
+    ``tell`` is called, from another thread, with a line that says what is waited for, if it takes long.
+    """
     environment = config.child_environment(ended.environment())
+    long = threading.Timer(PATIENCE_SECS, tell, [f"the job has ended; waits for --on-done to end: {command}"])
+    long.daemon = True
+    long.start()
     try:
         code = subprocess.run(
             command, shell=True, stdin=subprocess.DEVNULL, stdout=2, env=environment, check=False
         ).returncode
     except (OSError, ValueError) as error:
         return f"--on-done: cannot run it: {error}"
+    finally:
+        long.cancel()
     how = f"exit code {code}" if code >= 0 else f"signal {-code}"
     return f"--on-done: the command has failed ({how}): {command}" if code else None
 
@@ -124,7 +136,13 @@ def _post(url: str, body: bytes) -> Optional[str]:
         if trouble is None or not again or pause is None:
             break
         time.sleep(pause)
-    return trouble
+    return _one_line(trouble) if trouble is not None else None
+
+
+def _one_line(trouble: str) -> str:
+    """Parts of it are a server's words, which may be long, and meant to steer a terminal."""
+    line = escaped(" ".join(trouble.split()))
+    return line if len(line) <= _TROUBLE_CHARS else f"{line[:_TROUBLE_CHARS]}…"
 
 
 def _try(request: urllib.request.Request) -> tuple[Optional[str], bool]:

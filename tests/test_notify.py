@@ -16,6 +16,7 @@ from typing import Any, Optional
 import pytest
 
 from mapreduce import notify
+from mapreduce.commands.ending import AtEnd
 from mapreduce.errors import UsageError
 from mapreduce.notify import Ended
 from tests.support import Process, mr, workers
@@ -128,6 +129,28 @@ def test_what_a_server_refuses_is_one_line(hook: Hook, answers: Any, asked: int,
 
 
 @pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (b"HTTP/1.1 503 \x1b[2Jreason\r\n\r\n", r"the server answers 503 \x1b[2Jreason"),
+        (b"\x1b[2Jx" * 1000 + b"\n", "BadStatusLine: " + r"\x1b[2Jx" * 23 + "\\…"),
+    ],
+)
+def test_what_a_server_says_steers_no_terminal(answer: bytes, trouble: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(1 + len(notify.PAUSES_SECS)):
+                with server.accept()[0] as asked:
+                    asked.recv(65536)
+                    asked.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        (line,) = notify.post([f"http://127.0.0.1:{server.getsockname()[1]}/"], ENDED)
+    assert line.partition("…: ")[2] == trouble
+
+
+@pytest.mark.usefixtures("at_once")
 def test_where_nobody_listens_is_one_line() -> None:
     with socket.socket() as unheard:  # bound, but not listening
         unheard.bind(("127.0.0.1", 0))
@@ -170,7 +193,7 @@ def test_the_command_has_what_it_needs_and_its_output_is_no_result(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = f'echo "$MR_JOB $MR_OUTCOME $MR_EXIT_CODE $MR_SECS" > {tmp_path}/told; echo hello; cat'
-    assert notify.run_command(command, ENDED) is None
+    assert notify.run_command(command, ENDED, print) is None
     assert (tmp_path / "told").read_text() == "words-1 failed 1 12.3\n"
     out, err = capfd.readouterr()
     assert (out, err) == ("", "hello\n")
@@ -180,7 +203,28 @@ def test_the_command_has_what_it_needs_and_its_output_is_no_result(
     ("command", "how"), [("exit 3", "exit code 3"), ("kill -9 $$", "signal 9"), ("no-such-command", "exit code 127")]
 )  # fmt: skip
 def test_a_command_that_fails_is_one_line(command: str, how: str) -> None:
-    assert notify.run_command(command, ENDED) == f"--on-done: the command has failed ({how}): {command}"
+    assert (
+        notify.run_command(command, ENDED, print) == f"--on-done: the command has failed ({how}): {command}"
+    )
+
+
+def test_a_command_that_takes_long_is_said_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "PATIENCE_SECS", 0.0)
+    go, said = tmp_path / "go", []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        go.touch()
+
+    command = f"until [ -e {go} ]; do sleep 0.01; done"
+    assert notify.run_command(command, ENDED, tell) is None
+    assert said == [f"the job has ended; waits for --on-done to end: {command}"]
+
+
+@pytest.mark.parametrize("command", ["", " "])
+def test_no_command_at_all_is_refused(command: str) -> None:
+    with pytest.raises(UsageError, match="--on-done: there is no command in it"):
+        AtEnd((), (command,))
 
 
 # ---------------------------------------------------------------- commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
@@ -46,6 +47,8 @@ class AtEnd:
                 "--detach leaves before the job ends; give --notify and --on-done to mr results or mr attach"
             )
             raise UsageError(text)
+        if not all(map(str.strip, on_done)):
+            raise UsageError("--on-done: there is no command in it")
         self._urls = notify
         if notify:
             from mapreduce.notify import check_url  # few need it
@@ -97,7 +100,8 @@ class AtEnd:
             summary=summary_to_plain(summary) if summary is not None else None,
         )
         troubles: list[Optional[str]] = [*notify.post(self._urls, ended)]
-        troubles += [notify.run_command(command, ended) for command in self._commands]
+        tell = functools.partial(run.display.report, "info")
+        troubles += [notify.run_command(command, ended, tell) for command in self._commands]
         for trouble in troubles:
             if trouble is not None:
                 run.display.trouble(trouble)
