@@ -681,7 +681,7 @@ class Worker:
                 commands += self._too_long(attempt, now)
             elif not attempt.held and now - attempt.since > ALIVE_EVERY_SECS:
                 attempt.since = now
-                commands.append(self._log(attempt.job, attempt.alive(self.name), "worker/alive"))
+                commands.append(self._log(attempt.job, attempt.alive(self.name), attempt.token("alive")))
         return commands
 
     def _keep_pace(self, now: float) -> list[Command]:

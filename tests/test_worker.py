@@ -315,6 +315,17 @@ def test_who_reads_for_long_while_no_slot_will_be_free_is_handed_back() -> None:
     assert logged(bench.tell(Tick())) == ["Alive", "Returned"]
 
 
+def test_a_long_attempt_ends_with_its_log_where_no_advice_has_come() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    bench.now = 301.0
+    bench.tell(base.Confirmed(published(bench.tell(Tick()))[0].token))
+    bench.now = 362.0
+    [alive] = published(bench.tell(Tick()))
+    assert KillExecutor(attempt.slot) in bench.tell(base.Unroutable(alive.token))
+    assert not bench.worker._attempts
+
+
 def test_slots_are_promised_no_more_often_than_they_are_free() -> None:
     bench = Bench(slots=2)
     bench.run()
