@@ -23,7 +23,7 @@ from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.display import texts
 from mapreduce.effects import Command, Connected
-from mapreduce.errors import JobLost, MapReduceError, UsageError
+from mapreduce.errors import BrokerError, JobLost, MapReduceError, UsageError
 from mapreduce.views.phase import READING
 
 #: a worker that lives answers in milliseconds; one that has not in so long is silent
@@ -63,6 +63,11 @@ class Census:
     def reports(self) -> tuple[Any, ...]:
         """What was asked for."""
         return self.jobs if self.question == "jobs" else self.workers
+
+    def check(self) -> None:
+        """Raises `BrokerError` if nobody could answer."""
+        if self.blocked:
+            raise BrokerError(f"the broker takes no messages ({self.blocked}): nobody can answer")
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -203,7 +208,8 @@ def take_census(
 def find_job(url: str, text: str, patience_secs: float = PATIENCE_SECS) -> str:
     """The id of the job that a person means: by its id, by a beginning of that, or by @, the job submitted last.
 
-    A whole id is found without any worker. Raises `JobLost` if there is no such job, `UsageError` if several begin so.
+    A whole id is found without any worker. Raises `JobLost` if there is no such job, `UsageError` if several begin so,
+    `BrokerError` if nobody can say.
     """
     if text != "@" and not ev.is_name(text):
         raise JobLost(f"there is no job {text[:70]!r}: no job can have such a name")
@@ -217,10 +223,12 @@ def choose_job(census: Census, text: str) -> str:
     if text == "@":
         known = [report for report in census.jobs if report.submitted_at]
         if not known:
+            census.check()
             raise _no_job("there is no job on this broker", census)
         return known[-1].job
     fitting = [report for report in census.jobs if report.job.startswith(text)]
     if not fitting:
+        census.check()
         raise _no_job(f"there is no job {text} on this broker (any more)", census)
     if len(fitting) > 1 and text not in [report.job for report in fitting]:
         names = [f"{report.job} ({report.phase})" for report in fitting[-_NAMED:]]
@@ -230,7 +238,10 @@ def choose_job(census: Census, text: str) -> str:
 
 
 def choose_worker(census: Census, text: str) -> ev.WorkerReport:
-    """The worker that a person means: by its name, by a beginning of that or of its last part. Raises `UsageError`."""
+    """The worker that a person means: by its name, by a beginning of that or of its last part.
+
+    Raises `UsageError` if it is none or several, `BrokerError` if nobody can say.
+    """
     fitting = [
         report
         for report in census.workers
@@ -240,6 +251,7 @@ def choose_worker(census: Census, text: str) -> ev.WorkerReport:
     if len(fitting) == 1 or whole:
         return (whole or fitting)[0]
     if not fitting:
+        census.check()
         raise UsageError(f"there is no worker {text!r} on this broker{_why_unknown(census)}")
     names = [report.worker for report in fitting[:_NAMED]]
     more = f" and {len(fitting) - _NAMED} more" if len(fitting) > _NAMED else ""
@@ -254,8 +266,6 @@ def _no_job(text: str, census: Census) -> MapReduceError:
 
 def _why_unknown(census: Census) -> str:
     """What keeps the answers from being complete."""
-    if census.blocked:
-        return f"; but nobody can say so: the broker takes no messages ({census.blocked})"
     return f"; but {texts.count(census.silent, 'worker')} did not answer" if census.silent else ""
 
 

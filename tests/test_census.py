@@ -15,11 +15,12 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.census import Asker, Census, Skew, choose_job, choose_worker
+from mapreduce.commands import tables
 from mapreduce.doctor.broker import _describe_tls, describe_ack_timeout
 from mapreduce.doctor.workers import check_clocks, check_versions, check_workers
 from mapreduce.effects import Connected, Leave, Shutdown, Tick
 from mapreduce.errand import Errand, Script, Wait
-from mapreduce.errors import JobLost, UsageError
+from mapreduce.errors import BrokerError, JobLost, UsageError
 from mapreduce.leases import LeaseKeeper
 from mapreduce.refs import Failure
 from mapreduce.respondent import Facts, Respondent
@@ -258,8 +259,14 @@ def test_a_broker_that_takes_no_messages_is_named() -> None:
     asking.depth(1)
     asking.wait(2.0)
     assert asking.it.census().blocked == "low on memory"
-    with pytest.raises(JobLost, match="low on memory"):
-        choose_job(asking.it.census(), "x")
+    for nobody_knows in (
+        lambda: choose_job(asking.it.census(), "x"),
+        lambda: choose_job(asking.it.census(), "@"),
+        lambda: choose_worker(asking.it.census(), "x"),
+        lambda: tables.note_who_is_missing(asking.it.census()),
+    ):
+        with pytest.raises(BrokerError, match=r"takes no messages \(low on memory\): nobody can answer"):
+            nobody_knows()
 
 
 # ---------------------------------------------------------------- which job, which worker

@@ -33,6 +33,7 @@ def command(broker: Optional[str], as_json: bool) -> None:
     census = take_census(options.required_broker_url(broker), "jobs")
     if as_json:
         tables.show_json(census.to_plain())
+        census.check()
         return
     if census.jobs:
         now = time.time()

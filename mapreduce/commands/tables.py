@@ -40,10 +40,8 @@ def note(text: str) -> None:
 
 
 def note_who_is_missing(census: Census) -> None:
-    """What keeps the answer from being complete."""
-    if census.blocked:
-        note(f"the broker takes no messages ({census.blocked}): nobody can answer")
-    elif census.silent:
+    """What keeps the answer from being complete. Raises `BrokerError` if nobody could answer."""
+    if census.silent and not census.blocked:
         them = "it" if census.silent == 1 else "they"
         note(
             f"{texts.count(census.silent, 'worker')} did not answer: {them} may hang, be suspended, "
@@ -51,3 +49,4 @@ def note_who_is_missing(census: Census) -> None:
         )
     if census.waiting_leases:
         note(f"{texts.waiting(census.waiting_leases)} (mr worker)")
+    census.check()

@@ -34,6 +34,7 @@ def command(broker: Optional[str], as_json: bool) -> None:
     census = take_census(options.required_broker_url(broker), "workers")
     if as_json:
         tables.show_json(census.to_plain())
+        census.check()
         return
     if census.workers:
         tables.show_table(_HEADS, [row for report in census.workers for row in _rows(report)])
