@@ -8,12 +8,12 @@ Job, stage and task are left out where there are none.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any, Callable, Protocol
 
+from mapreduce import shown
 from mapreduce.effects import Report
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -72,7 +72,7 @@ def as_json(report: Report, worker: str, at: float) -> str:
         ("task", report.task),
         ("text", report.text),
     )
-    return json.dumps({name: value for name, value in fields if value is not None}, ensure_ascii=False)
+    return shown.as_json({name: value for name, value in fields if value is not None})
 
 
 FORMATS: dict[str, Callable[[Report, str, float], str]] = {"text": as_text, "json": as_json}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import json
 import subprocess
 import threading
 import time
@@ -22,7 +21,7 @@ from typing import Any, Callable, Optional
 
 from mapreduce import __version__, config
 from mapreduce.errors import UsageError
-from mapreduce.shown import escaped, without_secrets
+from mapreduce.shown import as_json, escaped, without_secrets
 
 #: of one request, for each of connecting, sending and hearing
 TIMEOUT_SECS = 5.0
@@ -63,7 +62,7 @@ class Ended:
             "secs": round(self.secs, 3),
             "summary": self.summary,
         }
-        return json.dumps(fields).encode()
+        return as_json(fields).encode()
 
     def environment(self) -> dict[str, str]:
         """For the command."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from mapreduce.commands import tables
 from mapreduce.errors import InputError
 from mapreduce.refs import Segment
-from mapreduce.shown import CONTROLS, escaped, input_name, without_secrets
+from mapreduce.shown import CONTROLS, as_json, escaped, input_name, without_secrets
 from mapreduce.splits.batches import BadRecord
 from mapreduce.splits.opening import opened
 from tests.support import ROOT, mr, mr_ok
@@ -41,6 +42,14 @@ def test_names_of_inputs(text: str, shown: str) -> None:
 def test_nothing_is_left_that_steers_a_terminal(text: str) -> None:
     assert not CONTROLS.search(escaped(text))
     assert without_secrets(without_secrets(text)) == without_secrets(text)
+
+
+@given(st.text(st.characters(codec=None)), st.text("\\\\ud8dc/\ud800\udc00é\U0001f600"))
+def test_json_holds_no_half_of_a_surrogate_pair(text: str, tricky: str) -> None:
+    for each in (text, tricky):
+        whole = each.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        shown = as_json({each: [each]})
+        assert shown.isascii() and json.loads(shown) == {whole: [whole]}
 
 
 def test_errors_of_inputs_name_no_secrets() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import TYPE_CHECKING, Any, Optional
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from mapreduce.commands import naming, options
+from mapreduce.shown import as_json as to_json
 
 if TYPE_CHECKING:
     from mapreduce.views.narrative import Told
@@ -82,7 +82,7 @@ def _show(told: Told, as_json: bool) -> None:
         fields = told._asdict()
         if told.stage < 0:
             fields["stage"] = fields["task"] = None
-        click.echo(json.dumps(fields))
+        click.echo(to_json(fields))
         return
     from mapreduce.display import texts
 

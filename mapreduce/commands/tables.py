@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mapreduce.display import texts
+from mapreduce.shown import as_json
 
 if TYPE_CHECKING:
     from mapreduce.census import Census
@@ -31,7 +31,7 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def show_json(data: Any) -> None:
     """One document on standard output."""
-    click.echo(json.dumps(data, indent=2))
+    click.echo(as_json(data, indent=2))
 
 
 def note(text: str) -> None:

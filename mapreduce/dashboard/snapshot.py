@@ -7,14 +7,13 @@ last entries, with a count of all; long texts are cut.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable
 from typing import Any, Optional
 
 from mapreduce.dashboard import chart
 from mapreduce.refs import Failure
-from mapreduce.shown import without_secrets
+from mapreduce.shown import as_json, without_secrets
 from mapreduce.views import AttemptView, JobView
 
 EXACT = 2**53
@@ -29,8 +28,7 @@ SLOWEST = 10
 
 
 def to_json(data: Any) -> bytes:
-    """ASCII, so that text with broken surrogates passes, too."""
-    return json.dumps(_safe(data), separators=(",", ":")).encode("ascii")
+    return as_json(_safe(data), separators=(",", ":")).encode("ascii")
 
 
 def _safe(value: Any) -> Any:

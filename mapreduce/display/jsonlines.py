@@ -5,7 +5,6 @@ Most come from the job's log: `EventView` is a view that tells of what it is fed
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any, Callable
 from mapreduce import events as ev
 from mapreduce.display.base import Display
 from mapreduce.display.summary import end_of
+from mapreduce.shown import as_json
 from mapreduce.views import JobView, summary_to_plain
 from mapreduce.views.plain import failure_to_plain, number
 
@@ -97,8 +97,8 @@ class JsonDisplay(Display):
 
 
 def as_line(event: str, at: float, fields: _Fields) -> str:
-    """One event. Text that is no Unicode is escaped."""
-    return json.dumps({"event": event, "at": at, **fields})
+    """One event."""
+    return as_json({"event": event, "at": at, **fields})
 
 
 def _task(entry: Any) -> _Fields:
