@@ -56,6 +56,7 @@ from mapreduce.submission import (
     refer,
     with_borders,
 )
+from mapreduce.views import JobView
 from mapreduce.worker import Worker
 
 __all__ = ["JobRun", "LeftOut", "Options", "Output", "Result", "describe_left_out", "run_job"]
@@ -85,6 +86,7 @@ class JobRun:
         self._embedded = False
         self._resumed_inputs: Sequence[str] = ()
         self._wants_output = False
+        self._view: Optional[JobView] = None  #: what is shown of the job
         self._corrected: Optional[tuple[Job, dict[str, Any]]] = None
         self._output_format = output_format
         self._close_secs = CLOSE_SECS
@@ -320,14 +322,19 @@ class JobRun:
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
         """What happens is shown until the output is here, or will not come."""
-        view = self.display.new_view()
-        if view is not None:
-            self.client.follow(view)
-            self.display.begin(view, self._embedded)
+        self._view = self.display.new_view()
+        if self._view is not None:
+            self.client.follow(self._view)
+        if not isinstance(self.client, RetryingClient):  # if that is refused, all that was is of no interest
+            self._begin_to_show()
         try:
             yield
         finally:
             self.display.stop()
+
+    def _begin_to_show(self) -> None:
+        if self._view is not None:
+            self.display.begin(self._view, self._embedded)
 
     def _submit(self) -> None:
         """Whoever kills this process must know what to go on with."""
@@ -386,6 +393,7 @@ class JobRun:
         if self._corrected is not None:
             job, bundle = self._corrected
             check_correction(client.job, spec, job, bundle.get("main", "the job"))
+        self._begin_to_show()
         self.host.perform(client, client.retry(bundle))
         self.host.run(lambda: client.finished or client.phase is not Phase.RESUMING)
         if not client.finished:

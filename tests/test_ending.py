@@ -193,6 +193,7 @@ def test_threads_that_a_job_file_leaves_behind_do_not_keep_it_alive(nap: Path) -
         (("run", "--nonsense"), "No such option"),
         (("nonsense",), "No such command"),
         (("run",), "no job"),
+        (("run", "", "i"), "the name of the job file is empty"),
         (("run", "j", "i", "--tries", "x=1"), "neither N nor STAGE=N"),
         (("run", "j", "i", "--task-timeout", "soon"), "not a time such as"),
         (("run", "j", "i", "--max-memory", "lots"), "not a size such as"),

@@ -12,7 +12,7 @@ from typing import Any, Optional
 from mapreduce import parameters
 from mapreduce.code.loader import Bundle, interpreter_tag, load
 from mapreduce.code.local import ENGINE, collect, is_local, is_standard
-from mapreduce.errors import JobError
+from mapreduce.errors import JobError, UsageError
 from mapreduce.job import Job
 
 #: the bundle is part of one message
@@ -20,11 +20,13 @@ MAX_BUNDLE_BYTES = 8 * 1024 * 1024
 
 
 def from_file(path: str) -> tuple[Job, Bundle]:
-    """The job in a Python file, and its bundle. ``file.py:name`` chooses among several. Raises `JobError`.
+    """The job in a Python file, and its bundle. ``file.py:name`` chooses among several.
 
-    Runs the file, as a module, not as `__main__`.
+    Runs the file, as a module, not as `__main__`. Raises `JobError`, and `UsageError` for no name at all.
     """
     path, attr = _split_name(path)
+    if not path.strip():
+        raise UsageError("the name of the job file is empty")
     if os.path.isdir(path):
         raise JobError(f"{path} is a folder; name the Python file that holds the job")
     if not os.path.exists(path):

@@ -40,7 +40,7 @@ class EventView(JobView):
         self._told = self._read
         found = _EVENTS.get(type(entry))
         if found is not None:
-            self._tell(found[0], at, found[1](entry))
+            self._tell(found[0], at, {"job": self.job, **found[1](entry)})
 
     def restart(self) -> None:
         super().restart()
