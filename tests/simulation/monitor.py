@@ -43,6 +43,7 @@ class Monitor:
         self._leases: dict[str, list[ev.Rank]] = {}
         self._took: dict[tuple[str, ev.Rank], str] = {}
         self._declared: dict[str, float] = {}
+        self._given_back: set[tuple[str, ev.Rank]] = set()  #: leases that were acked
         self._issued: dict[str, float] = {}  #: when a job's first lease came
 
     def _blame(self, text: str) -> None:
@@ -211,12 +212,17 @@ class Monitor:
             if message.dispatch not in self._outcomes and not over:
                 self._blame("a dispatch is acked of which the log knows no end")
         elif isinstance(message, ev.Lease):
-            higher = any(rank > message.rank for rank in self._leases[message.job])
+            self._given_back.add((message.job, message.rank))
+            # a client that was given up and submits again brings a provisional one, whose holder finds no log and deletes
+            held = any(
+                rank > message.rank or (rank.renewals == 0 and (message.job, rank) not in self._given_back)
+                for rank in self._leases[message.job]
+            )
             prefix = f"mr.1.job.{message.job}."
             log = ev.log_stream(message.job)
             # a client that declares so late has sent another lease, or comes back and does
             late = message.rank.renewals == 0 and log in self._declared and self._declared_late(message.job)
-            if not higher and not late and any(name.startswith(prefix) for name in places):
+            if not held and not late and any(name.startswith(prefix) for name in places):
                 self._blame("a lease is acked while its job has streams and no higher lease")
 
 
