@@ -32,6 +32,7 @@ from mapreduce.spec import JobSpec
 from mapreduce.state import KILLED, JobState
 from mapreduce.task import TaskFailed
 from mapreduce.task_input import TaskInput
+from mapreduce.views import describe_tasks
 
 #: characters of a record that are shown
 SHOWN = 2000
@@ -95,12 +96,7 @@ def find_task(state: JobState, text: Optional[str]) -> tuple[int, int]:
             raise UsageError(f"{text[:70]!r} is no task: N, or STAGE/N, as in 12 or 1/3")
         stage, index = map(int, numbers)
     if state.task(stage, index) is None:
-        there_are = ", ".join(
-            f"{number}/0 to {number}/{max(each.tasks)}"
-            for number, each in enumerate(state.stages)
-            if each.tasks
-        )
-        raise UsageError(f"job {state.job} has no task {stage}/{index}; it has {there_are or 'none'}")
+        raise UsageError(f"job {state.job} has no task {stage}/{index}; it has {describe_tasks(state)}")
     return stage, index
 
 

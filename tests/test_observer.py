@@ -213,7 +213,11 @@ def test_why_a_job_has_failed(tmp_path: Path, url: str) -> None:
         assert text in status
     of_task = mr_ok("logs", job, "--task", "0/0", "--broker", url).decode()
     assert "[map 0] begins on" in of_task and "[map 0] has read x" in of_task and "submitted" not in of_task
-    assert mr_ok("logs", job, "--task", "1/0", "--broker", url) == b""
+    assert mr_ok("logs", job, "--task", "1/0", "--broker", url) == b"", "nobody knows yet"
+    for task in ("0/9", "2/0"):
+        none = mr("logs", job, "--task", task, "--broker", url)
+        assert none.returncode == 2 and none.stdout == b""
+        assert f"mr: job {job} has no task {task}; it has 0/0 to 0/0\n" == none.stderr.decode()
     assert mr("results", job, "--broker", url).returncode == 1
 
 

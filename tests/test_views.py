@@ -14,7 +14,7 @@ from mapreduce import events as ev
 from mapreduce.display.summary import paragraph
 from mapreduce.refs import Failure, Segment, Skipped, Split
 from mapreduce.spec import JobSpec
-from mapreduce.views import JobView, Skew, stage_name, task_name, to_plain
+from mapreduce.views import JobView, Skew, describe_tasks, stage_name, task_name, to_plain
 from mapreduce.views.job import NOTICES, PRINTED, PRINTED_CHARS, SLOWEST
 from mapreduce.views.narrative import Narrative, TaskFilter
 
@@ -405,6 +405,19 @@ def test_of_one_task_each_try_is_told() -> None:
         "begins on w",
         "done on w after 2.00 s",
     ]
+
+
+def test_what_is_no_task_of_a_job_is_known_as_soon_as_its_tasks_are() -> None:
+    view = JobView()
+    assert not TaskFilter(None, 9).is_none(view.state)
+    view.note(submitted(), T)
+    view.note(ev.Splits(0, (SPLIT,) * 2), T)
+    assert not TaskFilter(0, 2).is_none(view.state)
+    view.note(ev.InputComplete(2), T)
+    assert TaskFilter(0, 2).is_none(view.state) and TaskFilter(2, 0).is_none(view.state)
+    assert not TaskFilter(0, 1).is_none(view.state) and not TaskFilter(1, 0).is_none(view.state)
+    assert not TaskFilter(None, 2).is_none(view.state)
+    assert describe_tasks(view.state) == "0/0 to 0/1"
 
 
 @given(log=logs, rng=st.randoms(use_true_random=False))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from mapreduce.commands import naming, options
+from mapreduce.errors import UsageError
 from mapreduce.shown import as_json as to_json
 
 if TYPE_CHECKING:
@@ -60,17 +61,25 @@ def command(
     from mapreduce.census import find_job  # half of the engine, as what follows
     from mapreduce.errand import RECONNECT_SECS
     from mapreduce.observer import observe
+    from mapreduce.views import describe_tasks
     from mapreduce.views.narrative import Narrative, TaskFilter
 
     wanted = TaskFilter(*task) if task is not None else None
     narrative = Narrative(tasks=wanted is not None)
     patience_secs = FOLLOW_SECS if follow else RECONNECT_SECS
+    shown = 0
     with observe(url, find_job(url, job_id), narrative, patience_secs) as observing:
 
         def show() -> bool:
+            nonlocal shown
             for told in narrative.take():
                 if wanted is None or wanted.takes(told):
                     _show(told, as_json)
+                    shown += 1
+            state = narrative.view.state
+            if wanted is not None and not shown and observing.caught_up and wanted.is_none(state):
+                name = wanted.index if wanted.stage is None else f"{wanted.stage}/{wanted.index}"
+                raise UsageError(f"job {state.job} has no task {name}; it has {describe_tasks(state)}")
             return observing.caught_up and (not follow or narrative.view.ended_at is not None)
 
         observing.run(show)

@@ -10,6 +10,7 @@ from mapreduce.views.shown import (
     Skew,
     StageView,
     Summary,
+    describe_tasks,
     stage_name,
     task_name,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Skew",
     "StageView",
     "Summary",
+    "describe_tasks",
     "stage_name",
     "summary_to_plain",
     "task_name",

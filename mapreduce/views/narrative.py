@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from mapreduce import events as ev
+from mapreduce.state import JobState
 from mapreduce.views.job import JobView
 from mapreduce.views.shown import stage_name, task_name
 
@@ -127,6 +128,15 @@ class TaskFilter:
 
     def takes(self, told: Told) -> bool:
         return told.task == self.index and self.stage in (None, told.stage)
+
+    def is_none(self, state: JobState) -> bool:
+        """Whether it is known that there is no such task."""
+        stages = state.stages[:-1]  # the last one is the output
+        if self.stage is not None:
+            stages = stages[self.stage : self.stage + 1]
+        return bool(state.stages) and all(
+            each.total is not None and self.index not in each.tasks for each in stages
+        )
 
 
 def _tasks(count: int) -> str:

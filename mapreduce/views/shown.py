@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from mapreduce.refs import Counters, Failure
+from mapreduce.state import JobState
 from mapreduce.views.profile import StageProfile
 
 
@@ -19,6 +20,16 @@ def stage_name(stage: int, stages: int) -> str:
 def task_name(stage: int, index: int, stages: int) -> str:
     """What people call a task: "map 3", "reduce 0", or "reduce 2/0" where there are several."""
     return f"{stage_name(stage, stages)}{'/' if stage and stages > 2 else ' '}{index}"
+
+
+def describe_tasks(state: JobState) -> str:
+    """Which tasks there are, as options name them: "0/0 to 0/12, 1/0 to 1/7"."""
+    ranges = [
+        f"{number}/{min(each.tasks)} to {number}/{max(each.tasks)}"
+        for number, each in enumerate(state.stages[:-1])  # the last one is the output
+        if each.tasks
+    ]
+    return ", ".join(ranges) or "none"
 
 
 #: a hundred years: what is said to have taken longer is garbage
