@@ -213,7 +213,8 @@ class Monitor:
                 self._blame("a dispatch is acked of which the log knows no end")
         elif isinstance(message, ev.Lease):
             self._given_back.add((message.job, message.rank))
-            # a client that was given up and submits again brings a provisional one, whose holder finds no log and deletes
+            # a client that was given up and submits again brings a provisional one, whose holder finds no log and
+            # deletes
             held = any(
                 rank > message.rank or (rank.renewals == 0 and (message.job, rank) not in self._given_back)
                 for rank in self._leases[message.job]
