@@ -657,7 +657,7 @@ self._generation(number) < 0:
     Mutation(
         "a long attempt does not say that it is alive", "9 time", WORKER,
 """\
-                commands.append(self._log(attempt.job, attempt.alive(self.name), "worker/alive"))
+                commands.append(self._log(attempt.job, attempt.alive(self.name), attempt.token("alive")))
 """,
 """\
                 pass
