@@ -215,8 +215,11 @@ class Monitor:
             self._given_back.add((message.job, message.rank))
             # a client that was given up and submits again brings a provisional one, whose holder finds no log and
             # deletes
+            known = self._states.get(message.job)  # none before its log is there
+            over = known is not None and known.terminal is not None
             held = any(
-                rank > message.rank or (rank.renewals == 0 and (message.job, rank) not in self._given_back)
+                rank > message.rank
+                or (over and rank.renewals == 0 and (message.job, rank) not in self._given_back)
                 for rank in self._leases[message.job]
             )
             prefix = f"mr.1.job.{message.job}."
