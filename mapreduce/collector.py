@@ -10,12 +10,16 @@ file of its own, part after part; one that is not whole when the seal is read is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
 from mapreduce import events as ev
-from mapreduce.effects import Append
+from mapreduce.effects import Append, Command
 from mapreduce.refs import Block
+
+#: what is worth a copy, to be written together with what comes next
+LITTLE_BYTES = 16 << 10
 
 
 class Spool:
@@ -40,6 +44,29 @@ class Spool:
     def append_to(self, path: str, body: memoryview) -> Append:
         """What puts the bytes at the end of a file of `new_large`."""
         return Append(self._key, path, body)
+
+
+def together(commands: Iterable[Command]) -> list[Command]:
+    """The same, with little appends to one file that follow each other as one: opening it costs more than they do."""
+    result: list[Command] = []
+    some: list[Append] = []
+    for command in commands:
+        little = command if isinstance(command, Append) and len(command.body) <= LITTLE_BYTES else None
+        if some and (little is None or little.path != some[0].path):
+            result.append(_joined(some))
+            some = []
+        if little is None:
+            result.append(command)
+        else:
+            some.append(little)
+    return [*result, _joined(some)] if some else result
+
+
+def _joined(appends: list[Append]) -> Append:
+    first = appends[0]
+    if len(appends) == 1:
+        return first
+    return Append(first.key, first.path, memoryview(b"".join([each.body for each in appends])))
 
 
 @dataclass

@@ -76,7 +76,7 @@ _TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote,
 
 def encode(message: Any) -> bytes:
     """One frame."""
-    body = codec.pack([type(message).__name__, wire.to_plain(message)])
+    body = codec.pack_known([type(message).__name__, wire.to_plain(message)])
     return LENGTH.pack(len(body)) + body
 
 

@@ -50,7 +50,7 @@ def message(cls: type[T]) -> type[T]:
 
 def encode(msg: Any, body: bytes = b"") -> bytes:
     """The message and its body as bytes."""
-    head = codec.pack([type(msg).__name__, to_plain(msg), None])
+    head = codec.pack_known([type(msg).__name__, to_plain(msg), None])
     return _PREFIX.pack(PROTOCOL, len(head)) + head + body
 
 
@@ -80,7 +80,7 @@ def join(messages: Sequence[Union[bytes, bytearray]]) -> bytes:
     """Several messages as one."""
     if len(messages) == 1:
         return bytes(messages[0])
-    head = codec.pack([_JOINED, [list(map(len, messages))], None])
+    head = codec.pack_known([_JOINED, [list(map(len, messages))], None])
     return b"".join([_PREFIX.pack(PROTOCOL, len(head)), head, *messages])
 
 

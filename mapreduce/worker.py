@@ -24,6 +24,7 @@ from mapreduce import wire
 from mapreduce.aside import read_all_or_set_aside
 from mapreduce.attempt import Attempt, Delivery, Phase
 from mapreduce.brokers import base
+from mapreduce.collector import together
 from mapreduce.effects import (
     AppendFailed,
     Command,
@@ -116,6 +117,7 @@ class Worker:
         self._ready: list[Attempt] = []
         #: attempts that may run, in this order, as slots get free; more than there are slots only in `Haste`
         self._started: list[Attempt] = []
+        self._alone: dict[int, Attempt] = {}  #: those that have to be alone with this host
         self._at_work = 0  #: attempts from `Phase.STARTING` to `Phase.RUNNING`
         self._haste = Haste()
         #: what was held in haste, or was still on its way then, is handed back until then
@@ -263,6 +265,8 @@ class Worker:
         number = self._rng.getrandbits(63)
         attempt = Attempt(number, dispatch, delivery, self._folder(dispatch.job, number), now)
         self._attempts[number] = attempt
+        if dispatch.alone:
+            self._alone[number] = attempt
         known = self._jobs.pop(attempt.code, None)
         if known is not None:
             self._jobs[attempt.code] = known  # the newest stands last
@@ -330,6 +334,7 @@ class Worker:
                 commands.append(Report("warning", text, "unreadable", d.job, d.stage, d.index))
             elif not attempt.input_complete:
                 commands += attempt.take_input(msg, body)
+        commands = together(commands)
         if not attempt.input_complete:
             return commands
         commands.append(base.Cancel(attempt.input_tag))
@@ -404,9 +409,7 @@ class Worker:
         if self._at_work < slots:
             return True
         in_line = self._haste.short and self._at_work < slots * (1 + AHEAD)
-        return in_line and not any(
-            each.dispatch.alone and each.phase >= Phase.STARTING for each in self._attempts.values()
-        )
+        return in_line and not any(each.phase >= Phase.STARTING for each in self._alone.values())
 
     def _execute(self, attempt: Attempt) -> list[Command]:
         assert attempt.spec is not None
@@ -621,6 +624,7 @@ class Worker:
     def _drop(self, attempt: Attempt) -> None:
         self._leave_slot(attempt)
         self._attempts.pop(attempt.number, None)
+        self._alone.pop(attempt.number, None)
 
     def _leave_slot(self, attempt: Attempt) -> None:
         for line in (self._ready, self._started):

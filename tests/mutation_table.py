@@ -572,9 +572,7 @@ self._generation(number) < 0:
     Mutation(
         "attempts are started ahead behind one of a task that has lost a worker", "8 losses", WORKER,
 """\
-        return in_line and not any(
-            each.dispatch.alone and each.phase >= Phase.STARTING for each in self._attempts.values()
-        )
+        return in_line and not any(each.phase >= Phase.STARTING for each in self._alone.values())
 """,
 """\
         return in_line

@@ -13,7 +13,8 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.attempt import Attempt, Delivery
 from mapreduce.brokers import base
-from mapreduce.collector import Collector, Spool
+from mapreduce.collector import LITTLE_BYTES, Collector, Spool, together
+from mapreduce.effects import Append, Command
 from mapreduce.refs import Block
 from mapreduce.runs import BLOCK_BYTES, CHUNK_BYTES
 from mapreduce.spec import MIB, JobSpec
@@ -149,3 +150,29 @@ def test_a_part_that_contradicts_the_others_is_left_out() -> None:
     assert took == [True, False, False, True]
     for parts in (0, -1):
         assert collector.take(ev.BlockHead(0, 2, 0, 1, 0, "", None, 0, parts), memoryview(b"x"), spool) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from(["/a", "/b", ""]), st.binary(max_size=3)), max_size=12))
+def test_what_is_appended_together_is_what_was_to_be_appended_in_order(
+    parts: list[tuple[str, bytes]],
+) -> None:
+    commands: list[Command] = [
+        Append("k", path, memoryview(body)) if path else base.Cancel("t") for path, body in parts
+    ]
+    files: dict[str, bytes] = {}
+    found = together(commands)
+    for command in found:
+        if isinstance(command, Append):
+            files[command.path] = files.get(command.path, b"") + command.body
+    for name, content in files.items():
+        assert content == b"".join(body for path, body in parts if path == name)
+    assert len([each for each in found if isinstance(each, base.Cancel)]) == [
+        path for path, _ in parts
+    ].count("")
+    places = [each.path if isinstance(each, Append) else "" for each in found]
+    assert all(one != other or not one for one, other in zip(places, places[1:]))
+
+
+def test_large_appends_are_not_copied() -> None:
+    large = [Append("k", "/a", memoryview(bytes(LITTLE_BYTES + 1))) for _ in range(2)]
+    assert together(large) == large

@@ -31,6 +31,7 @@ from mapreduce.client.output import Collected, OutputReader
 from mapreduce.client.reading import LogReading
 from mapreduce.client.sent import Sent
 from mapreduce.client.silence import Silence
+from mapreduce.collector import together
 from mapreduce.effects import (
     AppendFailed,
     Command,
@@ -335,7 +336,7 @@ class Client:
                 commands += self._on_log(msg, now)
             else:
                 commands += self._on_out(msg, body)
-        return commands
+        return together(commands)
 
     def _on_log(self, entry: Any, now: float) -> list[Command]:
         self.state.apply(entry)
