@@ -12,6 +12,7 @@ Exits with 1 if a contender failed or had another answer; a goal that is missed 
 from __future__ import annotations
 
 import argparse
+import compileall
 import signal
 import sys
 import time
@@ -19,7 +20,7 @@ import time
 from bench import machine, report, results, tables
 from bench.model import Workload
 from bench.peers import environment
-from bench.processes import CommandFailed, adopt_orphans
+from bench.processes import ROOT, CommandFailed, adopt_orphans
 from bench.runner import Runner
 from bench.workloads import ALL
 
@@ -33,6 +34,8 @@ def main() -> None:
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and end what runs beside us
     adopt_orphans()
+    # as pip does: else what is timed may be the compiler, at each start where PYTHONDONTWRITEBYTECODE is set
+    compileall.compile_dir(ROOT / "mapreduce", quiet=1)
     interpreter, no_peers, versions = None, "", {}
     try:
         interpreter, versions = str(environment.python()), environment.versions()

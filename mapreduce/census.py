@@ -15,7 +15,6 @@ import random
 import re
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional
 
 from mapreduce import errand, wire
@@ -24,6 +23,7 @@ from mapreduce.brokers import base
 from mapreduce.display import texts
 from mapreduce.effects import Command, Connected
 from mapreduce.errors import BrokerError, JobLost, MapReduceError, UsageError
+from mapreduce.frozen import frozen
 from mapreduce.views.phase import READING
 
 #: a worker that lives answers in milliseconds; one that has not in so long is silent
@@ -44,7 +44,7 @@ class Skew(NamedTuple):
     within_secs: float  #: how far off this may be
 
 
-@dataclass(frozen=True)
+@frozen
 class Census:
     """What was answered."""
 

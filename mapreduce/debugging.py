@@ -12,7 +12,6 @@ import os
 import pdb
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Optional
 
 import click
@@ -22,6 +21,7 @@ from mapreduce.blame import shorten
 from mapreduce.careful import Pass
 from mapreduce.errors import InputError, JobError, JobLost, UsageError
 from mapreduce.events import Failed
+from mapreduce.frozen import frozen
 from mapreduce.host import Host
 from mapreduce.job import Job
 from mapreduce.mark import Mark, Place
@@ -38,7 +38,7 @@ from mapreduce.views import describe_tasks
 SHOWN = 2000
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """How the task has failed here."""
 

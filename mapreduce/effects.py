@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Optional, Protocol, Union
 
 from mapreduce.brokers import base
+from mapreduce.frozen import frozen
 from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 # ---------------------------------------------------------------- local commands
 
 
-@dataclass(frozen=True)
+@frozen
 class Append:
     """Append bytes to a file, making it and its folder if need be; `AppendFailed` answers only trouble."""
 
@@ -26,14 +26,14 @@ class Append:
     body: memoryview
 
 
-@dataclass(frozen=True)
+@frozen
 class RemoveTree:
     """Remove a folder with all it holds, if it is there."""
 
     path: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Execute:
     """Run an attempt in a free executor slot; makes the attempt's folder, unless its task `carries`."""
 
@@ -43,26 +43,26 @@ class Execute:
     task: TaskSpec
 
 
-@dataclass(frozen=True)
+@frozen
 class KillExecutor:
     """End whatever runs in the slot, at once; a fresh executor takes the slot over."""
 
     slot: int
 
 
-@dataclass(frozen=True)
+@frozen
 class ForgetJob:
     """No more of this code will run here: let go of what is kept for it (idle executors that have it)."""
 
     code: str  #: as in `Execute`
 
 
-@dataclass(frozen=True)
+@frozen
 class ReadInput:
     """Read the next item of the client's input; answered by one of the input events below."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Report:
     """A line for whoever runs this process: something was set aside, a connection came back, …"""
 
@@ -74,7 +74,7 @@ class Report:
     task: Optional[int] = None  #: its index in the stage
 
 
-@dataclass(frozen=True)
+@frozen
 class Leave:
     """This process is to end in an orderly way, with all the time that it takes: tell all roles `Shutdown`."""
 
@@ -85,24 +85,24 @@ Command = Union[base.Command, Local]
 # ---------------------------------------------------------------- local events
 
 
-@dataclass(frozen=True)
+@frozen
 class Tick:
     pass
 
 
-@dataclass(frozen=True)
+@frozen
 class Connected:
     """A session with the broker has begun: declare, consume, go on."""
 
 
-@dataclass(frozen=True)
+@frozen
 class AppendFailed:
     key: str
     reason: str
     kind: str = "disk"  #: as in `Failure`
 
 
-@dataclass(frozen=True)
+@frozen
 class ExecutorBlock:
     """The attempt has written a block, whole and on disk, unless it is small and right here."""
 
@@ -113,7 +113,7 @@ class ExecutorBlock:
     block: Block
 
 
-@dataclass(frozen=True)
+@frozen
 class ExecutorPrinted:
     """What the attempt's code has written to standard output or error; the last of it comes before its end."""
 
@@ -123,7 +123,7 @@ class ExecutorPrinted:
     dropped: int  #: bytes that were left out before it
 
 
-@dataclass(frozen=True)
+@frozen
 class ExecutorProfiled:
     """Where the attempt's time has gone since it was last told; the last part before it ends."""
 
@@ -134,7 +134,7 @@ class ExecutorProfiled:
     lines: dict[str, int]  #: see `profiling.Profile`
 
 
-@dataclass(frozen=True)
+@frozen
 class ExecutorDone:
     slot: int
     attempt: int
@@ -143,14 +143,14 @@ class ExecutorDone:
     skipped: tuple[Skipped, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class ExecutorFailed:
     slot: int
     attempt: int
     failure: Failure
 
 
-@dataclass(frozen=True)
+@frozen
 class Shutdown:
     """Finish or hand back what you hold, then be done. Of several the shortest grace counts."""
 
@@ -158,14 +158,14 @@ class Shutdown:
     grace_secs: float = float("inf")
 
 
-@dataclass(frozen=True)
+@frozen
 class InputPiece:
     """Up to about 1 MiB of input bytes for the `in` stream."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class InputSplit:
     """A split is complete: by reference, in the pieces since the last one, or in ``data``."""
 
@@ -174,12 +174,12 @@ class InputSplit:
     data: Optional[bytes] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class InputEnd:
     pass
 
 
-@dataclass(frozen=True)
+@frozen
 class InputFailed:
     """The input cannot be read; the error is the user's to see."""
 

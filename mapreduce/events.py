@@ -7,9 +7,10 @@ comment; every event may arrive twice, and may come from a process that is dead 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, Optional, Union
 
+from mapreduce.frozen import frozen
 from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats
 from mapreduce.spec import JobSpec
 from mapreduce.wire import message
@@ -86,7 +87,7 @@ class Rank(NamedTuple):
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Lease:
     """On ``mr.1.jobs``: whoever holds it unacked coordinates the job. Names all that the job owns."""
 
@@ -100,7 +101,7 @@ class Lease:
     unread: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class SplitInput:
     """A split and how to get its bytes: by reference, from pieces of the job's ``in`` stream, or right here."""
 
@@ -121,7 +122,7 @@ class CodeRef(NamedTuple):
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Dispatch:
     """On a work queue: run this task."""
 
@@ -142,7 +143,7 @@ class Dispatch:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Aside:
     """On ``mr.1.aside``: a message that could not be read, the body, and why."""
 
@@ -154,7 +155,7 @@ class Aside:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Piece:
     """On ``in``: up to about 1 MiB of input, the body."""
 
@@ -162,7 +163,7 @@ class Piece:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class EndOfInput:
     """On ``in``: no piece follows."""
 
@@ -170,7 +171,7 @@ class EndOfInput:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class BlockHead:
     """On a partition stream or ``out``: one block, or a part of a large one, in the body; or by reference."""
 
@@ -195,7 +196,7 @@ class SealEntry(NamedTuple):
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Seal:
     """On a partition stream or ``out``: exactly what to take. Long ones come in parts."""
 
@@ -209,7 +210,7 @@ class Seal:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class StopJob:
     job: str
     #: of the dispatches to be stopped, and all before: the job may go on with later ones
@@ -217,13 +218,13 @@ class StopJob:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class StopAttempt:
     attempt: int
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Ask:
     """To all workers: say on ``reply_to``, a queue for replies, how things stand."""
 
@@ -235,7 +236,7 @@ class Ask:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Drain:
     """To one worker: finish what you have begun, hand back the rest, and leave."""
 
@@ -257,7 +258,7 @@ class RunningTask(NamedTuple):
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class WorkerReport:
     """Worker: I am here. The last of its answers to an `Ask`."""
 
@@ -291,7 +292,7 @@ class StageReport(NamedTuple):
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class JobReport:
     """Coordinator: how a job of mine stands."""
 
@@ -314,7 +315,7 @@ class JobReport:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Submitted:
     """Client: the job itself, always the first event."""
 
@@ -325,7 +326,7 @@ class Submitted:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Splits:
     """Client: these splits can be read from now on."""
 
@@ -334,7 +335,7 @@ class Splits:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class InputComplete:
     """Client: there are so many splits in all."""
 
@@ -342,7 +343,7 @@ class InputComplete:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Took:
     """Coordinator: I have this lease, and read on from here."""
 
@@ -359,7 +360,7 @@ class DispatchRef(NamedTuple):
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Dispatched:
     """Coordinator: these are on the work queue: it has confirmed them."""
 
@@ -368,7 +369,7 @@ class Dispatched:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Started:
     """Worker: this attempt is about to run."""
 
@@ -382,7 +383,7 @@ class Started:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Done:
     """Worker: the attempt has ended and the broker has all its blocks."""
 
@@ -402,7 +403,7 @@ class Done:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class AttemptFailed:
     """Worker: a try has failed."""
 
@@ -421,7 +422,7 @@ class AttemptFailed:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Lost:
     """Worker: a dispatch came back from the queue: whoever had it has lost its connection, or its life."""
 
@@ -431,7 +432,7 @@ class Lost:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Returned:
     """Worker: I hand back a dispatch that I have not started, or stopped on purpose."""
 
@@ -441,7 +442,7 @@ class Returned:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Missing:
     """Reader of a partition: the seal lists blocks of these attempts that the stream does not hold."""
 
@@ -453,7 +454,7 @@ class Missing:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Long:
     """Worker: the attempt goes on, but its dispatch is acked now; `Alive` follows each minute."""
 
@@ -466,7 +467,7 @@ class Long:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Alive:
     """Worker: the long attempt still runs."""
 
@@ -479,7 +480,7 @@ class Alive:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Back:
     """Worker: my connection was lost, I am not."""
 
@@ -487,7 +488,7 @@ class Back:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class StageSealed:
     """Coordinator: every partition of ``stage`` has its seal; ``stage`` == number of stages: ``out``."""
 
@@ -496,7 +497,7 @@ class StageSealed:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Passed:
     """Coordinator: so much time has gone by under my lease, in all, whoever else has held it: the clock of the log.
 
@@ -509,13 +510,13 @@ class Passed:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Present:
     """Client: I am still here."""
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Resumed:
     """Client: the client before me is gone, I go on with the job. Of several the last one does."""
 
@@ -525,7 +526,7 @@ class Resumed:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class CancelRequested:
     """Client: please end the job."""
 
@@ -533,7 +534,7 @@ class CancelRequested:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Delivered:
     """Client: I have all of the output (of this generation), or have read why there is none."""
 
@@ -541,7 +542,7 @@ class Delivered:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Failed:
     """Coordinator: user code failed, or data was lost, for good; or until somebody tries again."""
 
@@ -553,7 +554,7 @@ class Failed:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Retried:
     """Client: the job that has failed is to go on; see `JobState.can_go_on`."""
 
@@ -563,7 +564,7 @@ class Retried:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Expired:
     """Coordinator: what was kept of the failed job is about to be deleted; no `Retried` counts any more."""
 
@@ -571,7 +572,7 @@ class Expired:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Cancelled:
     """Coordinator: ended on request."""
 
@@ -579,7 +580,7 @@ class Cancelled:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Abandoned:
     """Coordinator: given up: the client is gone, the results expired, or the job was parked."""
 
@@ -590,7 +591,7 @@ class Abandoned:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Printed:
     """Worker: user code has written this to standard output or error; it may be lost, nobody waits for it."""
 
@@ -604,7 +605,7 @@ class Printed:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Profiled:
     """Worker: where the CPU time of an attempt has gone; of a long one in parts, the last one just before it ends.
 
@@ -621,7 +622,7 @@ class Profiled:
 
 
 @message
-@dataclass(frozen=True)
+@frozen
 class Marked:
     """Client, observer: a place in the log. Whoever reads his own mark has read all that stood before it."""
 

@@ -6,15 +6,15 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from mapreduce.client import Client
+from mapreduce.frozen import frozen
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
+@frozen
 class CancelJob:
     """Posted by a signal handler."""
 

@@ -24,6 +24,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, TypeVar
 
 from mapreduce import parameters
 from mapreduce.errors import JobError
+from mapreduce.frozen import frozen
 from mapreduce.settings import Settings
 from mapreduce.spec import InputFormat
 
@@ -117,7 +118,7 @@ def is_whole(function: Function) -> bool:
     return getattr(parameters.unwrap(function), "__mapreduce_whole__", False) is True
 
 
-@dataclass(frozen=True)
+@frozen
 class SampledRanges:
     """The mark that `sampled_ranges` returns: the engine chooses the borders."""
 
@@ -136,7 +137,7 @@ Partition = Union[Function, SampledRanges]
 # ---------------------------------------------------------------- steps and stages
 
 
-@dataclass(frozen=True)
+@frozen
 class Fold:
     """A fold ``f(values) -> value`` in the shape of a reduce or combine."""
 
@@ -146,7 +147,7 @@ class Fold:
         return iter(((key, self.function(values)),))
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """One map and one reduce with their relatives, as the user gave them."""
 
@@ -177,7 +178,7 @@ class Step:
         return {role: f for role, f in roles.items() if f is not None and not isinstance(f, SampledRanges)}
 
 
-@dataclass(frozen=True)
+@frozen
 class Stage:
     """What one task runs, from what it reads to what it writes.
 

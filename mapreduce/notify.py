@@ -16,11 +16,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from mapreduce import __version__, config
 from mapreduce.errors import UsageError
+from mapreduce.frozen import frozen
 from mapreduce.shown import as_json, escaped, without_secrets
 
 #: of one request, for each of connecting, sending and hearing
@@ -37,7 +37,7 @@ _TROUBLE_CHARS = 200
 _AGAIN = {429, 500, 502, 503, 504}
 
 
-@dataclass(frozen=True)
+@frozen
 class Ended:
     """How a job has ended, as its client saw it."""
 

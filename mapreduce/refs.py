@@ -7,11 +7,12 @@ through the broker, the worker's parent writes it to a file first and refers to 
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
+from mapreduce.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Segment:
     """A range of bytes of one input file.
 
@@ -36,7 +37,7 @@ class Segment:
     header: Optional[tuple[str, ...]] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Split:
     """The input of one task of stage 0: segments in order, about ``split_bytes`` in all."""
 
@@ -71,7 +72,7 @@ class Block(NamedTuple):
     data: Optional[bytes] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class TaskSpec:
     """All that an executor needs to run one attempt, besides the job itself. Paths are of this machine."""
 
@@ -97,7 +98,7 @@ class TaskSpec:
     carries: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Failure:
     """Why an attempt failed, as the user should read it."""
 

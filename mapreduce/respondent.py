@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
@@ -17,6 +17,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.coordinator import Coordinator
 from mapreduce.effects import Command, Connected, Leave, Report, Shutdown
+from mapreduce.frozen import frozen
 from mapreduce.leases import LeaseKeeper
 from mapreduce.state import JobState
 from mapreduce.views.phase import READING, cause_of, phase_of
@@ -26,7 +27,7 @@ from mapreduce.worker import Worker
 CAUSE_CHARS = 300
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """What a worker's roles do not know of their process. Functions are asked anew for each answer."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mapreduce.client import Collected
+from mapreduce.frozen import frozen
 from mapreduce.refs import Block, Counters, Skipped
 from mapreduce.scratch import ScratchFolder
 from mapreduce.sort import read_blocks
@@ -28,7 +28,7 @@ class LeftOut(NamedTuple):
         return f"{where}: {record.reason}" + (f": {record.record}" if record.record else "")
 
 
-@dataclass(frozen=True)
+@frozen
 class Output:
     """The output of a job: its parts in order, each with the number of the task that wrote it."""
 

@@ -7,16 +7,17 @@ settings win over the job's, and those over the defaults of `spec.JobSpec`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Callable, Optional, TypeVar
 
 from mapreduce import units
+from mapreduce.frozen import frozen
 from mapreduce.spec import DEFAULT_TRIES
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@frozen
 class Settings:
     """Checked. `tries` and `stage_tries` together: the number for every stage, and for single ones."""
 

@@ -5,8 +5,10 @@ Nothing here runs user code: `code` is an opaque bundle until it reaches an exec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from mapreduce.frozen import frozen
 
 MIB = 1024 * 1024
 DEFAULT_SPLIT_BYTES = 8 * MIB
@@ -25,7 +27,7 @@ ACK_TIMEOUT_SHARE = 1 / 3
 PRESENT_EVERY_SECS = 60.0
 
 
-@dataclass(frozen=True)
+@frozen
 class InputFormat:
     """How bytes become records.
 
@@ -39,7 +41,7 @@ class InputFormat:
     record_bytes: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class JobSpec:
     """The job as submitted; immutable."""
 

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional, Union
 
 from mapreduce import code, codec, config, events, splits, units
 from mapreduce.errors import InputError, JobError, UsageError
+from mapreduce.frozen import frozen
 from mapreduce.host import Reporter
 from mapreduce.interpreters import Interpreter
 from mapreduce.job import Job, SampledRanges, input_format
@@ -147,7 +148,7 @@ def _time(name: str, text: Optional[str], default: float) -> float:
         raise UsageError(f"{name}: {error}") from error
 
 
-@dataclass(frozen=True)
+@frozen
 class Inputs:
     """What the client reads, once it is known to be there."""
 

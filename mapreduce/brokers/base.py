@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Optional, Union
+
+from mapreduce.frozen import frozen
 
 
 class Kind(Enum):
@@ -58,7 +59,7 @@ class FileSlice(NamedTuple):
 # ---------------------------------------------------------------- commands
 
 
-@dataclass(frozen=True)
+@frozen
 class Declare:
     """Make a queue or stream; answered by `Declared`. Declaring what exists already does nothing."""
 
@@ -66,7 +67,7 @@ class Declare:
     kind: Kind
 
 
-@dataclass(frozen=True)
+@frozen
 class Publish:
     """Append one message, mandatory and confirmed; answered by `Confirmed` or `Unroutable`.
 
@@ -95,14 +96,14 @@ class Publish:
         return whole
 
 
-@dataclass(frozen=True)
+@frozen
 class Broadcast:
     """Send advice to every session that listens on ``mr.1.control``; unanswered, may be lost."""
 
     body: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Consume:
     """Start a consumer. At most ``prefetch`` deliveries are unacked at any time.
 
@@ -117,35 +118,35 @@ class Consume:
     offset: Union[None, int, str] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Listen:
     """Bind this session's private queue to ``mr.1.control``; broadcasts are `Delivered` on ``tag``, no acks."""
 
     tag: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Cancel:
     """Stop a consumer. What was polled can still be acked; what was not goes back to its queue."""
 
     tag: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Ack:
     """Acknowledge one delivery by its receipt."""
 
     receipt: Receipt
 
 
-@dataclass(frozen=True)
+@frozen
 class Delete:
     """Delete a queue or stream with all it holds; answered by `Deleted`, also if it was not there."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Inspect:
     """Ask how many messages wait in a queue; answered by `Depth`, or `Depth(ready=-1)` if there is none."""
 
@@ -164,17 +165,17 @@ class Receipt(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Declared:
     name: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Confirmed:
     token: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Unroutable:
     """The message was not sent: there is no such place (any more), or ``reason`` says what else was wrong with it.
 
@@ -187,7 +188,7 @@ class Unroutable:
     unreadable: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Delivered:
     """A message; of a stream perhaps several that were joined: ``body`` is for `wire.decode_all`."""
 
@@ -201,38 +202,38 @@ class Delivered:
     at: float = 0.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Gone:
     """The consumer has ended: its queue or stream does not exist (any more)."""
 
     tag: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Deleted:
     name: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Depth:
     name: str
     ready: int  #: messages that wait for a consumer; -1: no such queue
     consumers: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Blocked:
     """The broker takes no messages for now (memory or disk alarm); publications wait."""
 
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Unblocked:
     pass
 
 
-@dataclass(frozen=True)
+@frozen
 class Disconnected:
     """The session has ended. ``denied`` tells a refused right (trying again will not help).
 
@@ -262,7 +263,7 @@ class Tls(NamedTuple):
     ends_at: Optional[float]
 
 
-@dataclass(frozen=True)
+@frozen
 class About:
     """What a server says of itself, and what was agreed on with it. For people."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 from mapreduce.brokers import base
@@ -22,6 +21,7 @@ from mapreduce.brokers.publisher import CONTROL_EXCHANGE
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
 from mapreduce.brokers.replies import is_absent, is_elsewhere, is_unavailable
 from mapreduce.brokers.wire import Wire
+from mapreduce.frozen import frozen
 
 #: A consumer's deliveries are numbered through all its channels.
 _TAG_BITS = 64
@@ -41,7 +41,7 @@ def serial_of(receipt: Receipt) -> int:
     return receipt.number >> _TAG_BITS
 
 
-@dataclass(frozen=True)
+@frozen
 class Start:
     """Start a consumer or listener under a serial number."""
 
@@ -49,21 +49,21 @@ class Start:
     command: Union[base.Consume, base.Listen]
 
 
-@dataclass(frozen=True)
+@frozen
 class Stop:
     """Stop one; what it delivers from now on goes back."""
 
     serial: int
 
 
-@dataclass(frozen=True)
+@frozen
 class PutBack:
     """A delivery that arrived too late for its consumer."""
 
     receipt: Receipt
 
 
-@dataclass(frozen=True)
+@frozen
 class Ended:
     """Event: the place of a consumer is gone. The host's side turns it into `base.Gone`."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce import events as ev
 from mapreduce.collector import Collector, Spool
 from mapreduce.effects import Command
+from mapreduce.frozen import frozen
 from mapreduce.refs import Block, Counters, Skipped
 from mapreduce.state import JobState
 
 
-@dataclass(frozen=True)
+@frozen
 class Collected:
     """The output, and what belongs to it, as they were when the last of it had come: later news changes neither."""
 

@@ -8,7 +8,6 @@ CancelJob ──▶ the log ── confirmed ──▶ `answers`
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
@@ -16,6 +15,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.census import Asker, Census, to_plain
 from mapreduce.effects import Command, Connected, Role, Tick
+from mapreduce.frozen import frozen
 from mapreduce.observer import Observer
 from mapreduce.views import JobView
 
@@ -36,7 +36,7 @@ FAREWELL = "watching/farewell"
 _OVER = ("done", "failed", "cancelled", "abandoned")
 
 
-@dataclass(frozen=True)
+@frozen
 class Look:
     """Posted: these jobs are looked at now, no others."""
 
@@ -44,7 +44,7 @@ class Look:
     anybody: bool  #: somebody looks, if only at the list
 
 
-@dataclass(frozen=True)
+@frozen
 class CancelJob:
     """Posted: end this job; ``number`` names the request in `Watching.answers`."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mapreduce.frozen import frozen
 from mapreduce.refs import Segment
 from mapreduce.splits.compression import compression_of
 from mapreduce.splits.format import Header
 from mapreduce.splits.opening import is_url
 
 
-@dataclass(frozen=True)
+@frozen
 class InputFile:
     """One file of the input. ``name`` is for people; ``path`` is what to open, absolute or a URL."""
 

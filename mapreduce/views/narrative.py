@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from mapreduce import events as ev
+from mapreduce.frozen import frozen
 from mapreduce.state import JobState
 from mapreduce.views.job import JobView
 from mapreduce.views.shown import stage_name, task_name
@@ -119,7 +119,7 @@ class Narrative:
         return spec.stages if spec is not None else 2
 
 
-@dataclass(frozen=True)
+@frozen
 class TaskFilter:
     """Which tasks somebody wants to hear of: those with this number, in one stage or in all."""
 

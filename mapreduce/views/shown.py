@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
+from mapreduce.frozen import frozen
 from mapreduce.refs import Counters, Failure
 from mapreduce.state import JobState
 from mapreduce.views.profile import StageProfile
@@ -83,7 +83,7 @@ class AttemptView:
             self.secs = max(0.0, at - self.began_at)
 
 
-@dataclass(frozen=True)
+@frozen
 class StageView:
     """Tasks that read the same kind of input, as they stand."""
 
@@ -109,7 +109,7 @@ class Notice(NamedTuple):
     text: str  #: one line
 
 
-@dataclass(frozen=True)
+@frozen
 class PrintedText:
     """What user code has written to standard output or error."""
 
@@ -130,7 +130,7 @@ class Skew(NamedTuple):
     partition: int  #: the largest
 
 
-@dataclass(frozen=True)
+@frozen
 class Summary:
     """A job from a distance."""
 
