@@ -224,6 +224,7 @@ def test_importing_the_package_is_cheap() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert sorted(eval(loaded)) == [
         "mapreduce.errors",
+        "mapreduce.frozen",
         "mapreduce.job",
         "mapreduce.parameters",
         "mapreduce.settings",
