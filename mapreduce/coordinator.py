@@ -29,10 +29,11 @@ from mapreduce.coordination.journal import Journal
 from mapreduce.coordination.losers import losers
 from mapreduce.coordination.sealer import Sealer
 from mapreduce.coordination.stragglers import Stragglers
-from mapreduce.coordination.succession import is_provisional, renewed, why_parked
+from mapreduce.coordination.succession import MAX_STRANGERS, is_provisional, renewed, why_parked
 from mapreduce.coordination.verdict import Judge
 from mapreduce.coordination.watch import Watch
 from mapreduce.effects import Command, Report, Tick
+from mapreduce.legible import Legibility, build
 from mapreduce.refs import Failure
 from mapreduce.state import JobState
 
@@ -45,6 +46,8 @@ PROOF_SECS = 10.0
 #: the same while no task is out or waits: then there is nothing else that a coordinator could die of
 IDLE_PROOF_SECS = 1.0
 PARKED_LOG_SECS = 120.0
+#: the same where the log does not say for how long
+UNKNOWN_LOG_SECS = 600.0
 #: a client's first lease is there in case it dies while it declares the job's streams; touching a stream that is
 #: being declared ends the connection (RabbitMQ 3.10), and a lease that outranks this one is on its way
 PROVISIONAL_SECS = 30.0
@@ -94,6 +97,7 @@ class Coordinator:
         self._watch = Watch()
         self._stragglers = Stragglers(self.state)
         self._ending = Ending(lease, self._log_tag)
+        self._legibility = Legibility()
         self._taken_at = 0.0
         #: when the broker had our `Took`, the last one: what is read before a repeated one cannot be dated
         self._took_at: Optional[float] = None
@@ -218,6 +222,7 @@ class Coordinator:
         for entry, _ in wire.decode_all(event.body):
             if self.finished or self._outranked:
                 break
+            self._legibility.note(entry)
             if isinstance(entry, wire.BadMessage):
                 text = f"job {self.lease.job}: entry {event.offset} of its log is unreadable and left out: {entry}"
                 commands.append(Report("warning", text, "unreadable", self.lease.job))
@@ -444,20 +449,40 @@ class Coordinator:
             return self._renew(now)
         if not self.caught_up:
             return [] if self._ending.log_is_gone else self._renew(now)
+        unknown = self._why_unknown
+        if unknown and not self._legibility.lost and self.lease.unread < MAX_STRANGERS:
+            return self._leave_to_others(now)
         if self.state.terminal is not None:
             return self._wind_up(now)
         if self._ending.log_is_gone:
             return []
         at = self._clock.read(now)
         commands: list[Command] = []
-        verdict = self._judge.verdict(at, self._clock.heard) if not self._concluded else None
-        if verdict is not None:
-            commands += self._conclude(verdict)
+        if not self._concluded:
+            verdict = self._unreadable(unknown) if unknown else self._judge.verdict(at, self._clock.heard)
+            commands += self._conclude(verdict) if verdict is not None else []
         commands += self._dispatcher.announce()
         if self._coordinating:
             commands += self._sealer.step(at, self._judge.idle(at) < CLIENT_WAITS_SECS)
             commands += self._dispatcher.fill(at)
         return commands + self._renew(now)
+
+    @property
+    def _why_unknown(self) -> str:
+        """Why the job cannot be coordinated from here; its proper lease goes out when it is submitted."""
+        return (
+            self._legibility.why_unknown(submitted=not is_provisional(self.lease)) if self.caught_up else ""
+        )
+
+    def _leave_to_others(self, now: float) -> list[Command]:
+        """Somebody may know what the job is; here all that the log says of it, its end included, has no meaning."""
+        return [] if self._renewing or now < self._renew_from else self._publish_renewal(now)
+
+    def _unreadable(self, why: str) -> ev.Abandoned:
+        """Said in the plainest of all endings: whoever reads it may be of another build, too."""
+        return ev.Abandoned(
+            why if self._legibility.lost else f"its worker {self._worker} ({build()}) cannot read it: {why}"
+        )
 
     def _conclude_unless_over(self, event: Any) -> list[Command]:
         over = event is None or self._concluded or self.state.terminal is not None
@@ -488,8 +513,9 @@ class Coordinator:
     def _log_may_go(self, now: float) -> bool:
         state, spec = self.state, self.state.spec
         idle = self._judge.idle(self._clock.read(now))
-        if spec is None:
-            return idle > min(PARKED_LOG_SECS, self._held_at_most)  # time for its client to read why
+        if spec is None:  # time for its client to read why
+            patience = min(PARKED_LOG_SECS, self._held_at_most) if self._parked else UNKNOWN_LOG_SECS
+            return state.delivered or idle > patience
         if state.kept:
             return False
         if state.delivered:
@@ -531,7 +557,8 @@ class Coordinator:
         stuck = 0 if self._outranked or self._harmless(now) else self.lease.takeovers
         # whoever reads on begins anew: that must not go on for ever
         read = self.caught_up or self._outranked
-        unread = 0 if read else self.lease.unread + (not self._leaving)
+        known = self._outranked or (self.caught_up and not self._why_unknown)
+        unread = 0 if known else self.lease.unread + (not self._leaving)
         last = replace(self.lease, rank=self._highest, unread=unread)
         lease = renewed(last, stuck, self._rng, proper=read)
         commands: list[Command] = []

@@ -22,6 +22,7 @@ from mapreduce.brokers import base
 from mapreduce.effects import Command, Connected, Tick
 from mapreduce.errors import JobLost
 from mapreduce.host import Host
+from mapreduce.legible import Legibility, build
 
 PREFETCH = 500
 #: a broker that takes no messages takes no marks: then a log that has been quiet for so long is taken to be read
@@ -54,6 +55,7 @@ class Observer(Generic[V]):
         self.found = False  #: there was such a log, at least
         self.gone = False  #: there is no such log (any more)
         self.blocked = False  #: the broker takes no messages
+        self._legibility = Legibility()
         self._rng = rng
         self._mark = 0
         self._marked_at = 0.0
@@ -65,6 +67,11 @@ class Observer(Generic[V]):
     def _tag(self) -> str:
         """Deliveries of an earlier reading mean nothing."""
         return f"{self.prefix}log:{self._reading}"
+
+    @property
+    def why_unknown(self) -> str:
+        """Why the view does not know the job, if its log has told that it cannot be read here."""
+        return self._legibility.why_unknown()
 
     def close(self) -> list[Command]:
         """Read no more."""
@@ -105,6 +112,7 @@ class Observer(Generic[V]):
         self._reading += 1
         self._next, self._heard_at, self._marked_at = 0, now, now
         self.blocked = self.caught_up = False
+        self._legibility = Legibility()
         self._mark = self._rng.getrandbits(63)
         return [base.Consume(self._tag, ev.log_stream(self.job), PREFETCH, "first"), self._write_mark()]
 
@@ -118,6 +126,7 @@ class Observer(Generic[V]):
         if event.tag == self._tag and event.offset >= self._next:
             self._next = event.offset + 1
             for entry, _ in wire.decode_all(event.body):
+                self._legibility.note(entry)
                 if isinstance(entry, ev.Marked):
                     self.caught_up = self.caught_up or entry.number == self._mark
                 elif not isinstance(entry, wire.BadMessage):  # the coordinator reports what is unreadable
@@ -149,9 +158,12 @@ class Observing(Generic[V]):
     def run(self, until: Callable[[], bool]) -> None:
         """Read on until the condition holds, or there is no log any more. Raises `BrokerError`.
 
-        Raises `JobLost` if there was none from the start.
+        Raises `JobLost` if there was none from the start, or the job in it cannot be read here.
         """
-        self.host.run(lambda: self.gone or until())
+        self.host.run(lambda: self.gone or until() or bool(self._observer.why_unknown))
+        why = self._observer.why_unknown
+        if why:
+            raise JobLost(f"job {self._observer.job} cannot be read here ({build()}): {why}")
         if self.gone and not self._observer.found:
             raise JobLost(f"there is no job {self._observer.job} on this broker (any more)")
 

@@ -260,7 +260,7 @@ class JobState:
             self._hear(worker)
         if self.terminal is not None and type(event) not in _AFTER_THE_END:
             return
-        if not self.stages and type(event) not in (ev.Submitted, ev.Took, *_ENDINGS):
+        if not (self.stages or self.terminal) and type(event) not in (ev.Submitted, ev.Took, *_ENDINGS):
             return  # the first event is lost or garbage: nothing that follows has a meaning
         handler = self._handlers.get(type(event))
         if handler is not None:

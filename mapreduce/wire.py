@@ -41,6 +41,10 @@ Convert = Callable[[Any], Any]
 class BadMessage(Exception):
     """Bytes that are not a message of this protocol; the text says why."""
 
+    #: which message it would be, if its head could be read so far, and its fields as they came
+    tag = ""
+    fields: Any = None
+
 
 def message(cls: type[T]) -> type[T]:
     """Class decorator: registers a dataclass as a message; its name is its tag."""
@@ -73,7 +77,11 @@ def decode(data: Union[bytes, memoryview]) -> tuple[Any, memoryview]:
     if cls is None:
         known = repr(tag[:_MAX_REASON_CHARS]) if type(tag) is str else type(tag).__name__
         raise BadMessage(f"no message of this protocol: {known}")
-    return from_plain(cls, fields), view[start + length :]
+    try:
+        return from_plain(cls, fields), view[start + length :]
+    except BadMessage as error:
+        error.tag, error.fields = tag, fields
+        raise
 
 
 def join(messages: Sequence[Union[bytes, bytearray]]) -> bytes:

@@ -45,6 +45,7 @@ from mapreduce.effects import (
 from mapreduce.haste import AHEAD, CALMING_SECS, MESSAGES_AHEAD, Haste
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
+from mapreduce.legible import Legibility, build
 from mapreduce.refs import Failure
 from mapreduce.spec import ACK_TIMEOUT_SHARE, LONG_SECS, JobSpec
 
@@ -71,14 +72,22 @@ class KnownJob:
         self.spec: Optional[JobSpec] = None
         self.waiting: list[Attempt] = []
         self._submitted: Optional[JobSpec] = None
+        self._legibility = Legibility()
 
     def fetch(self, tag: str) -> base.Consume:
         """The next that is to be read: the job, then its code if that is not the job's first."""
         first: Any = "first" if self._submitted is None or self.code is None else self.code.offset
         return base.Consume(tag, ev.log_stream(self.job), 1, first)
 
+    @property
+    def trouble(self) -> str:
+        """Why the job cannot be run here; "": it can, or is not known yet."""
+        why = self._legibility.why_unknown()
+        return f"this worker ({build()}) cannot read the job: {why}" if why else ""
+
     def take(self, entry: Any) -> bool:
         """The next entry of the log; whether this reading has brought what it was for."""
+        self._legibility.note(entry)
         if self._submitted is None:
             if not isinstance(entry, ev.Submitted):
                 return False  # what is unreadable the coordinator reports; the next entry may be the one
@@ -273,6 +282,8 @@ class Worker:
             if known.spec is not None:
                 return self._fetch_input(attempt, known.spec, now)
         attempt.phase = Phase.JOB
+        if known is not None and known.trouble:
+            return self._fail(attempt, Failure("code", known.trouble))
         if known is not None:
             known.waiting.append(attempt)
             return []
@@ -305,13 +316,20 @@ class Worker:
         if known is None or known.spec is not None:
             return commands
         if not any(known.take(entry) for entry, _ in wire.decode_all(event.body)):
-            return commands
+            return [*commands, *self._cannot_run(known, event.tag)] if known.trouble else commands
         commands.append(base.Cancel(event.tag))
         if known.spec is None:
             return [*commands, known.fetch(event.tag)]
         waiting, known.waiting = known.waiting, []
         for attempt in waiting:
             commands += self._fetch_input(attempt, known.spec, now)
+        return commands
+
+    def _cannot_run(self, known: KnownJob, tag: str) -> list[Command]:
+        """Others may be able to."""
+        commands: list[Command] = [base.Cancel(tag)]
+        for attempt in list(known.waiting):
+            commands += self._fail(attempt, Failure("code", known.trouble))
         return commands
 
     # ------------------------------------------------------------ input

@@ -31,13 +31,14 @@ class Bench:
         hold_secs: float = rules.RENEW_SECS,
         submitted: bool = True,
         took: bool = True,
+        unread: int = 0,
     ) -> None:
         """``took``: the log brings its `Took` back."""
         self.now = 0.0
         self.offset = 0
         self.entries: list[Any] = []  #: the log so far
         self.said: list[Command] = []
-        lease = ev.Lease("job", RANK, takeovers, spec.stages, spec.partitions)
+        lease = ev.Lease("job", RANK, takeovers, spec.stages, spec.partitions, unread)
         receipt = base.Receipt("leases/jobs", 1)
         self.it = Coordinator(lease, receipt, "me", random.Random(1), "leases/1/", hold_secs)
         self.take(self.it.start(0.0))
@@ -53,12 +54,15 @@ class Bench:
         """The log holds these too; what the coordinator says to the last of them."""
         commands: list[Command] = []
         for entry in entries:
-            receipt = base.Receipt("leases/1/log", self.offset)
-            delivery = base.Delivered("leases/1/log", receipt, wire.encode(entry), self.offset, False)
-            self.offset += 1
             self.entries.append(entry)
-            commands = self.tell(delivery)
+            commands = self.log_bytes(wire.encode(entry))
         return commands
+
+    def log_bytes(self, body: bytes) -> list[Command]:
+        """The same of an entry as it travels."""
+        receipt = base.Receipt("leases/1/log", self.offset)
+        self.offset += 1
+        return self.tell(base.Delivered("leases/1/log", receipt, body, self.offset - 1, False))
 
     def tell(self, event: Any) -> list[Command]:
         return self.take(self.it.handle(event, self.now))

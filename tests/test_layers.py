@@ -38,7 +38,7 @@ FLOORS = [
         "pipe",
         "write",
     ],
-    ["state", "collector", "task", "careful"],
+    ["state", "legible", "collector", "task", "careful"],
     [
         "attempt",
         "aside",

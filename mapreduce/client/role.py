@@ -44,6 +44,7 @@ from mapreduce.effects import (
     Tick,
 )
 from mapreduce.errors import Cancelled, JobLost, MapReduceError, OutputError
+from mapreduce.legible import Legibility, build
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
 from mapreduce.state import JobState
 from mapreduce.views import JobView
@@ -105,6 +106,7 @@ class Client:
         self._output = OutputReader(directory)
         self.collected: Optional[Collected] = None  #: from `COLLECTED` on
         self._log = LogReading(job, self.prefix)
+        self._legibility = Legibility()
         self._silence = Silence()
         #: whoever goes on with the job after us says so in the log
         self._claim: Optional[int] = None
@@ -238,6 +240,7 @@ class Client:
     def _read_log(self) -> list[Command]:
         """From its start, into a new fold."""
         self.state = JobState()
+        self._legibility = Legibility()
         if self._view is not None:
             self._view.restart()
         self._claimed = self._claim is None and not self.attached
@@ -336,7 +339,19 @@ class Client:
                 commands += self._on_log(msg, now)
             else:
                 commands += self._on_out(msg, body)
+            if of_log:
+                commands += self._check_legible(msg, now)
         return together(commands)
+
+    def _check_legible(self, entry: Any, now: float) -> list[Command]:
+        """Those who work on the job may be of another build, and so may its client: then we would wait for ever."""
+        self._legibility.note(entry)
+        why = self._legibility.why_unknown() if self.attached else ""
+        why = why or self._legibility.why_astray(entry, self.state)
+        if not why or not self._waits() or self.error is not None:
+            return []
+        self.error = JobLost(f"job {self.job} cannot be followed by this client ({build()}): {why}")
+        return self.cancel(f"its client ({build()}) cannot follow it: {why}", now)
 
     def _on_log(self, entry: Any, now: float) -> list[Command]:
         self.state.apply(entry)

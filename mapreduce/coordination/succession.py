@@ -15,6 +15,9 @@ from mapreduce import events as ev
 MAX_TAKEOVERS = 10
 #: so often in a row may a lease be renewed before the log is read
 MAX_UNREAD = 30
+#: so many holders in a row may find that they cannot make out what the job is: workers of another build may stand side
+#: by side, and one that can may come after them
+MAX_STRANGERS = 20
 
 
 def why_parked(lease: ev.Lease) -> str:
