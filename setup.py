@@ -66,6 +66,9 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["mapreduce", "mapreduce.*"]),
+    package_dir={
+        "": "."
+    },  # what is the default; said, an editable installation is a path, not a finder to import
     package_data={"mapreduce": ["py.typed", "dashboard/static/*"]},
     python_requires=">=3.9",
     install_requires=[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -139,6 +140,7 @@ def main() -> None:
 
 def _leave_with(status: int) -> NoReturn:
     """End the process, also if a job file has left threads behind that would keep it alive."""
+    gc.freeze()  # nobody needs to look for garbage among all that there is: that takes longer than to leave it
     left = [t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()]
     if not left:
         sys.exit(status)

@@ -1,15 +1,16 @@
 """Frozen dataclasses that cost little until they are used, for there are more than a hundred.
 
 `dataclasses.dataclass(frozen=True)` compiles six functions for a class when that is made: half a millisecond each, and
-a third of the start of `mr run`. Here five of the six are shared by all classes, and ``__init__`` is compiled when the
-first instance is made: of most classes a process makes none. All else is a dataclass's, by the standard library:
-`dataclasses.fields`, `replace`, `asdict` work as ever. What `field` can say besides a default is not heeded. (The name
-is that of attrs, which has a decorator for the same.)
+a third of the start of `mr run`. Here five of the six are shared by all classes; the fields are looked at when somebody
+asks for them, and ``__init__`` is compiled when the first instance is made: of most classes a process makes none. All
+else is a dataclass's, by the standard library: `dataclasses.fields`, `replace`, `asdict` work as ever. What `field` can
+say besides a default is not heeded. (The name is that of attrs, which has a decorator for the same.)
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from _thread import RLock
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -21,16 +22,34 @@ else:
 
 
 T = TypeVar("T")
+_FIELDS = "__dataclass_fields__"
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[T]) -> type[T]:
     """Class decorator: a dataclass whose instances do not change, equal where their fields are, with a hash."""
-    made: Any = dataclass(init=False, repr=False, eq=False)(cls)
+    made: Any = cls
+    setattr(made, _FIELDS, _Fields(made))
     made.__init__ = _compiling_init(made)
     made.__repr__, made.__eq__, made.__hash__ = _repr, _eq, _hash
     made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
     return cls
+
+
+class _Fields:
+    """Stands in a class for its fields until they are asked for. It is by them that a dataclass is known as one."""
+
+    _lock = RLock()  #: for all classes: the fields of one may need those of another, from which it inherits
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+
+    def __get__(self, instance: Any, owner: Any) -> dict[str, Field[Any]]:
+        with self._lock:
+            if vars(self._cls)[_FIELDS] is self:
+                dataclass(init=False, repr=False, eq=False)(self._cls)
+        found: dict[str, Field[Any]] = vars(self._cls)[_FIELDS]
+        return found
 
 
 def _compiling_init(cls: Any) -> Callable[..., None]:

@@ -7,7 +7,6 @@ input that is named twice is read twice.
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -43,6 +42,8 @@ def digest(files: Sequence[InputFile]) -> str:
     if any(file.stream for file in files):
         return ""
     lines = "".join(f"{file.name}\0{file.path}\0{file.size}\0{file.pin}\n" for file in files)
+    import hashlib  # late: with it comes OpenSSL, and executors do not list
+
     known = hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return f"{len(files)}:{sum(file.size for file in files)}:{known}"
 
