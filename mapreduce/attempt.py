@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, Optional
 
 from mapreduce import events as ev
-from mapreduce import wire
+from mapreduce import shared, wire
 from mapreduce.brokers import base
 from mapreduce.collector import Collector, Spool
 from mapreduce.effects import Command
@@ -31,12 +31,13 @@ class Phase(IntEnum):
 
     JOB = 0  #: the job's code is on its way
     INPUT = 1  #: the input is on its way
-    READY = 2  #: waits for its turn
-    STARTING = 3  #: `Started` is on its way to the log
-    STARTED = 4  #: it is there; waits for a free slot
-    RUNNING = 5
-    PUBLISHING = 6  #: the executor is done; the broker does not have all blocks yet
-    CLOSING = 7  #: the outcome is on its way to the log; then the ack
+    CHECKING = 2  #: whether what others have left in a shared folder is there
+    READY = 3  #: waits for its turn
+    STARTING = 4  #: `Started` is on its way to the log
+    STARTED = 5  #: it is there; waits for a free slot
+    RUNNING = 6
+    PUBLISHING = 7  #: the executor is done; the broker does not have all blocks yet
+    CLOSING = 8  #: the outcome is on its way to the log; then the ack
 
 
 class Delivery:
@@ -79,6 +80,7 @@ class Attempt:
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
+        self.may_win = False  #: its `Done` was sent: what it wrote stays
         self.failure_logged = False
         self.counters: Counters = {}
         self.stats: Stats = {}
@@ -171,6 +173,22 @@ class Attempt:
             return () if self._gap else None
         return self._collector.missing() or None
 
+    @property
+    def shared_folder(self) -> str:
+        """Where blocks of its job lie that do not travel; "": all do, or none."""
+        shared_dir = self.spec.shared_dir if self.spec is not None else ""
+        return shared.folder_of(shared_dir, self.job) if shared_dir else ""
+
+    @property
+    def output_folder(self) -> str:
+        """Its own therein; "" likewise."""
+        return shared.attempt_folder(self.shared_folder, self.number) if self.shared_folder else ""
+
+    def shared_blocks(self) -> tuple[Block, ...]:
+        """What it is to read from there."""
+        blocks = self._collector.blocks(self.shared_folder) if self._collector is not None else ()
+        return tuple(block for block in blocks if block.crc is not None)
+
     def task_spec(self, by_reference: bool) -> TaskSpec:
         """What the executor needs; its paths are of this machine. ``by_reference``: as for `publish_block`."""
         d = self.dispatch
@@ -178,7 +196,7 @@ class Attempt:
         data: Optional[bytes] = None
         blocks: tuple[Block, ...] = ()
         if self._collector is not None:
-            blocks = self._collector.blocks()
+            blocks = self._collector.blocks(self.shared_folder)
         elif d.input is not None:
             split, data = d.input.split, d.input.data
             if d.input.pieces:
@@ -187,7 +205,7 @@ class Attempt:
         folder = os.path.join(self.folder, "out")
         return TaskSpec(
             self.job, d.stage, d.index, self.number, folder, split, blocks, d.careful, d.skip, d.skip_limit,
-            data=data, carries=0 if by_reference or d.careful else CARRIED_BYTES,
+            data=data, carries=0 if by_reference or d.careful else CARRIED_BYTES, shared=self.output_folder,
         )  # fmt: skip
 
     # ------------------------------------------------------------ output
@@ -202,8 +220,9 @@ class Attempt:
         token = f"worker/block:{self.number}:{partition}:{seq}"
         if block.data is not None:
             parts = [base.Publish(target, wire.encode(head, block.data), token, joins=True)]
-        elif by_reference:
-            parts = [base.Publish(target, wire.encode(replace(head, ref=block)), token, joins=True)]
+        elif by_reference or block.crc is not None:
+            ref = block if by_reference else shared.as_sent(block)
+            parts = [base.Publish(target, wire.encode(replace(head, ref=ref)), token, joins=True)]
         else:
             parts = [
                 base.Publish(

@@ -50,13 +50,17 @@ class TaskFailed(Exception):
 class Blame:
     """What there is to know about one task when something is raised in it."""
 
-    def __init__(self, stage: Stage, number: int, stages: int, directory: str, max_memory: int) -> None:
+    def __init__(
+        self, stage: Stage, number: int, stages: int, directory: str, max_memory: int, shared: str = ""
+    ) -> None:
+        """``directory`` and ``shared``: of its `TaskSpec`."""
         self._roles = dict(_roles(stage))
         #: whose pairs the writer gets
         self._last = "map" if stage.map is not None else "reduce"
         self._suffix = f" of stage {number}" if stages > 2 else ""
         self._directory = directory
         self._max_memory = max_memory
+        self._shared = shared
         #: the batch of records at hand and the iterator that the map draws from; none before, after, or later
         #: on
         self.batch: Optional[Any] = None
@@ -92,6 +96,11 @@ class Blame:
         if trouble_of(error) == "files":
             hint = "does user code close the files and sockets that it opens? `ulimit -n` says how many may be open"
             return Failure("files", f"{text}; {hint}")
+        if self._shared and str(error.filename).startswith(self._shared):
+            hint = "in the folder that the job shares (--shared-dir); workers must be able to write there"
+            return Failure("disk", f"{text}, {hint}")
+        if self._shared and str(error.filename).startswith(os.path.dirname(self._shared) + os.sep):
+            return Failure("lost", f"{text}; it was there, as another task had written it")
         hint = "for the worker's own files; make room, or choose another folder for them with TMPDIR"
         return Failure("disk", f"{text}, {hint}")
 

@@ -391,7 +391,7 @@ class _Search:
         """Raises `TaskFailed` for troubles of another kind."""
         folder = tempfile.mkdtemp(prefix="search.", dir=self._spec.directory)
         skip = self._skip if without is None else {**self._skip, without: ""}
-        spec = replace(self._spec, directory=folder)
+        spec = replace(self._spec, directory=folder, shared="")
         try:
             _Probe(spec, self._job, self._job_spec, skip, chosen).run()
         except TaskFailed as error:

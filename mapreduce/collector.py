@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from mapreduce import events as ev
+from mapreduce import shared
 from mapreduce.effects import Append, Command
 from mapreduce.refs import Block
 
@@ -152,17 +153,24 @@ class Collector:
             if any((entry.attempt, seq) not in self._blocks for seq in range(entry.blocks))
         )
 
-    def of(self, entry: ev.SealEntry) -> list[Block]:
-        """The blocks of one line of the seal, in order."""
+    def of(self, entry: ev.SealEntry, folder: str = "") -> list[Block]:
+        """The blocks of one line of the seal, in order. ``folder``: the one that the job shares, if any."""
+        blocks = self._of(entry)
+        return [
+            block if block.crc is None else shared.as_found(block, folder, entry.attempt) for block in blocks
+        ]
+
+    def _of(self, entry: ev.SealEntry) -> list[Block]:
+        """As messages tell of them."""
         return [self._blocks[entry.attempt, seq] for seq in range(entry.blocks)]
 
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self, folder: str = "") -> tuple[Block, ...]:
         """All blocks in order of (task index, sequence), their runs renumbered so that no two attempts share one."""
         result: list[Block] = []
         run = -1
         for entry in self.entries():
             before = None
-            for block in self.of(entry):
+            for block in self.of(entry, folder):
                 if block.run != before:
                     before, run = block.run, run + 1
                 result.append(block._replace(run=run))

@@ -6,6 +6,7 @@ MR_DATA_DIR    where `mr` keeps what outlives a run (the private broker's data);
 TERM           what the terminal can do; "dumb": no more than lines
 MR_RETAIN      how long the log of a job on a broker is kept after its results were fetched, unless --retain says so
 MR_KEEP        how long a job on a broker is kept after it has failed, unless --keep says so
+MR_SHARED_DIR  a folder that client and workers all see, for blocks, unless --shared-dir names one
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ def retain_time() -> Optional[str]:
 def keep_time() -> Optional[str]:
     """MR_KEEP, as it was written."""
     return os.environ.get("MR_KEEP") or None
+
+
+def shared_dir() -> Optional[str]:
+    """MR_SHARED_DIR, as it was written."""
+    return os.environ.get("MR_SHARED_DIR") or None
 
 
 def data_dir() -> Path:

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import click
 
-from mapreduce import code
+from mapreduce import code, shared
 from mapreduce.blame import shorten
 from mapreduce.careful import Pass
 from mapreduce.errors import InputError, JobError, JobLost, UsageError
@@ -121,8 +121,24 @@ def fetch(host: Host, state: JobState, stage: int, index: int, folder: str) -> T
     host.run(lambda: role.finished)
     if role.task is None:
         raise JobLost(role.error)
+    _check_shared(role.task)
     os.makedirs(role.task.directory, exist_ok=True)
     return role.task
+
+
+def _check_shared(task: TaskSpec) -> None:
+    """What it reads from a folder that the job shares. Raises `JobLost`."""
+    blocks = [block for block in task.blocks if block.crc is not None]
+    try:
+        lost = shared.lost(blocks)
+    except PermissionError as error:
+        raise JobLost(
+            f"the input of partition {task.index} cannot be read: {error.filename}: {error.strerror}"
+        ) from error
+    if lost:
+        raise JobLost(
+            f"the input of partition {task.index} cannot be read: {lost[0].path} is not there, or not what it was"
+        )
 
 
 def run(task: TaskSpec, job: Job, spec: JobSpec) -> Optional[Found]:

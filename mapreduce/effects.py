@@ -34,6 +34,30 @@ class RemoveTree:
 
 
 @frozen
+class ShareFolder:
+    """Make the folder that a job shares, see `shared`; `AppendFailed` answers trouble."""
+
+    key: str  #: begins with the role's prefix
+    path: str
+
+
+@frozen
+class CheckBlocks:
+    """Look whether the folder that a job shares, and these blocks in it, are here; `BlocksChecked` answers."""
+
+    key: str  #: begins with the role's prefix
+    folder: str
+    blocks: tuple[Block, ...]
+
+
+@frozen
+class RemoveShared:
+    """Remove the folder that a job has shared, if it is to be seen here."""
+
+    path: str
+
+
+@frozen
 class Execute:
     """Run an attempt in a free executor slot; makes the attempt's folder, unless its task `carries`."""
 
@@ -79,7 +103,10 @@ class Leave:
     """This process is to end in an orderly way, with all the time that it takes: tell all roles `Shutdown`."""
 
 
-Local = Union[Append, RemoveTree, Execute, KillExecutor, ForgetJob, ReadInput, Report, Leave]
+Local = Union[
+    Append, RemoveTree, ShareFolder, CheckBlocks, RemoveShared, Execute, KillExecutor, ForgetJob, ReadInput, Report,
+    Leave,
+]  # fmt: skip
 Command = Union[base.Command, Local]
 
 # ---------------------------------------------------------------- local events
@@ -100,6 +127,15 @@ class AppendFailed:
     key: str
     reason: str
     kind: str = "disk"  #: as in `Failure`
+
+
+@frozen
+class BlocksChecked:
+    """``trouble``: why the folder is of no use here, as "is not there"; nothing is known of the blocks then."""
+
+    key: str
+    trouble: str
+    attempts: tuple[int, ...]  #: which have written the blocks that are lost, or are not what they were
 
 
 @frozen

@@ -99,6 +99,8 @@ class Lease:
     partitions: int
     #: how many leases in a row were renewed before their holders had read the log
     unread: int = 0
+    #: see `JobSpec`: the job's folder therein is its own, too
+    shared_dir: str = ""
 
 
 @frozen
@@ -215,6 +217,8 @@ class StopJob:
     job: str
     #: of the dispatches to be stopped, and all before: the job may go on with later ones
     revision: int = 0
+    #: the job's folder therein is to be removed by whoever sees it; "": nothing is
+    shared_dir: str = ""
 
 
 @message

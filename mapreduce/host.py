@@ -17,11 +17,12 @@ import os
 import queue
 import selectors
 import shutil
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
-from mapreduce import effects
+from mapreduce import effects, shared
 from mapreduce.brokers import base
 from mapreduce.connecting import Connecting
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
@@ -250,6 +251,30 @@ class Host:
     def _remove_tree(self, role: effects.Role, command: effects.RemoveTree) -> None:
         shutil.rmtree(command.path, ignore_errors=True)
 
+    def _share_folder(self, role: effects.Role, command: effects.ShareFolder) -> None:
+        try:
+            shared.make_job_folder(command.path)
+        except OSError as error:
+            reason = f"cannot make the folder {command.path}: {error.strerror or error}"
+            self._tell(role, effects.AppendFailed(command.key, reason, trouble_of(error)))
+
+    def _check_blocks(self, role: effects.Role, command: effects.CheckBlocks) -> None:
+        """In a thread: it reads them all, perhaps from a server that does not answer."""
+        threading.Thread(target=self._check, args=(command,), daemon=True).start()
+
+    def _check(self, command: effects.CheckBlocks) -> None:
+        trouble, lost = shared.trouble_with(command.folder), []
+        try:
+            lost = shared.lost(command.blocks) if not trouble else []
+            trouble = trouble or shared.trouble_with(command.folder)
+        except PermissionError as error:
+            trouble = f"may not be read ({error.filename})"
+        attempts = tuple(sorted({shared.writer_of(block) for block in lost}))
+        self.post(effects.BlocksChecked(command.key, trouble, attempts))
+
+    def _remove_shared(self, role: effects.Role, command: effects.RemoveShared) -> None:
+        shared.remove_job_folder(command.path)
+
     def _execute(self, role: effects.Role, command: effects.Execute) -> None:
         assert self._pool is not None
         try:
@@ -316,6 +341,9 @@ def _open_to_append(path: str) -> int:
 _LOCAL: dict[type, Callable[[Host, effects.Role, Any], None]] = {
     effects.Append: Host._append,
     effects.RemoveTree: Host._remove_tree,
+    effects.ShareFolder: Host._share_folder,
+    effects.CheckBlocks: Host._check_blocks,
+    effects.RemoveShared: Host._remove_shared,
     effects.Execute: Host._execute,
     effects.KillExecutor: Host._kill_executor,
     effects.ForgetJob: Host._forget_job,

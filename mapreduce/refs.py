@@ -70,6 +70,8 @@ class Block(NamedTuple):
     kind: str
     #: the bytes themselves, where they are few and lie in no file
     data: Optional[bytes] = None
+    #: `shared.checksum` of its bytes, where it lies in a folder that others see
+    crc: Optional[int] = None
 
 
 @frozen
@@ -96,6 +98,8 @@ class TaskSpec:
     data: Optional[bytes] = None
     #: the first blocks, so many bytes in all, go into the answer instead of a file. The folder may not be there then
     carries: int = 0
+    #: where blocks go instead of ``directory``: a folder of this attempt that others see; it is made when it is needed
+    shared: str = ""
 
 
 @frozen
@@ -105,7 +109,7 @@ class Failure:
     #: "raised" (user code), "input" (bytes that the format forbids), "value" (cannot be encoded),
     #: "died" (the process), "timeout" and "memory" (the task's limits), "counters" (too many),
     #: "code" (the job does not load on the worker), "disk" (worker's own trouble), "files" (it has no descriptors
-    #: left), "lost" (the broker lost data)
+    #: left), "folder" (it does not see the folder that the job shares), "lost" (the broker lost data)
     kind: str
     message: str  #: one line: "ValueError: invalid literal …"
     function: str = ""  #: "map words", "reduce total", … with the stage where there are several

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, Optional, Union
 
 import mapreduce
-from mapreduce import code, events, interpreters
+from mapreduce import code, events, interpreters, shared
 from mapreduce.brokers import open_broker
 from mapreduce.brokers.base import Broker
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
@@ -319,6 +319,21 @@ class JobRun:
             return Output.none()
         return Output.of(self.client.collected)
 
+    def bring(self, output: Output) -> Output:
+        """The same, less what lies in a folder that goes with the job. Raises `OutputError`."""
+        spec = self.client.state.spec
+        if spec is None or not spec.shared_dir:
+            return output
+        path = os.path.join(self._scratch.path, "copied")
+        try:
+            return replace(
+                output, parts=[(part, shared.copied(blocks, path)) for part, blocks in output.parts]
+            )
+        except OSError as error:
+            raise OutputError(
+                f"cannot copy the job's output to {self._scratch.path}: {error.strerror or error}"
+            ) from error
+
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
         """What happens is shown until the output is here, or will not come."""
@@ -426,7 +441,7 @@ def run_job(job: Job, inputs: Union[str, Sequence[str]], **options: Any) -> Resu
         raise UsageError("job.run cannot detach, it returns the results; use `mr run --detach`")
     display = for_python(chosen.progress)
     with display, JobRun.submit(job, code.from_object(job), names, chosen, display=display) as run:
-        output = run.collect()
+        output = run.bring(run.collect())
         run.deliver()
         run.release()
         return Result(run.keep(), output)

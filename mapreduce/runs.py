@@ -27,7 +27,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Callable, Optional
 
-from mapreduce import codec
+from mapreduce import codec, shared
 from mapreduce.refs import Block
 
 CHUNK_BYTES = 64 * 1024
@@ -59,16 +59,17 @@ class BlockWriter:
     """Appends blocks to a new file of its own in ``directory``; the first ``carries`` bytes of them go without one.
 
     ``emit(partition, block)`` is called for each block once its bytes have been handed to the system. Raises
-    OSError as it comes.
+    OSError as it comes. ``is_shared``: the folder is one that others see, see `shared`.
     """
 
-    def __init__(self, directory: str, emit: Emit, carries: int = 0) -> None:
+    def __init__(self, directory: str, emit: Emit, carries: int = 0, is_shared: bool = False) -> None:
         self._directory = directory
         self._file: Optional[BinaryIO] = None
         self.path = ""
         self._carries = carries
+        self._is_shared = is_shared
         if not carries:
-            self._file, self.path = _create(directory)
+            self._create()
         self._offset = 0
         self._emit = emit
         self._chunks: list[bytes] = []
@@ -123,18 +124,37 @@ class BlockWriter:
             block = Block("", 0, len(data), self._records, run, kind, data)
         else:
             self._append(data)
-            block = Block(self.path, self._offset, len(data), self._records, run, kind)
+            crc = shared.checksum(data) if self._is_shared else None
+            block = Block(self.path, self._offset, len(data), self._records, run, kind, crc=crc)
             self._offset += len(data)
         self._chunks, self._length, self._records = [], 0, 0
         self._emit(partition, block)
 
     def _append(self, data: bytes) -> None:
         if self._file is None:
-            os.makedirs(self._directory, exist_ok=True)
-            self._file, self.path = _create(self._directory)
+            if not self._is_shared:
+                os.makedirs(self._directory, exist_ok=True)
+            self._create()
+        assert self._file is not None
         rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        with self._named():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def _create(self) -> None:
+        make = shared.new_file if self._is_shared else _new_file
+        descriptor, self.path = make(self._directory)
+        self._file = open(descriptor, "wb", buffering=0)  # noqa: SIM115  closed by `_close`
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Trouble with a file in a folder that others see says with which."""
+        try:
+            yield
+        except OSError as error:
+            if not self._is_shared:
+                raise
+            raise OSError(error.errno, error.strerror, self.path) from error
 
     @contextlib.contextmanager
     def closed_on_error(self) -> Iterator[None]:
@@ -154,7 +174,8 @@ class BlockWriter:
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with self._named():  # NFS tells of a full disk as late as this
+                self._file.close()
 
     def discard(self) -> None:
         """Close and remove the file."""
@@ -162,9 +183,8 @@ class BlockWriter:
         os.unlink(self.path)
 
 
-def _create(directory: str) -> tuple[BinaryIO, str]:
-    descriptor, path = tempfile.mkstemp(suffix=".blocks", dir=directory)
-    return open(descriptor, "wb", buffering=0), path
+def _new_file(directory: str) -> tuple[int, str]:
+    return tempfile.mkstemp(suffix=".blocks", dir=directory)
 
 
 class RunReader:
@@ -194,11 +214,22 @@ class RunReader:
 def _read_chunks(file: BinaryIO, block: Block) -> Iterator[tuple[int, bytes]]:
     """The bucket of each chunk, and its bytes."""
     file.seek(block.offset)
-    left = block.length
+    left, crc = block.length, 0
     while left > 0:
-        length, _, bucket = _HEADER.unpack(_exactly(file, _HEADER.size))
-        yield bucket, _exactly(file, length)
+        header = _exactly(file, _HEADER.size)
+        length, _, bucket = _HEADER.unpack(header)
+        data = _exactly(file, length)
+        if block.crc is not None:
+            crc = shared.checksum(data, shared.checksum(header, crc))
+        yield bucket, data
         left -= _HEADER.size + length
+    _compare(block, crc)
+
+
+def _compare(block: Block, crc: int) -> None:
+    """It was right before the task began; somebody has changed it since."""
+    if block.crc not in (None, crc):
+        raise OSError(errno.EIO, "a block is not what was written", block.path)
 
 
 def _exactly(file: BinaryIO, length: int) -> bytes:
@@ -247,8 +278,13 @@ def read_formatted(blocks: Iterable[Block]) -> Iterator[bytes]:
         with open(run[0].path, "rb", buffering=0) as file:
             for block in run:
                 file.seek(block.offset)
+                crc = 0
                 for start in range(0, block.length, BLOCK_BYTES):
-                    yield _exactly(file, min(BLOCK_BYTES, block.length - start))
+                    data = _exactly(file, min(BLOCK_BYTES, block.length - start))
+                    if block.crc is not None:
+                        crc = shared.checksum(data, crc)
+                    yield data
+                _compare(block, crc)
 
 
 def split_runs(blocks: Iterable[Block]) -> Iterator[list[Block]]:

@@ -51,8 +51,8 @@ class PartitionedWriter:
     those of ``key``; it is called any number of times, not at all for a key with one value. A `job.Fold` does
     the same; its function is called without the detour over pairs. ``emit`` is told of each block once it is
     on disk, in ``directory``. ``spread`` is as ``partition_all`` for `bucket_count` times as many partitions, the same
-    but for multiples of their number: what was combined and fits into one run need not be sorted then. ``carries``: see
-    `BlockWriter`.
+    but for multiples of their number: what was combined and fits into one run need not be sorted then. ``carries`` and
+    ``is_shared``: see `BlockWriter`.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class PartitionedWriter:
         memory_bytes: int = MEMORY_BYTES,
         spread: Optional[PartitionAll] = None,
         carries: int = 0,
+        is_shared: bool = False,
     ) -> None:
-        self._writer = BlockWriter(directory, emit, carries)
+        self._writer = BlockWriter(directory, emit, carries, is_shared)
         self._spread = spread
         self._partitions = partitions
         self._partition_all = partition_all
@@ -186,11 +187,13 @@ class PlainWriter:
 
     ``output``: "" or one of `formats.SEAMLESS`. With a format, what is written is what stands in the output file.
     Pairs that the format has no place for are written as pairs all the same: whoever reads them will say so.
-    ``carries``: see `BlockWriter`.
+    ``carries`` and ``is_shared``: see `BlockWriter`.
     """
 
-    def __init__(self, directory: str, emit: Emit, output: str = "", carries: int = 0) -> None:
-        self._writer = BlockWriter(directory, emit, carries)
+    def __init__(
+        self, directory: str, emit: Emit, output: str = "", carries: int = 0, is_shared: bool = False
+    ) -> None:
+        self._writer = BlockWriter(directory, emit, carries, is_shared)
         self._output = output
 
     def write(self, pairs: Iterable[Any]) -> None:

@@ -98,6 +98,8 @@ class JobSpec:
     keep_secs: float = 0.0
     #: executors note where the time of each attempt goes, see `profiling`
     profile: bool = False
+    #: a folder that client and workers all see, for blocks, see `shared`; "": they travel through the broker
+    shared_dir: str = ""
 
     @property
     def present_every_secs(self) -> float:

@@ -33,7 +33,7 @@ Terminal = Union[ev.Failed, ev.Cancelled, ev.Abandoned, ev.Delivered]
 #: failures that ended the process in which the attempt ran: only a careful attempt can name the record
 KILLED = ("died", "timeout", "memory")
 #: failures of one worker, which others may not have: its disk, its descriptors, what the job needs and it has not got
-LOCAL = ("disk", "files", "code")
+LOCAL = ("disk", "files", "folder", "code")
 #: failures that neither the user's code nor its data are to blame for
 TROUBLE = (*LOCAL, "lost")
 

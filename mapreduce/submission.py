@@ -58,6 +58,9 @@ class Options:
     interpreter: Optional[str] = None  #: of workers: "any", or a tag; None: that of ``python``
     pool: str = "default"
     shared: bool = False  #: the input's paths exist on the workers too: send references
+    #: a folder that the workers see too, by the same path: what tasks write goes there, and not through the broker;
+    #: None: MR_SHARED_DIR, or there is none
+    shared_dir: Union[None, str, os.PathLike[str]] = None
     detached: bool = False
     #: the job is given up when its client says nothing for so long; for detached jobs: while the input goes in
     client_timeout_secs: float = JobSpec.client_timeout_secs
@@ -99,13 +102,15 @@ class Options:
             raise UsageError(f"progress is True, False or None, not {self.progress!r}")
         if self.python is not None and not isinstance(self.python, (str, os.PathLike)):
             raise UsageError(f"python is the name or path of an interpreter, not {self.python!r}")
+        if self.shared_dir is not None and not isinstance(self.shared_dir, (str, os.PathLike)):
+            raise UsageError(f"shared_dir is the path of a folder, not {self.shared_dir!r}")
         if not isinstance(self.params, Mapping):
             raise UsageError(f"params is a dict of name → value, not {self.params!r}")
         if self.input is not None and not isinstance(self.input, (str, InputFormat)):
             raise UsageError(
                 f'input is a format such as "lines" or "csv", or an InputFormat, not {self.input!r}'
             )
-        _ = self.settings, self.kept
+        _ = self.settings, self.kept, self.shared_folder
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -117,6 +122,17 @@ class Options:
         if keep is None:
             keep = _time("MR_KEEP", config.keep_time(), DEFAULT_KEEP_SECS) if with_broker else 0.0
         return {"retain_secs": retain, "keep_secs": keep}
+
+    @property
+    def shared_folder(self) -> str:
+        """`JobSpec.shared_dir`; "" without a broker. Raises `UsageError` for what is no folder."""
+        named = self.shared_dir or config.shared_dir()
+        if self.broker is None or not named:
+            return ""
+        path = os.path.abspath(os.fspath(named))
+        if not os.path.isdir(path):
+            raise UsageError(f"there is no folder {path} that workers could share (--shared-dir)")
+        return path
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -242,6 +258,7 @@ def make_spec(
         expiry_secs=options.expiry_secs,
         **options.kept,
         profile=options.profile,
+        shared_dir=options.shared_folder,
         inputs=inputs.names,
         directory=os.getcwd() if inputs.listing else "",
         listing=inputs.listing,

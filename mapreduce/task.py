@@ -54,7 +54,9 @@ class Task:
         self._job_spec = job_spec
         self._emit = emit
         self._context = Context()
-        self._blame = Blame(self._stage, spec.stage, len(self._stages), spec.directory, job_spec.max_memory)
+        self._blame = Blame(
+            self._stage, spec.stage, len(self._stages), spec.directory, job_spec.max_memory, spec.shared
+        )
         self._pid = os.getpid()
         self._emitted: dict[int, int] = {}
         self._paths: set[str] = set()
@@ -158,11 +160,10 @@ class Task:
             os._exit(1)
 
     def _writer(self) -> Writer:
-        directory = self._spec.directory
+        directory, is_shared = self._spec.shared or self._spec.directory, bool(self._spec.shared)
         if self._is_last():
-            return sort.PlainWriter(
-                directory, self._wrote, "" if self._spec.sample else self._job_spec.output, self._spec.carries
-            )
+            output = "" if self._spec.sample else self._job_spec.output
+            return sort.PlainWriter(directory, self._wrote, output, self._spec.carries, is_shared)
         partitions = self._job_spec.partitions
         partition_all, combine = self._partition_all(partitions), self._combiner()
         buckets = sort.bucket_count(partitions) if self._stage.partition is None else 1
@@ -175,6 +176,7 @@ class Task:
             self._wrote,
             spread=spread,
             carries=self._spec.carries,
+            is_shared=is_shared,
         )
 
     def _is_last(self) -> bool:

@@ -7,6 +7,7 @@ partition lists. Nothing is logged and nothing acked but deliveries of streams: 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Optional
 
 from mapreduce import events as ev
@@ -91,7 +92,8 @@ class TaskInput:
         return [*commands, *self._fail("the broker has lost a part of it")]
 
     def _finish(self) -> list[Command]:
-        self.task, self.finished = self._attempt.task_spec(by_reference=False), True
+        task = self._attempt.task_spec(by_reference=False)
+        self.task, self.finished = replace(task, shared=""), True
         return []
 
     def _fail(self, reason: str) -> list[Command]:

@@ -20,13 +20,15 @@ from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
-from mapreduce import wire
+from mapreduce import shared, wire
 from mapreduce.aside import read_all_or_set_aside
 from mapreduce.attempt import Attempt, Delivery, Phase
 from mapreduce.brokers import base
 from mapreduce.collector import together
 from mapreduce.effects import (
     AppendFailed,
+    BlocksChecked,
+    CheckBlocks,
     Command,
     Connected,
     Execute,
@@ -37,6 +39,7 @@ from mapreduce.effects import (
     ExecutorProfiled,
     ForgetJob,
     KillExecutor,
+    RemoveShared,
     RemoveTree,
     Report,
     Shutdown,
@@ -53,6 +56,9 @@ ALIVE_EVERY_SECS = 60.0
 #: how long a worker whose disk is full leaves the tasks to others; twice as long each time, until a task succeeds
 DISK_PAUSE_SECS = 10.0
 MAX_DISK_PAUSE_SECS = 300.0
+#: the same where it does not see the folder that a job shares: if nobody does, the job should say so soon
+FOLDER_PAUSE_SECS = 1.0
+MAX_FOLDER_PAUSE_SECS = 4.0
 CONTROL_TAG = "worker/control"
 #: token of `Back`, before the job's name
 BACK = "worker/back:"
@@ -137,7 +143,7 @@ class Worker:
         self._interrupted: set[str] = set()
         self._hold_secs = LONG_SECS  #: how long a dispatch is held unacked
         self._blocked = False  #: the broker takes no messages
-        self._disk_pause_secs = DISK_PAUSE_SECS
+        self._disk_pause_secs, self._folder_pause_secs = DISK_PAUSE_SECS, FOLDER_PAUSE_SECS
         self._leave_at: Optional[float] = None  #: told to stop: when what still runs is handed back
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
@@ -150,6 +156,7 @@ class Worker:
             base.Blocked: self._on_blocked,
             base.Unblocked: self._on_unblocked,
             AppendFailed: self._on_append_failed,
+            BlocksChecked: self._on_checked,
             ExecutorBlock: self._on_block,
             ExecutorPrinted: self._on_printed,
             ExecutorProfiled: self._on_profiled,
@@ -304,7 +311,7 @@ class Worker:
         except wire.BadMessage as error:
             return [Report("warning", f"advice on {ev.CONTROL} is unreadable: {error}", "unreadable")]
         if isinstance(advice, ev.StopJob) and ev.is_name(advice.job):  # it names a folder, too
-            return self._stop_job(advice.job, advice.revision)
+            return self._stop_job(advice.job, advice.revision) + self._remove_shared(advice)
         if isinstance(advice, ev.StopAttempt):
             attempt = self._attempts.get(advice.attempt)
             return self._hand_back(attempt) if attempt is not None else []
@@ -338,7 +345,7 @@ class Worker:
         attempt.spec, attempt.heard_at = spec, now
         place = attempt.expect_input()
         if place is None:
-            return self._now_ready(attempt)
+            return self._input_is_here(attempt)
         name, offset = place
         return [base.Consume(attempt.input_tag, name, attempt.PREFETCH, offset)]
 
@@ -362,7 +369,7 @@ class Worker:
         missing = attempt.missing()
         if missing is not None:
             return commands + (self._look_again(attempt, now) or self._report_missing(attempt, missing))
-        return commands + self._now_ready(attempt)
+        return commands + self._input_is_here(attempt)
 
     def _look_again(self, attempt: Attempt, now: float) -> list[Command]:
         place = attempt.look_again()
@@ -389,6 +396,26 @@ class Worker:
         attempt.phase = Phase.CLOSING
         event = ev.Missing(d.dispatch, d.stage, d.index, d.generation, missing)
         return [self._log(attempt.job, event, attempt.token("close"))]
+
+    def _input_is_here(self, attempt: Attempt) -> list[Command]:
+        """All that travels. What does not is looked for: of a shared folder at least that it is one."""
+        if not attempt.shared_folder:
+            return self._now_ready(attempt)
+        attempt.phase = Phase.CHECKING
+        return [CheckBlocks(attempt.token("check"), attempt.shared_folder, attempt.shared_blocks())]
+
+    def _on_checked(self, event: BlocksChecked, now: float) -> list[Command]:
+        _, attempt = self._addressed(event.key)
+        if attempt is None or attempt.phase != Phase.CHECKING:
+            return []
+        if event.trouble:
+            host = self.name.partition(":")[0]
+            text = f"{attempt.shared_folder}, which the job shares (--shared-dir), {event.trouble} on {host}"
+            return self._fail_here(attempt, Failure("folder", text), now)
+        if event.attempts:
+            return self._report_missing(attempt, event.attempts)
+        self._folder_pause_secs = FOLDER_PAUSE_SECS
+        return self._now_ready(attempt)
 
     def _now_ready(self, attempt: Attempt) -> list[Command]:
         attempt.phase = Phase.READY
@@ -482,6 +509,7 @@ class Worker:
         if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
             return []
         attempt.phase = Phase.CLOSING
+        attempt.may_win = True
         return [self._log(attempt.job, attempt.done(self.name), attempt.token("close"))]
 
     def _on_failed(self, event: ExecutorFailed, now: float) -> list[Command]:
@@ -495,22 +523,32 @@ class Worker:
         return self._fail_here(attempt, Failure(event.kind, event.reason), now)
 
     def _fail_here(self, attempt: Attempt, failure: Failure, now: float) -> list[Command]:
-        """A try has failed on this machine. With its disk full, others had better do the work for a while.
+        """A try has failed on this machine. With its disk full, or without a folder that the job shares, others had
+        better do the work for a while.
 
         If there are none, the job's tries last the longer, and somebody may make room meanwhile. A worker that
         shares its process with the client has nobody to leave anything to.
         """
         commands: list[Command] = []
-        if failure.kind == "disk" and not self._by_reference:
+        if failure.kind in ("disk", "folder") and not self._by_reference:
             if self._intake.open:
-                secs = self._disk_pause_secs
-                self._disk_pause_secs = min(2 * secs, MAX_DISK_PAUSE_SECS)
+                secs, what = self._next_pause(failure.kind)
                 text, d = f"{failure.message}; taking no task for {secs:.0f} s", attempt.dispatch
-                commands.append(Report("warning", text, "disk_full", d.job, d.stage, d.index))
+                commands.append(Report("warning", text, what, d.job, d.stage, d.index))
                 commands += self._intake.pause(now + secs)
-            # before the slot of this one is free, lest another one starts in it
-            commands += self._hand_back_all(Phase.RUNNING, but=attempt)
+            if failure.kind == "disk":  # before the slot of this one is free, lest another one starts in it
+                commands += self._hand_back_all(Phase.RUNNING, but=attempt)
         return commands + self._fail(attempt, failure)
+
+    def _next_pause(self, kind: str) -> tuple[float, str]:
+        """Seconds, and what a report of it is about."""
+        if kind == "folder":
+            secs = self._folder_pause_secs
+            self._folder_pause_secs = min(2 * secs, MAX_FOLDER_PAUSE_SECS)
+            return secs, "folder_missing"
+        secs = self._disk_pause_secs
+        self._disk_pause_secs = min(2 * secs, MAX_DISK_PAUSE_SECS)
+        return secs, "disk_full"
 
     def _fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
         d = attempt.dispatch
@@ -625,7 +663,7 @@ class Worker:
         commands = attempt.acknowledge()
         self._drop(attempt)
         if not keep:
-            commands.append(RemoveTree(attempt.folder))
+            commands += self._remove_files(attempt)
         return commands + self._fill_slots() + self._finish_if_idle()
 
     def _abort(self, attempt: Attempt) -> list[Command]:
@@ -637,7 +675,17 @@ class Worker:
         """Let go of everything but the ack."""
         commands = self._halt(attempt)
         self._drop(attempt)
-        return [*commands, RemoveTree(attempt.folder)]
+        return [*commands, *self._remove_files(attempt)]
+
+    def _remove_files(self, attempt: Attempt) -> list[Command]:
+        """What it has written for others stays while the log may have its `Done`, though nobody has said so yet."""
+        removed: list[Command] = [RemoveTree(attempt.folder)]
+        if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
+            removed.append(RemoveTree(attempt.output_folder))
+        return removed
+
+    def _remove_shared(self, advice: ev.StopJob) -> list[Command]:
+        return [RemoveShared(shared.folder_of(advice.shared_dir, advice.job))] if advice.shared_dir else []
 
     def _drop(self, attempt: Attempt) -> None:
         self._leave_slot(attempt)

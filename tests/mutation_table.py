@@ -701,17 +701,17 @@ self._generation(number) < 0:
     Mutation(
         "the output's stream is not deleted", "14 clean-up", ENDING,
 """\
-        return [base.Delete(name) for name in names]
+        return [*self._remove_shared(revision), *(base.Delete(name) for name in names)]
 """,
 """\
-        return [base.Delete(name) for name in names[:-1]]
+        return [*self._remove_shared(revision), *(base.Delete(name) for name in names[:-1])]
 """,
     ),
     Mutation(
         "the log is deleted before the data", "14 clean-up", ENDING,
 """\
         if self._to_delete is None and now >= self._stop_at and not state.kept:
-            commands += self._delete_data()
+            commands += self._delete_data(state.revision)
         if not self.log_is_gone and self._to_delete is not None and log_may_go:
             self.log_is_gone = True
 """,

@@ -15,6 +15,7 @@ FLOORS = [
     [
         "drain",
         "events",
+        "shared",
         "effects",
         "code",
         "interpreters",

@@ -338,8 +338,8 @@ def test_what_cannot_be_encoded_is_refused(tmp_path: Any, pair: Any, combine: An
 
 
 def test_a_full_disk_is_an_os_error(tmp_path: Any) -> None:
-    full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  the writer closes it
-    with mock.patch.object(runs, "_create", lambda _: (full, "full")), pytest.raises(OSError) as caught:
+    full = os.open("/dev/full", os.O_WRONLY)  # the writer closes it
+    with mock.patch.object(runs, "_new_file", lambda _: (full, "full")), pytest.raises(OSError) as caught:
         write(str(tmp_path), [("a", 1)])
     assert caught.value.errno == errno.ENOSPC
 

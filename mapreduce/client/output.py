@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from mapreduce import events as ev
+from mapreduce import shared
 from mapreduce.collector import Collector, Spool
 from mapreduce.effects import Command
 from mapreduce.frozen import frozen
@@ -29,10 +30,10 @@ class Collected:
     def of(cls, collector: Collector, state: JobState) -> Collected:
         """Of a collector that misses nothing; ``state``: the fold that knows its seal."""
         assert state.spec is not None
-        stages = state.stages[:-1]
+        stages, folder = state.stages[:-1], shared_folder(state)
         return cls(
             collector.generation,
-            [(entry.task, collector.of(entry)) for entry in collector.entries()],
+            [(entry.task, collector.of(entry, folder)) for entry in collector.entries()],
             state.spec.partitions if state.spec.stages > 1 else state.stages[0].done,
             dict(state.counters),
             [(stage, record) for stage, _, record in state.skipped()],
@@ -47,6 +48,12 @@ class Collected:
                 "workers": len(state.workers),
             },
         )
+
+
+def shared_folder(state: JobState) -> str:
+    """Where the output lies as far as it does not travel; "": all of it does."""
+    shared_dir = state.spec.shared_dir if state.spec is not None else ""
+    return shared.folder_of(shared_dir, state.job) if shared_dir else ""
 
 
 class OutputReader:

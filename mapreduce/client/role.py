@@ -23,17 +23,19 @@ from enum import Enum
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
-from mapreduce import wire
+from mapreduce import shared, wire
 from mapreduce.brokers import base
 from mapreduce.client.feeding import Feeding
 from mapreduce.client.outcome import error_of
-from mapreduce.client.output import Collected, OutputReader
+from mapreduce.client.output import Collected, OutputReader, shared_folder
 from mapreduce.client.reading import LogReading
 from mapreduce.client.sent import Sent
 from mapreduce.client.silence import Silence
 from mapreduce.collector import together
 from mapreduce.effects import (
     AppendFailed,
+    BlocksChecked,
+    CheckBlocks,
     Command,
     Connected,
     InputEnd,
@@ -41,6 +43,7 @@ from mapreduce.effects import (
     InputPiece,
     InputSplit,
     Report,
+    ShareFolder,
     Tick,
 )
 from mapreduce.errors import Cancelled, JobLost, MapReduceError, OutputError
@@ -56,6 +59,10 @@ NEWS_SECS = 30.0
 OUT_PREFETCH = 8
 
 OUT_TAG = "client/out"
+#: key of a `ShareFolder`
+SHARE = "client/share:"
+#: key of a `CheckBlocks`, before the generation
+CHECK = "client/check:"
 
 
 class Phase(Enum):
@@ -114,6 +121,8 @@ class Client:
         self._claims: set[int] = set()  #: of this reading
         self._present_at = 0.0
         self._missing: Optional[ev.Missing] = None
+        #: generation of the output that was last looked for in a shared folder, and of the one that was found there
+        self._looked_for = self._found = -1
         self._cancel_reason: Optional[str] = None
         self._leave_at: Optional[float] = None
         #: logged, to see whether the failure that was read is the last word
@@ -135,6 +144,7 @@ class Client:
             base.Blocked: self._on_blocked,
             base.Unblocked: self._on_unblocked,
             AppendFailed: self._on_append_failed,
+            BlocksChecked: self._on_checked,
             InputPiece: lambda event, now: self._feeding.piece(event.data),
             InputSplit: lambda event, now: self._feeding.split(event),
             InputEnd: lambda event, now: self._feeding.end(),
@@ -225,7 +235,9 @@ class Client:
 
     def _declare_streams(self, spec: JobSpec) -> list[Command]:
         names = [ev.log_stream(self.job), *ev.data_streams(self.job, spec.stages, spec.partitions)]
+        folder = shared.folder_of(spec.shared_dir, self.job)
         return [
+            *([ShareFolder(SHARE, folder)] if spec.shared_dir else []),
             *(base.Declare(name, base.Kind.STREAM) for name in names),
             self._publish_event(ev.Submitted(self.job, spec, self._version, self._submitted_at), "submitted"),
         ]
@@ -233,7 +245,8 @@ class Client:
     def _publish_lease(self, spec: JobSpec, renewals: int) -> base.Publish:
         """The lease of renewal 0 is provisional: whoever gets it waits, and finds itself outranked by the next."""
         rank = ev.Rank(renewals, self._rng.getrandbits(63))
-        return self._sent.lease(ev.Lease(self.job, rank, 0, spec.stages, spec.partitions))
+        lease = ev.Lease(self.job, rank, 0, spec.stages, spec.partitions, shared_dir=spec.shared_dir)
+        return self._sent.lease(lease)
 
     # ------------------------------------------------------------ reading
 
@@ -414,12 +427,37 @@ class Client:
         if not collector.complete:
             return []
         missing = collector.missing()
-        if not missing:
+        if missing:
+            return self._report_missing(generation, missing)
+        folder = shared_folder(self.state)
+        if not folder or self._found == generation:
             self.phase, self.collected = Phase.COLLECTED, Collected.of(collector, self.state)
-        elif self._missing is None or self._missing.generation < generation:
-            self._missing = ev.Missing(0, self.state.last + 1, 0, generation, missing)
-            return [self._publish_event(self._missing)]
+        elif self._looked_for < generation:
+            self._looked_for = generation
+            blocks = (block for block in collector.blocks(folder) if block.crc is not None)
+            return [CheckBlocks(f"{CHECK}{generation}", folder, tuple(blocks))]
         return []
+
+    def _report_missing(self, generation: int, attempts: tuple[int, ...]) -> list[Command]:
+        if self._missing is not None and self._missing.generation >= generation:
+            return []
+        self._missing = ev.Missing(0, self.state.last + 1, 0, generation, attempts)
+        return [self._publish_event(self._missing)]
+
+    def _on_checked(self, event: BlocksChecked, now: float) -> list[Command]:
+        """Whether the output of a generation is where it should be."""
+        if not event.key.startswith(CHECK) or self.phase not in (Phase.FEEDING, Phase.WAITING):
+            return []
+        if event.trouble:
+            folder = shared_folder(self.state)
+            text = f"the output of job {self.job} lies in {folder}, which {event.trouble} on this host"
+            self.error = self.error or OutputError(text)
+            return self.cancel("its client does not see the folder that it shares", now)
+        generation = int(event.key[len(CHECK) :])
+        if event.attempts:
+            return self._report_missing(generation, event.attempts)
+        self._found = generation
+        return self._check_collected()
 
     # ------------------------------------------------------------ trouble
 
@@ -452,6 +490,9 @@ class Client:
         self.finished = True
 
     def _on_append_failed(self, event: AppendFailed, now: float) -> list[Command]:
+        if event.key == SHARE:
+            self.error = self.error or OutputError(event.reason)
+            return self.cancel("its client cannot make the folder that it shares", now)
         if self.error is None:
             self.error = OutputError(f"cannot store the job's output in {self._directory}: {event.reason}")
         return self.cancel("its client cannot store the output", now)

@@ -86,6 +86,12 @@ _WITH_RESUME = {
 @click.option(
     "--shared", is_flag=True, help="The input's paths exist on the workers too: send references, not bytes."
 )
+@click.option(
+    "--shared-dir",
+    metavar="DIR",
+    help="A folder that the workers see too: what tasks write goes there, not through the broker.  "
+    "[default: MR_SHARED_DIR, or none]",
+)
 @options.python
 @click.option(
     "--interpreter",

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Optional, Union
 
 from mapreduce import events as ev
-from mapreduce import wire
+from mapreduce import shared, wire
 from mapreduce.brokers import base
-from mapreduce.effects import Command
+from mapreduce.effects import Command, RemoveShared
 from mapreduce.refs import Failure
 from mapreduce.state import JobState, Terminal
 
@@ -54,7 +54,7 @@ class Ending:
             self._stop_at = now if isinstance(state.terminal, ev.Delivered) else now + STOP_SECS
             commands.append(base.Broadcast(wire.encode(ev.StopJob(self._lease.job, state.revision))))
         if self._to_delete is None and now >= self._stop_at and not state.kept:
-            commands += self._delete_data()
+            commands += self._delete_data(state.revision)
         if not self.log_is_gone and self._to_delete is not None and log_may_go:
             self.log_is_gone = True
             log = ev.log_stream(self._lease.job)
@@ -65,13 +65,21 @@ class Ending:
     def without_log(self) -> list[Command]:
         """The log does not exist (any more): what else there is of the job goes, too."""
         self.log_is_gone = True
-        return self._delete_data() if self._to_delete is None else []
+        return self._delete_data(0) if self._to_delete is None else []
 
     def deleted(self, name: str) -> None:
         if self._to_delete is not None:
             self._to_delete.discard(name)
 
-    def _delete_data(self) -> list[Command]:
+    def _delete_data(self, revision: int) -> list[Command]:
         names = ev.data_streams(self._lease.job, self._lease.stages, self._lease.partitions)
         self._to_delete = set(names)
-        return [base.Delete(name) for name in names]
+        return [*self._remove_shared(revision), *(base.Delete(name) for name in names)]
+
+    def _remove_shared(self, revision: int) -> list[Command]:
+        """Here, and wherever else it is seen, if it is not seen here."""
+        job, shared_dir = self._lease.job, self._lease.shared_dir
+        if not shared_dir:
+            return []
+        advice = ev.StopJob(job, revision, shared_dir)
+        return [RemoveShared(shared.folder_of(shared_dir, job)), base.Broadcast(wire.encode(advice))]

@@ -85,7 +85,9 @@ class Judge:
             return None
         stages = len(self._state.stages) - 1
         stream = ev.reads_from(self._job, worst.stage + 1, worst.partition, stages)
-        text = f"the broker has lost {worst.times} times what the same task had written; the last time from {stream}"
+        shared_dir = self._state.spec.shared_dir if self._state.spec is not None else ""
+        loser = f"the broker, or {shared_dir}," if shared_dir else "the broker"
+        text = f"{loser} has lost {worst.times} times what the same task had written; the last time from {stream}"
         return ev.Failed(Failure("lost", text), worst.stage, worst.task, 0)
 
     def _too_many_left_out(self) -> Optional[ev.Failed]:

@@ -321,7 +321,8 @@ def _give_lease(job: str) -> Script[str]:
     if state.spec is None:
         return "its log does not begin with a job; delete its streams by name (rabbitmqctl delete_queue)"
     rank = ev.Rank((state.lease.renewals if state.lease else 0) + 1, random.SystemRandom().getrandbits(63))
-    lease = ev.Lease(job, rank, 0, state.spec.stages, state.spec.partitions)
+    spec = state.spec
+    lease = ev.Lease(job, rank, 0, spec.stages, spec.partitions, shared_dir=spec.shared_dir)
     token = f"{TOKEN}/lease"
     commands += [base.Declare(ev.JOBS, base.Kind.QUEUE), base.Publish(ev.JOBS, wire.encode(lease), token)]
     answer = yield Wait(commands, lambda e: getattr(e, "token", "") == token, ASK_SECS)
