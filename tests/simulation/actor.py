@@ -10,6 +10,7 @@ from mapreduce import effects, wire
 from mapreduce.brokers import base
 from mapreduce.refs import Failure, Stats
 from tests.simulation import model, trace
+from tests.simulation.folder import SharedFolder
 from tests.simulation.model import Files
 from tests.simulation.node import Node, Session
 from tests.simulation.scenario import JobPlan, Scenario
@@ -26,6 +27,7 @@ class Stage(Protocol):
     scenario: Scenario
     plans: dict[str, JobPlan]
     shared_files: Files
+    folder: SharedFolder
 
 
 @dataclass
@@ -173,7 +175,14 @@ class Actor:
                 self._running.pop(command.slot, None)
             elif kind is effects.Append:
                 self._append(role, command)
+            elif kind is effects.ShareFolder:
+                self.stage.folder.make(command.path)
+            elif kind is effects.CheckBlocks:
+                self._check_later(role, command)
+            elif kind is effects.RemoveShared:
+                self.stage.folder.remove(command.path)
             elif kind is effects.RemoveTree:
+                self.stage.folder.remove(command.path)
                 if self.stage.scenario.by_reference:
                     continue  # blocks by reference belong to a broker of one process, whose sessions never break
                 for path in [path for path in self.files if path.startswith(command.path + "/")]:
@@ -198,6 +207,17 @@ class Actor:
             self.world.after(0.0, self.hear, effects.AppendFailed(command.key, "no space left"))
         else:
             self.files.setdefault(command.path, bytearray()).extend(command.body)
+
+    def _check_later(self, role: Any, command: effects.CheckBlocks) -> None:
+        def check() -> None:
+            blind = role.prefix == "worker/" and self.world.chance(self.stage.scenario.blind)
+            here = command.folder in self.stage.folder.folders and not blind
+            attempts = self.stage.folder.lost(command.blocks) if here else ()
+            if attempts:
+                self.world.tally("lost files noticed")
+            self._take(effects.BlocksChecked(command.key, "" if here else "is not there", attempts))
+
+        self.world.after(self.world.delay(), self._when_awake, check)
 
     # ------------------------------------------------------------ executors
 
@@ -224,7 +244,9 @@ class Actor:
             return
         try:
             plan = self.stage.plans[task.job]
-            outcome = model.run(plan, command.spec, task, self.files, scenario.block_records)
+            outcome = model.run(
+                plan, command.spec, task, self.files, self.stage.folder, scenario.block_records
+            )
         except model.HostKilled:
             world.tally("hosts killed by records")
             world.note(self.name, "is killed by a record")

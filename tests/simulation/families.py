@@ -9,6 +9,7 @@ import random
 from dataclasses import replace
 
 from mapreduce.spec import JobSpec
+from tests.simulation.folder import DIRECTORY
 from tests.simulation.scenario import DIES, KILLS_HOST, RAISES, JobPlan, Retry, Scenario
 from tests.simulation.seeds import (
     FORGETFUL_LOG,
@@ -17,6 +18,7 @@ from tests.simulation.seeds import (
     LOSSES_AT_DEPTH,
     RANGES,
     RETRIES,
+    SHARED,
     SHORT_TASKS,
     SIZE,
 )
@@ -38,6 +40,8 @@ def focus(scenario: Scenario) -> Scenario:
         return _retries(scenario, rng)
     if family == SHORT_TASKS:
         return _short_tasks(scenario, rng)
+    if family == SHARED:
+        return _shared(scenario, rng)
     return _ranges(scenario, rng) if family == RANGES else scenario
 
 
@@ -171,4 +175,35 @@ def _ranges(scenario: Scenario, rng: random.Random) -> Scenario:
         hasty=rng.random() < 0.5, ranges=rng.choice((2, 5, 20)), carried=rng.choice((0, 100, 4096)),
         by_reference=rng.random() < 0.2, slots=(1,) if kills else (1, 2, 4),
         trouble=0 if kills or fails else rng.choice((1, 3, 8)), trouble_every=rng.choice((0.05, 0.15, 1.0)),
+    )  # fmt: skip
+
+
+def _shared(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Blocks lie in a folder that all see, most of the time; files in it vanish, or change. In a third of the schedules
+    jobs fail, are kept, and are retried.
+    """
+    if rng.random() < 0.33:
+        scenario = replace(_retries(scenario, rng), lossy=False, forgets=0.0)
+        spec, jobs = scenario.jobs[0].spec, scenario.jobs
+    else:
+        spec = replace(
+            scenario.jobs[0].spec,
+            stages=rng.choice((1, 2, 3)),
+            tries=1000,
+            skip_bad=0,
+            detached=rng.random() < 0.2,
+        )
+        records = tuple(rng.choice((1, 2)) for _ in range(rng.choice((1, 2, 3))))
+        dies = not spec.detached and rng.random() < 0.1
+        scenario = replace(
+            _plain(scenario), client_dies=dies, destructive=not dies and rng.random() < 0.05,
+            renew_secs=rng.choice((480.0, 480.0, 10.0)),
+        )  # fmt: skip
+        spec = replace(spec, client_timeout_secs=600.0)
+        jobs = [replace(scenario.jobs[0], records=records, bad={})]
+    spec = replace(spec, shared_dir=DIRECTORY)
+    return replace(
+        scenario, jobs=[replace(jobs[0], spec=spec)], by_reference=False, carried=rng.choice((0, 0, 20)),
+        vanishing=rng.random() < 0.8, blind=rng.choice((0.0, 0.0, 0.1)), workers=rng.choice((1, 2, 3)),
+        trouble=rng.choice((0, 2, 5, 8)), trouble_every=rng.choice((0.1, 0.3, 1.0)),
     )  # fmt: skip

@@ -8,10 +8,12 @@ shows. Files are bytes in a dict.
 from __future__ import annotations
 
 import marshal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
+from mapreduce import shared
 from mapreduce.refs import Block, Failure, Segment, Skipped, Split, TaskSpec
 from mapreduce.spec import JobSpec
+from tests.simulation.folder import SharedFolder
 from tests.simulation.scenario import CORRECTED, KILLS_HOST, RAISES, JobPlan
 
 Key = tuple[int, ...]
@@ -51,7 +53,9 @@ def split_of(plan: JobPlan, task: int) -> Split:
 # ---------------------------------------------------------------- tasks
 
 
-def run(plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, block_records: int) -> Outcome:
+def run(
+    plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, folder: SharedFolder, block_records: int
+) -> Outcome:
     """One attempt. Raises `HostKilled`, and AssertionError when it was given the wrong input."""
     if task.split is not None:
         read: list[Pair] = [((task.index, number), ()) for number in range(plan.records[task.index])]
@@ -62,7 +66,10 @@ def run(plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, block_record
             data = bytes(files.get(segment.path, b""))[segment.start : segment.end]
             assert data == input_bytes(plan, task.index), f"task {task.index} was given the wrong input"
     else:
-        read = [pair for block in task.blocks for pair in load(files, block)]
+        loaded = [load(files, folder, block) for block in task.blocks]
+        if any(pairs is None for pairs in loaded):
+            return Outcome([], {}, (), Failure("lost", "a block is not what was written"))
+        read = [pair for pairs in loaded for pair in pairs or ()]
     written: list[Pair] = []
     skipped: list[Skipped] = []
     own = 0
@@ -83,17 +90,25 @@ def run(plan: JobPlan, spec: JobSpec, task: TaskSpec, files: Files, block_record
             known = position if task.careful or how == RAISES else -1
             kind = "raised" if how == RAISES else "died"
             return Outcome([], {}, (), Failure(kind, f"bad record {key}", "map model", position=known))
-    blocks = _write(spec, task, written, files, block_records)
+    blocks = _write(spec, task, written, files, folder, block_records)
+    if blocks is None:
+        return Outcome([], {}, (), Failure("disk", "the folder that the job shares is gone"))
     counters = {"tasks": 1, f"records {task.stage}": len(written)}
     return Outcome(blocks, {k: v for k, v in counters.items() if v}, tuple(skipped), None)
 
 
 def _write(
-    spec: JobSpec, task: TaskSpec, pairs: list[Pair], files: Files, size: int
-) -> list[tuple[int, int, Block]]:
+    spec: JobSpec, task: TaskSpec, pairs: list[Pair], files: Files, folder: SharedFolder, size: int
+) -> Optional[list[tuple[int, int, Block]]]:
+    """None: there is no place for them."""
     last = task.stage == spec.stages - 1
     blocks = []
     path, left = f"{task.directory}/blocks", task.carries
+    if task.shared:
+        opened, files = folder.open(task.shared), folder.files
+        if opened is None:
+            return None
+        path = opened
     for partition in range(1 if last else spec.partitions):
         ours = [pair for pair in pairs if last or _goes_to(pair[0], partition, spec.partitions)]
         for seq, cut in enumerate(range(0, len(ours), size)):
@@ -104,17 +119,20 @@ def _write(
                 blocks.append((partition, seq, carried))
                 continue
             file = files.setdefault(path, bytearray())
-            blocks.append(
-                (partition, seq, Block(path, len(file), len(data), len(ours[cut : cut + size]), 0, ""))
-            )
+            crc = shared.checksum(data) if task.shared else None
+            block = Block(path, len(file), len(data), len(ours[cut : cut + size]), 0, "", crc=crc)
+            blocks.append((partition, seq, block))
             file += data
     return blocks
 
 
-def load(files: Files, block: Block) -> list[Pair]:
-    """The pairs of a block."""
-    pairs: list[Pair] = marshal.loads(files[block.path][block.offset : block.offset + block.length])
-    return pairs
+def load(files: Files, folder: SharedFolder, block: Block) -> Optional[list[Pair]]:
+    """The pairs of a block; None: it lies in the shared folder no more, or is not what was written."""
+    if block.crc is None:
+        data: Optional[bytes] = bytes(files[block.path][block.offset : block.offset + block.length])
+    else:
+        data = folder.read(block)
+    return None if data is None else marshal.loads(data)
 
 
 def _goes_to(key: Key, partition: int, partitions: int) -> bool:

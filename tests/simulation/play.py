@@ -23,6 +23,7 @@ from mapreduce.worker import Worker
 from tests.simulation import model, trace
 from tests.simulation.actor import Actor
 from tests.simulation.families import focus
+from tests.simulation.folder import SharedFolder
 from tests.simulation.model import Files
 from tests.simulation.node import Node, Queue
 from tests.simulation.scenario import CORRECTED, DIES, KILLS_HOST, JobPlan, Retry, Scenario, draw
@@ -258,7 +259,10 @@ class Job:
             raise Wrong(f"{self.plan.name}: it has an output, although user code fails for good")
         keys, counters = model.expected(self.plan, left_out)
         blocks = [block for _, part in client.collected.parts for block in part]
-        pairs = [pair for block in blocks for pair in model.load(front.files, block)]
+        loaded = [model.load(front.files, self.play.folder, block) for block in blocks]
+        if any(each is None for each in loaded):
+            raise Wrong(f"{self.plan.name}: its client takes an output that is not all there")
+        pairs = [pair for each in loaded for pair in each or ()]
         try:
             model.check_output(pairs, keys)
         except AssertionError as error:
@@ -286,6 +290,7 @@ class Job:
             or (DIES in hows and self.plan.spec.tries < 4 and "bad record" in text)
             or (scenario.lossy and "lost" in text)
             or (scenario.full_disk and "no space left" in text)
+            or (scenario.blind and "is not there" in text)
             or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))
             or (silent and ("nothing was heard of its client" in text or ".log is gone" in text))
             or (self._delivering and "delivered to somebody else" in text)
@@ -324,6 +329,7 @@ class Play:
         self.node.stutter = scenario.stutter
         self.plans = {plan.name: plan for plan in scenario.jobs}
         self.shared_files: Files = {}
+        self.folder = SharedFolder()
         self.workers: list[Actor] = []
         self.jobs: list[Job] = []
         self._serial = 0
@@ -396,6 +402,7 @@ class Play:
     def leftovers(self) -> list[str]:
         """What is left of jobs on the broker, or held by somebody."""
         names = [name for name in self.node.places if name.startswith("mr.1.job.")]
+        names += [*self.folder.folders, *self.folder.files]
         for name, place in self.node.places.items():
             if isinstance(place, Queue) and place.ready:
                 names.append(f"{len(place.ready)} on {name}")

@@ -88,6 +88,10 @@ class Scenario:
     forgets_only: str = ""
     #: what dead processes have said of a job that was retried is heard once more
     echoes: bool = False
+    #: files of the shared folder are removed, cut or changed
+    vanishing: bool = False
+    #: how often a worker does not see that folder
+    blind: float = 0.0
 
     def describe(self) -> list[str]:
         """For the head of a trace."""

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 SIZE = 1_000_000
-ORDINARY, LOSSES_AT_DEPTH, LONG_TASKS, KILLING_RECORDS, FORGETFUL_LOG, SHORT_TASKS, RETRIES, RANGES = (
-    FAMILIES
-) = tuple(range(0, 8 * SIZE, SIZE))
+(
+    ORDINARY,
+    LOSSES_AT_DEPTH,
+    LONG_TASKS,
+    KILLING_RECORDS,
+    FORGETFUL_LOG,
+    SHORT_TASKS,
+    RETRIES,
+    RANGES,
+    SHARED,
+) = FAMILIES = tuple(range(0, 9 * SIZE, SIZE))

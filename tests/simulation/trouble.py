@@ -42,6 +42,8 @@ class Trouble:
         ]
         if scenario.lossy:
             self._kinds = [(sum(w for w, _ in self._kinds) * 1.5, self.lose), *self._kinds]
+        if scenario.vanishing:
+            self._kinds.append((sum(w for w, _ in self._kinds) * 1.5, self.harm_file))
         if scenario.late_words:
             weight = sum(w for w, _ in self._kinds) * 0.3
             self._kinds += [(weight, self.say_late), (weight * 0.5, self.contradict_client)]
@@ -324,6 +326,11 @@ class Trouble:
             return False
         place.bodies[index] = None
         return self._say(f"lose entry {index} of {place.name}: {_kind(body)}", "lost stream entries")
+
+    def harm_file(self) -> bool:
+        """Somebody removes a file of the shared folder, or it is not what it was."""
+        what = self.play.folder.harm(self.rng)
+        return bool(what) and self._say(what, "harmed files")
 
     def destroy(self) -> bool:
         """Somebody deletes or empties a queue or a stream of a job."""
