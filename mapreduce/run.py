@@ -385,7 +385,8 @@ class JobRun:
     def _tell_what_is_kept(self) -> None:
         """What can be done about a job that has failed on a broker."""
         state, job = self.client.state, self.client.job
-        if self._embedded or state.spec is None or not state.kept:
+        refused = isinstance(self.client, RetryingClient) and not self.client.retried
+        if self._embedded or state.spec is None or not state.kept or refused:
             return
         ways = [f"mr debug {job}", *([f"mr retry {job} [FILE]"] if state.can_go_on else [])]
         self._report("info", f"job {job} is kept for {texts.secs(state.spec.keep_secs)}: {', '.join(ways)}")

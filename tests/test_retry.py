@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, Optional
 
 import pytest
@@ -26,7 +28,7 @@ from mapreduce.task_input import TaskInput
 from tests.coordinating import RANK, SPEC, Bench, dispatched, done, of_type, splits
 from tests.coordinating import failed as attempt_failed
 from tests.coordinating import started as attempt_started
-from tests.support import mr, mr_ok, workers
+from tests.support import Process, mr, mr_ok, workers
 from tests.test_client import SUBMITTED, Play
 from tests.test_ending import exists
 from tests.test_executor import eventually
@@ -410,12 +412,34 @@ def test_a_job_on_a_broker_fails_is_debugged_corrected_and_goes_on(rabbit_url: s
         assert mr("debug", job, "--broker", rabbit_url, "--job", good).returncode == 0
         again = mr("retry", job, "--broker", rabbit_url)
         assert again.returncode == 1 and b"ZeroDivisionError" in again.stderr
+        assert again.stderr.count(b"seen") == 2, "what the first try printed is not shown again"
         output = mr_ok("retry", job, good, "--broker", rabbit_url)
         assert sorted(output.splitlines()) == [b"aa\t6", b"bb\t6", b"cc\t6", b"dd\t6", b"xx\t6"]
         refused = mr("retry", job, "--broker", rabbit_url)
         assert refused.returncode == 9 and refused.stderr.count(b"\n") == 1, "nothing of what was printed"
         other = mr(*run, "-q").stderr.decode()
         assert "ZeroDivisionError" in other
+
+
+def test_a_job_that_failed_before_its_input_was_in_is_left_as_it_is(rabbit_url: str, bad: Path) -> None:
+    told = bad.with_name("told")
+    args = ("--broker", rabbit_url, "--pool", "early", "--tries", 1, "--keep", "5m", "--split-size", "1M")
+    with workers(rabbit_url, pool="early"):
+        run = Process("run", bad, "-", *args, stdin=PIPE)
+        assert run.popen.stdin is not None
+        run.popen.stdin.write(b"aa xx\n" * 300_000)  # a split and a part of the next, and no end yet
+        run.popen.stdin.flush()
+        job = run.wait_for("is submitted").split()[2]
+        run.wait_for("ZeroDivisionError")
+        assert run.popen.wait(20) == 1
+        run.stop()
+        refused = mr("retry", job, "--broker", rabbit_url, "--json", "--on-done", f"touch {told}")
+        assert refused.returncode == 9 and not told.exists()
+        (error,) = map(json.loads, refused.stderr.splitlines())
+        assert error["event"] == "error"
+        assert error["text"] == (
+            f"job {job} cannot go on: it failed before all of its input was in; submit it anew"
+        )
 
 
 def test_a_kept_job_is_gone_when_it_is_cancelled(rabbit_url: str, bad: Path) -> None:

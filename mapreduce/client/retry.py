@@ -31,6 +31,8 @@ class RetryingClient(Client):
         self.phase = Phase.RESUMING
         #: the job can go on: the host is to call `retry`
         self.looked = False
+        #: it does, because of us
+        self.retried = False
         self._number = rng.getrandbits(63)
         self._mark = 0  #: of this reading
         self._retried: Optional[ev.Retried] = None
@@ -102,7 +104,7 @@ class RetryingClient(Client):
         if self.phase is not Phase.RESUMING:
             return commands
         if self._number in self.state.retries:
-            self.phase = Phase.WAITING
+            self.phase, self.retried = Phase.WAITING, True
             return [*commands, self._publish_event(ev.Present()), *self._read_output()]
         ours = isinstance(entry, ev.Retried) and entry.number == self._number
         if ours or (isinstance(entry, ev.Marked) and entry.number == self._mark):

@@ -75,7 +75,11 @@ class AtEnd:
             return
         if isinstance(error, (UsageError, JobError)):
             return  # nothing was begun
+        from mapreduce.client import RetryingClient
+
         client = run.client
+        if isinstance(client, RetryingClient) and not client.retried:
+            return  # the job is as it was
         if client.detached or (error is not None and client.attached and client.state.terminal is None):
             if client.state.spec is not None:
                 text = f"job {client.job} has not ended: --notify and --on-done are left out"

@@ -63,8 +63,9 @@ class Display:
         return JobView(keep_attempts=False)
 
     def begin(self, view: JobView, local: bool) -> None:
-        """``local``: without a broker."""
+        """``local``: without a broker. What the view knows already is not shown."""
         self.view, self.local, self.began = view, local, self._clock()
+        self._printed.skip(view)
 
     def report(self, level: str, text: str) -> None:
         self.write([f"mr: {escaped(text)}"])

@@ -24,10 +24,11 @@ _Fields = dict[str, Any]
 
 
 class EventView(JobView):
-    """Calls ``tell(event, at, fields)`` for each entry of the log that programs may want to know of."""
+    """Calls ``tell(event, at, fields)`` for each entry of the log that programs may want to know of, once `shown`."""
 
     def __init__(self, tell: Callable[[str, float, _Fields], None]) -> None:
         super().__init__(keep_attempts=False)
+        self.shown = False
         self._tell = tell
         self._read = 0  #: entries, in this reading of the log
         self._told = 0  #: entries, of all readings
@@ -39,7 +40,7 @@ class EventView(JobView):
             return
         self._told = self._read
         found = _EVENTS.get(type(entry))
-        if found is not None:
+        if found is not None and self.shown:
             self._tell(found[0], at, {"job": self.job, **found[1](entry)})
 
     def restart(self) -> None:
@@ -54,8 +55,13 @@ class JsonDisplay(Display):
         super().__init__(*args, **options)
         self._next_secs = PROGRESS_SECS
 
-    def new_view(self) -> JobView:
+    def new_view(self) -> EventView:
         return EventView(self._tell)
+
+    def begin(self, view: JobView, local: bool) -> None:
+        super().begin(view, local)
+        assert isinstance(view, EventView)
+        view.shown = True
 
     def report(self, level: str, text: str) -> None:
         self._tell("report", time.time(), {"level": level, "text": text})

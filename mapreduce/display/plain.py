@@ -27,6 +27,10 @@ class PlainDisplay(Display):
         self._warned = 0
         self._hidden = 0
 
+    def begin(self, view: JobView, local: bool) -> None:
+        super().begin(view, local)
+        self._notices.take(view.notices, view.notices_seen)
+
     def refresh(self) -> None:
         super().refresh()
         passed = self.passed()

@@ -41,6 +41,10 @@ class PrintedLines:
         self._hidden = 0  #: lines that were too many
         self._forgotten = 0  #: texts that came and went between two looks
 
+    def skip(self, view: JobView) -> None:
+        """What was printed so far is not to be shown."""
+        self._unseen.take(view.printed, view.printed_seen)
+
     def take(self, view: JobView, last: bool = False) -> list[str]:
         """Lines for what was printed since. ``last``: there will be no more, so say now what was left out."""
         found, forgotten = self._unseen.take(view.printed, view.printed_seen)

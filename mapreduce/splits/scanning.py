@@ -179,6 +179,7 @@ def _opened_stream(file: InputFile) -> Iterator[BinaryIO]:
 
 
 def _standard_input() -> BinaryIO:
+    """Not `sys.stdin`'s own buffer: Python closes that as it ends, and dies of it if a thread still waits there."""
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("standard input is closed; redirect a file or a pipe to it")
-    return sys.stdin.buffer
+    return open(sys.stdin.fileno(), "rb", closefd=False)
