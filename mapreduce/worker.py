@@ -527,9 +527,11 @@ class Worker:
         better do the work for a while.
 
         If there are none, the job's tries last the longer, and somebody may make room meanwhile. A worker that
-        shares its process with the client has nobody to leave anything to.
+        shares its process with the client has nobody to leave anything to: then it is a try like any other.
         """
         commands: list[Command] = []
+        if failure.kind == "disk" and self._by_reference:
+            failure = replace(failure, kind="room")
         if failure.kind in ("disk", "folder") and not self._by_reference:
             if self._intake.open:
                 secs, what = self._next_pause(failure.kind)

@@ -128,6 +128,18 @@ def test_a_full_disk_while_collecting(rabbit_url: str, tmp_path: Path, small_dis
         ) == text.read_text().count("\n")
 
 
+def test_a_full_disk_of_a_run_without_a_broker_is_tried_as_often_as_was_said(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    text = make_text(tmp_path / "text", 4_000_000)
+    job = tmp_path / "copy.py"
+    job.write_text("from mapreduce import Job\ndef copy(line):\n    yield line, 1\njob = Job(copy)\n")
+    result = mr("run", job, text, "--local", "--tries", 2, env={"TMPDIR": str(small_disk)})
+    said = result.stderr.decode()
+    assert result.returncode == 5 and "No space left" in said and "2 tries" in said, said
+    assert not list(small_disk.iterdir())
+
+
 def test_a_full_disk_while_writing(tmp_path: Path, small_disk: Path) -> None:
     text = make_text(tmp_path / "text", 4_000_000)
     job = tmp_path / "copy.py"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mapreduce import events as ev
-from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, MapReduceError
+from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, MapReduceError, OutputError
 from mapreduce.refs import Failure, Segment
 from mapreduce.shown import input_name
 from mapreduce.state import JobState, Terminal
@@ -48,6 +48,8 @@ def describe_failure(terminal: ev.Failed, state: JobState) -> MapReduceError:
     tries = f", {terminal.tries} tries" if terminal.tries > 1 else ""
     lines.append(f"  ({stage}{what} {terminal.index}{tries})")
     text = "\n".join(lines)
+    if failure.kind == "room":
+        return OutputError(text)
     return InputError(text) if failure.kind == "input" else JobFailed(text, failure.traceback)
 
 
