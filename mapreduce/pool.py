@@ -1,13 +1,15 @@
 """The parent's side of the executors: child processes, one per slot at work, and what they report.
 
-    submit ─▶ an idle child that has this job, or a blank one, or a new one ─ Load, Run ─▶ child
+    submit ─▶ the first child to be there that has this job, or a blank one ─ Load, Run ─▶ child
     poll   ◀─ blocks, then done or failed; a child that dies is a failed attempt ◀──────── child
            ◀─ what user code prints (`capture`), the last of it before done or failed ◀───
 
 One child serves one job, so that modules of two jobs never meet; children that wait for more of their job are
-kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. All calls come from
-one thread, which waits for starting a process, for `close`, and in `poll` for a child that has hung up to be dead: a
-moment, `DEATH_SECS` if it does not die, up to `CLOSE_SECS` where the kernel is slow to end it.
+kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. Where all are busy or
+still on their way, an attempt waits for whichever is free first: what takes milliseconds is over before a child is up,
+so none is started for that unless it has waited for a while. All calls come from one thread, which waits for starting
+a process, for `close`, and in `poll` for a child that has hung up to be dead: a moment, `DEATH_SECS` if it does not
+die, up to `CLOSE_SECS` where the kernel is slow to end it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from mapreduce import interpreters, limits, mark, pipe, spawn, units
 from mapreduce.capture import Capture, Captures
@@ -45,10 +47,21 @@ LOOK_SECS = 0.25
 STOPPED_SECS = 5.0
 #: what part of the time measuring memory may take: looks are further apart where there are many processes
 MEASURING_SHARE = 0.04
+#: a child takes longer to start than so short an attempt: the next waits so long for one that is at work
+SHORT_SECS = 0.02
 _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
 #: of what an executor that cannot start says
 _LAST_LINES = 5
+
+
+class _Order(NamedTuple):
+    """An attempt that waits for a child."""
+
+    job: str
+    spec: JobSpec
+    task: TaskSpec
+    since: float
 
 
 class ExecutorPool:
@@ -59,20 +72,25 @@ class ExecutorPool:
         count: int,
         interpreter: Optional[Interpreter] = None,
         warn: Optional[Callable[[str], None]] = None,
+        ahead: Optional[int] = None,
     ) -> None:
-        """Starts ``count`` children, without waiting for them; None: of this Python. Raises `UsageError` if
-        there is no such program. ``warn`` is told why children could not start: who submits jobs cannot mend it.
+        """Starts ``ahead`` children, without waiting for them, others when they are needed; None: all, of this Python.
+        Raises `UsageError` if there is no such program. ``warn`` is told why children could not start: who submits
+        jobs cannot mend it.
         """
         self._warn = warn
+        self._ahead = count if ahead is None else ahead
         self.count = count
         self._interpreter = interpreter or interpreters.this()
         self._selector = selectors.DefaultSelector()
         self._captures = Captures(self._selector)
+        self._waiting: dict[int, _Order] = {}  #: by slot, longest first
         self._running: dict[int, _Child] = {}
         self._idle: list[_Child] = []  #: longest idle first
         self._dying: list[_Child] = []
         self._events: list[SlotEvent] = []
         self._loads: dict[str, bytes] = {}
+        self._short = False  #: the last attempt was
         self._looked_at = time.monotonic()
         self._next_look = self._next_measuring = 0.0
         self._closed = False
@@ -84,28 +102,40 @@ class ExecutorPool:
 
     def submit(self, slot: int, job: str, spec: JobSpec, task: TaskSpec) -> None:
         """Run an attempt in a slot where none runs. Whatever becomes of it, `poll` tells."""
-        if slot in self._running:
+        if slot in self._running or slot in self._waiting:
             raise ValueError(f"slot {slot} is busy")
+        order = _Order(job, spec, task, time.monotonic())
+        child = self._take(job)
+        if child is not None:
+            self._begin(child, slot, order)
+        else:
+            self._waiting[slot] = order
+            self._start_for_waiting(order.since)
+
+    def _begin(self, child: _Child, slot: int, order: _Order) -> None:
+        task = order.task
         try:
             marked = mark.prepare(task.directory) if task.careful else -1
         except OSError as error:
+            self._idle.append(child)
             self._cannot_run(slot, task, error, f"write to {task.directory}")
             return
-        try:
-            child = self._take(job)
-        except OSError as error:
-            if marked >= 0:
-                os.close(marked)
-            self._cannot_run(slot, task, error, "start an executor")
-            return
         if child.job is None:
-            child.job = job
-            child.outgoing += self._load_frame(job, spec)
-        child.begin(slot, task, spec, marked)
-        self._captures.begin(child.capture, slot, job, task.attempt, time.monotonic())
+            child.job = order.job
+            child.outgoing += self._load_frame(order.job, order.spec)
+        child.begin(slot, task, order.spec, marked)
+        self._captures.begin(child.capture, slot, order.job, task.attempt, time.monotonic())
         child.outgoing += pipe.encode(pipe.Run(task))
         self._running[slot] = child
         self._flush(child)
+
+    def _begin_waiting(self) -> None:
+        """A child has come free."""
+        for slot, order in list(self._waiting.items()):
+            child = self._take(order.job)
+            if child is not None:
+                del self._waiting[slot]
+                self._begin(child, slot, order)
 
     def _cannot_run(self, slot: int, task: TaskSpec, error: OSError, what: str) -> None:
         failure = Failure(trouble_of(error), f"cannot {what}: {error.strerror or error}")
@@ -113,6 +143,7 @@ class ExecutorPool:
 
     def kill(self, slot: int) -> None:
         """End whatever runs in the slot, and all processes that it started. No event will tell of it."""
+        self._waiting.pop(slot, None)
         child = self._running.pop(slot, None)
         if child is not None:
             self._discard(child)
@@ -143,6 +174,8 @@ class ExecutorPool:
                 self._receive(child)
         self._dying = [child for child in self._dying if child.process.poll() is None]
         self._look_after()
+        if self._waiting:
+            self._start_for_waiting(now)
         self._events += [ExecutorPrinted(*each) for each in self._captures.poll(now)]
         events, self._events = self._events, []
         return events
@@ -156,7 +189,12 @@ class ExecutorPool:
 
     def wait_secs(self) -> Optional[float]:
         """How long `poll` can wait at most, whatever `filenos` say; None: for ever."""
-        return self._captures.wait_secs(time.monotonic())
+        now = time.monotonic()
+        secs = self._captures.wait_secs(now)
+        if self._lacking() <= 0:
+            return secs
+        start_secs = max(0.0, next(iter(self._waiting.values())).since + SHORT_SECS - now)
+        return start_secs if secs is None else min(secs, start_secs)
 
     def used_memory(self) -> int:
         """Bytes that all children use, with all that they started; 0: that cannot be told on this system."""
@@ -170,6 +208,7 @@ class ExecutorPool:
         self._closed = True
         for child in list(self._children()):
             self._discard(child)
+        self._waiting.clear()
         self._running.clear()
         self._idle.clear()
         for child in self._dying:
@@ -189,17 +228,37 @@ class ExecutorPool:
         yield from self._running.values()
         yield from self._idle
 
-    def _take(self, job: str) -> _Child:
-        """A child for ``job``: one that has it, else a blank one, else a new one."""
+    def _take(self, job: str) -> Optional[_Child]:
+        """A child that is up: one that has ``job``, else a blank one."""
         for wanted in (job, None):
             for child in reversed(self._idle):
-                if child.job == wanted:
+                if child.ready and child.job == wanted:
                     self._idle.remove(child)
                     return child
-        # each slot may keep one idle child of another job
-        while self._idle and len(self._idle) + len(self._running) >= 2 * self.count:
-            self._discard(self._idle.pop(0))
-        return self._spawn()
+        return None
+
+    def _lacking(self) -> int:
+        """How many attempts wait for which no child is on its way."""
+        return len(self._waiting) - sum(not child.ready for child in self._idle) if self._waiting else 0
+
+    def _start_for_waiting(self, now: float) -> None:
+        """Start what is lacking, unless a child that is at work is sure to be there first."""
+        while self._lacking() > 0:
+            slot, order = next(iter(self._waiting.items()))
+            at_work = self._short and any(child.job == order.job for child in self._running.values())
+            if at_work and now < order.since + SHORT_SECS:
+                return
+            # each slot may keep one idle child of another job
+            others = [child for child in self._idle if child.ready]
+            while others and len(self._idle) + len(self._running) >= 2 * self.count:
+                self._idle.remove(others[0])
+                self._discard(others.pop(0))
+            try:
+                self._idle.append(self._spawn())
+            except OSError as error:
+                del self._waiting[slot]
+                self._cannot_run(slot, order.task, error, "start an executor")
+            self._ahead = min(self.count, len(self._idle) + len(self._running))
 
     def _spawn(self) -> _Child:
         child = _Child(self._interpreter)
@@ -208,7 +267,7 @@ class ExecutorPool:
         return child
 
     def _top_up(self) -> None:
-        while len(self._idle) + len(self._running) < self.count:
+        while len(self._idle) + len(self._running) < self._ahead:
             self._idle.append(self._spawn())
 
     def _replace(self) -> None:
@@ -259,6 +318,7 @@ class ExecutorPool:
     def _handle(self, child: _Child, message: Any) -> None:
         if isinstance(message, pipe.Hello):
             child.ready = True
+            self._begin_waiting()
         elif message.attempt != child.attempt:
             raise ValueError("a message of an attempt that does not run here")
         elif isinstance(message, pipe.Wrote):
@@ -270,6 +330,7 @@ class ExecutorPool:
                 ExecutorProfiled(child.slot, message.attempt, message.part, message.samples, message.lines)
             )
         elif isinstance(message, pipe.Done):
+            self._short = message.stats.get("seconds", 0.0) < SHORT_SECS
             self._hear_out(child)
             done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)
             self._events.append(done)
@@ -284,6 +345,7 @@ class ExecutorPool:
         child.rest()
         if fit:
             self._idle.append(child)
+            self._begin_waiting()
         else:  # with the threads and processes that user code has left behind
             self._discard(child)
             self._replace()
@@ -301,11 +363,22 @@ class ExecutorPool:
             if CAN_TELL and not child.ready:
                 child.wait_for_death()
             words = child.capture.last_words(time.monotonic())
-            self._discard(child)
             self._idle.remove(child)
+            failed = self._waiting_for(child) if not child.ready and self._lacking() > 0 else None
+            self._discard(child)
             self._tell_if_broken(child, words)
+            if failed is not None:
+                self._events.append(ExecutorFailed(*failed, Failure("died", child.epitaph())))
             return  # no need to hurry; and one that cannot even start must not be started in a loop
         self._end(child, None)
+
+    def _waiting_for(self, child: _Child) -> tuple[int, int]:
+        """Slot and attempt of whoever has waited for a child that never came up, and is told what that has said."""
+        slot = next(iter(self._waiting))
+        order = self._waiting.pop(slot)
+        self._captures.begin(child.capture, slot, order.job, order.task.attempt, time.monotonic())
+        self._hear_out(child, failed=True)
+        return slot, order.task.attempt
 
     def _end(self, child: _Child, failure: Optional[Failure]) -> None:
         """A running child is over; without a ``failure`` the way in which it died is the failure."""

@@ -233,7 +233,7 @@ class JobRun:
         """All roles in this process."""
         slots = executors or os.cpu_count() or 1
         broker = MemoryBroker(MemoryServer())
-        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots, interpreter)))
+        pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots, interpreter, ahead=1)))
         queues = (events.tasks_queue(spec.pool, spec.interpreter),)
         worker = Worker("local", slots, queues, self._scratch.path, broker.by_reference, self._rng)
         return self._host(broker, [self.client, LeaseKeeper("local", self._rng), worker], pool)

@@ -41,11 +41,12 @@ class Bench:
         count: int = 1,
         jobs: Path = JOBS,
         interpreter: Optional[Interpreter] = None,
+        ahead: Optional[int] = None,
         **settings: Any,
     ) -> None:
         self.folder = folder
         self._jobs, self._settings = jobs, settings
-        self.pool = ExecutorPool(count, interpreter)
+        self.pool = ExecutorPool(count, interpreter, ahead=ahead)
         self.printed: list[ExecutorPrinted] = []  #: by all attempts
         self._attempts = 0
         self._specs: dict[str, JobSpec] = {}
@@ -80,6 +81,12 @@ class Bench:
         task = TaskSpec(name, stage, 0, self._attempts, str(directory), split, tuple(blocks), **fields)
         self.pool.submit(slot, name, self.spec(name), task)
         return self._attempts
+
+    def begin(self, name: str, text: str = "a b a\n", slot: int = 0) -> Any:
+        """Start an attempt; the child that has it, as soon as one has."""
+        self.submit(name, text, slot)
+        assert eventually(lambda: self.pool.poll() == [] and slot in self.pool._running)
+        return self.pool._running[slot]
 
     def wait(self, attempt: int) -> list[Any]:
         """The events of one attempt, up to its end."""
@@ -389,10 +396,46 @@ def test_a_fork_that_has_written_is_noticed(bench: Bench) -> None:
     assert failure.kind == "disk" and "does user code fork?" in failure.message
 
 
+def test_an_attempt_begins_in_the_first_child_that_is_up(tmp_path: Path) -> None:
+    with Bench(tmp_path, 2).pool_closed() as bench:
+        bench.begin("job_spin", slot=0)
+        assert eventually(lambda: bench.pool.poll() == [] and all(c.ready for c in bench.pool._children()))
+        (up,) = bench.pool._idle
+        bench.pool.kill(0)  # a blank child takes its place, and is not up yet
+        bench.submit("wordcount", slot=1)
+        assert bench.pool._running == {1: up}
+
+
+def test_a_child_that_is_free_takes_what_waits_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "SHORT_SECS", PATIENCE_SECS)
+    with Bench(tmp_path, 2, ahead=1).pool_closed() as bench:
+        bench.wait(bench.submit("wordcount", slot=0))
+        (child,) = bench.pool._children()
+        attempts = [bench.submit("wordcount", slot=slot) for slot in (0, 1)]
+        assert bench.pool._waiting.keys() == {1} and list(bench.pool._children()) == [child]
+        done = bench.wait(attempts[1])[-1]
+        assert isinstance(done, ExecutorDone) and done.slot == 1
+        assert list(bench.pool._children()) == [child], "so short an attempt is worth no start"
+
+
+def test_what_waits_behind_a_long_attempt_gets_a_child(tmp_path: Path) -> None:
+    with Bench(tmp_path, 2, ahead=1).pool_closed() as bench:
+        bench.wait(bench.submit("wordcount", slot=0))
+        bench.begin("job_spin", slot=0)
+        assert isinstance(bench.wait(bench.submit("wordcount", slot=1))[-1], ExecutorDone)
+
+
+def test_what_waits_can_be_ended(bench: Bench) -> None:
+    bench.submit("wordcount")
+    bench.pool.kill(0)
+    assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
+
+
 @pytest.mark.parametrize("name", ["job_print_for_ever", "job_spin", "job_ignore_all"])
 def test_kill_ends_what_does_not_end(bench: Bench, name: str) -> None:
-    bench.submit(name)
-    (child,) = bench.pool._running.values()
+    child = bench.begin(name)
     time.sleep(0.3)
     bench.pool.kill(0)
     assert eventually(lambda: gone(child.process.pid))
@@ -408,7 +451,7 @@ def test_kill_takes_along_what_user_code_started(bench: Bench, tmp_path: Path) -
 
 def start_sleeper(bench: Bench, folder: Path) -> list[int]:
     note = folder / "pids"
-    bench.submit("job_start_sleeper", f"{note}\n")
+    bench.begin("job_start_sleeper", f"{note}\n")
     assert eventually(lambda: note.exists() and note.read_text().endswith("\n"))
     return [int(pid) for pid in note.read_text().split()]
 
@@ -429,7 +472,7 @@ from test_executor import Bench, start_sleeper
 folder = Path({folder!r})
 bench = Bench(folder, 2)
 pids = start_sleeper(bench, folder)
-bench.submit("job_spin", slot=1)
+bench.begin("job_spin", slot=1)
 pids += [child.process.pid for child in bench.pool._children()]
 time.sleep(0.2)
 print(*pids, flush=True)
@@ -487,8 +530,7 @@ def look_now(pool: ExecutorPool) -> list[Any]:
 
 
 def test_an_attempt_that_has_ended_in_time_is_not_ended_again(bench: Bench) -> None:
-    bench.submit("wordcount")
-    (child,) = bench.pool._running.values()
+    child = bench.begin("wordcount")
     assert eventually(lambda: b"Done" in peek(child.socket))
     child.deadline = 0.0
     *_, done = look_now(bench.pool)
@@ -502,8 +544,7 @@ def peek(pipe: socket.socket) -> bytes:
 
 
 def test_time_in_which_everything_was_stopped_is_not_the_attempts(bench: Bench) -> None:
-    bench.submit("job_spin")
-    (child,) = bench.pool._running.values()
+    child = bench.begin("job_spin")
     child.deadline = time.monotonic() - 1.0
     bench.pool._looked_at = time.monotonic() - 100.0
     assert look_now(bench.pool) == []
@@ -521,8 +562,7 @@ def test_where_measuring_takes_long_it_is_done_less_often(
         now[0] += 0.5
         return {}
 
-    bench.submit("job_spin")
-    (child,) = bench.pool._running.values()
+    child = bench.begin("job_spin")
     child.max_memory = 1
     monkeypatch.setattr(pool, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(limits, "used_memory", used_memory)
