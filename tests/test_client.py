@@ -13,15 +13,17 @@ from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.client import CancelClient, Client, Collected, Phase, ResumingClient, WatchingClient
 from mapreduce.client.cancel import CONFIRM_CANCEL_SECS
+from mapreduce.client.declaring import AT_A_TIME
 from mapreduce.client.feeding import SPLIT_BYTES_PER_EVENT
 from mapreduce.client.reading import STANDSTILL_SECS
-from mapreduce.client.role import NEWS_SECS, OUT_TAG
+from mapreduce.client.role import CANCEL_SECS, NEWS_SECS, OUT_TAG
 from mapreduce.client.silence import ASK_SECS, SILENT_SECS
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputError
 from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
 from mapreduce.views import JobView
+from tests.coordinating import Bench
 
 SPEC = JobSpec("j", {}, {}, 1, 2)
 DETACHED = JobSpec("j", {}, {}, 1, 2, detached=True)
@@ -92,6 +94,70 @@ class Play:
 
 def failed(kind: str = "raised", message: str = "ValueError: no", **more: Any) -> ev.Failed:
     return ev.Failed(Failure(kind, message, **more), 0, 0, 1)
+
+
+class TestTakenBack:
+    """Ctrl-C while the job is on its way to the broker."""
+
+    WIDE = JobSpec("j", {}, {}, 2, 3 * AT_A_TIME)
+
+    def begin(self) -> Play:
+        play = Play(self.WIDE, Client("j1", self.WIDE, "/nowhere", "0", random.Random(1), 0.0))
+        play.confirm("lease")
+        return play
+
+    def declared(self, play: Play) -> list[str]:
+        return [c.name for c in play.commands if isinstance(c, base.Declare) and c.name != ev.JOBS]
+
+    def test_streams_are_declared_so_many_at_a_time_and_the_job_comes_last(self) -> None:
+        play = self.begin()
+        names = [LOG, *ev.data_streams("j1", 2, 3 * AT_A_TIME)]
+        for count in (AT_A_TIME, 2 * AT_A_TIME, 3 * AT_A_TIME, len(names)):
+            assert self.declared(play) == names[:count]
+            assert bool(play.events()) == (count == len(names))
+            for name in names[count - AT_A_TIME : count]:
+                play.tell(base.Declared(name))
+        assert [type(each) for each in play.events()] == [ev.Submitted]
+
+    def test_no_more_is_declared_and_a_worker_is_told_to_remove_what_is(self) -> None:
+        play = self.begin()
+        play.client.cancel("SIGINT", play.now)
+        sent = play.tell(base.Declared(self.declared(play)[-1]))
+        assert not sent, "no more is declared"
+        assert isinstance(play.client.error, Cancelled) and not play.client.finished
+
+    def test_the_lease_comes_after_the_end_is_in_the_log(self) -> None:
+        play = self.begin()
+        play.commands += play.client.cancel("SIGINT", play.now)
+        assert play.client.cancel("SIGINT", play.now) == [], "said once"
+        assert play.events() == [ev.Cancelled("SIGINT"), ev.Delivered(-1)]
+        assert len(play.published("lease")) == 1
+        play.confirm("event")
+        play.confirm("taken_back")
+        assert [wire.decode(each.head)[0].rank.renewals for each in play.published("lease")] == [0, 1]
+        assert not play.client.finished
+        play.confirm("lease")
+        assert play.client.finished
+
+    def test_before_anything_is_declared_there_is_nothing_to_say(self) -> None:
+        play = Play(self.WIDE, Client("j1", self.WIDE, "/nowhere", "0", random.Random(1), 0.0))
+        assert play.client.cancel("SIGINT", play.now) == [] and play.client.finished
+
+    @pytest.mark.parametrize("how", ["disconnected", "silent"])
+    def test_a_broker_that_goes_away_meanwhile_keeps_nobody(self, how: str) -> None:
+        play = self.begin()
+        play.client.cancel("SIGINT", play.now)
+        if how == "silent":
+            play.wait(CANCEL_SECS + 1)
+        else:
+            play.tell(base.Disconnected("gone"))
+        assert play.client.finished
+
+    def test_who_takes_that_lease_removes_all(self) -> None:
+        bench = Bench((ev.Cancelled("SIGINT"), ev.Delivered(-1)), submitted=False)
+        bench.wait(2.0)
+        deleted = {each.name for each in bench.said if isinstance(each, base.Delete)}
+        assert deleted == {ev.log_stream("job"), *ev.data_streams("job", 2, 2)}
 
 
 class TestOnlyTheLogIsProof:

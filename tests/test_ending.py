@@ -17,6 +17,7 @@ from mapreduce.brokers.url import parse
 from mapreduce.commands.options import NonNegative
 from mapreduce.node import PrivateNode
 from tests.support import JOBS, ROOT, Process, make_text, mr, mr_ok, workers
+from tests.test_executor import eventually
 
 WORDCOUNT = JOBS / "wordcount.py"
 NAP = (
@@ -126,6 +127,26 @@ def test_a_full_disk_while_collecting(rabbit_url: str, tmp_path: Path, small_dis
         assert mr_ok("results", name, "--broker", rabbit_url, "--format", "jsonl").count(
             b"\n"
         ) == text.read_text().count("\n")
+
+
+def test_ctrl_c_while_hundreds_of_streams_are_declared_leaves_none(
+    shared_node: PrivateNode, nap: Path
+) -> None:
+    def streams() -> list[str]:
+        names = shared_node.control("list_queues", "--silent", "name").split()
+        return [name for name in names if ".job.many-" in name]
+
+    many = nap.with_name("many.py")
+    many.write_text(NAP.replace("Job(nap)", "Job(nap, reduce=lambda key, values: [])"))
+    options = ("--broker", shared_node.url, "--pool", "many", "--partitions", 1000)
+    with workers(shared_node.url, pool="many"):
+        run = Process("run", many, nap.with_name("lines"), *options)
+        assert eventually(lambda: len(streams()) > 10)
+        run.popen.send_signal(signal.SIGINT)
+        assert run.popen.wait(20) == 130, run.errors
+        assert not any("is submitted" in line for line in run.errors), "else this tests nothing"
+        run.stop()
+        assert eventually(lambda: not streams(), 30.0)
 
 
 def test_a_full_disk_of_a_run_without_a_broker_is_tried_as_often_as_was_said(

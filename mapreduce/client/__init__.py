@@ -2,6 +2,7 @@
 
 role        `Client`: sessions, phases, the log, time; what all clients do
 reading     the log: from its start, again after a lost connection and when nothing happens
+declaring   the job's streams, when it is submitted
 silence     whether anybody coordinates the job
 feeding     the input: pieces, splits, and how far to read ahead
 output      the blocks of `out`, and their seals

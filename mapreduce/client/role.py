@@ -2,6 +2,7 @@
 
     publish a provisional lease (so that even a client that dies now leaves an owner) ─▶ confirmed: declare the streams
         ─▶ log `Submitted` ─▶ publish the lease proper, which somebody acts on at once
+           (stopped before that: log `Cancelled` ─▶ publish the lease proper, for somebody to clean up ─▶ finished)
         ─▶ feed pieces and log `Splits` … `InputComplete` ─▶ follow the log, collect `out` ─▶ seal read, nothing
         missing: `collected` ─▶ the host writes the output and calls `deliver` ─▶ log `Delivered` ─▶ finished
 
@@ -25,6 +26,7 @@ from typing import Any, Callable, Optional
 from mapreduce import events as ev
 from mapreduce import shared, wire
 from mapreduce.brokers import base
+from mapreduce.client.declaring import Declaring
 from mapreduce.client.feeding import Feeding
 from mapreduce.client.outcome import error_of
 from mapreduce.client.output import Collected, OutputReader, shared_folder
@@ -108,6 +110,7 @@ class Client:
         self._rng = rng
         self._submitted_at = time.time() if at is None else at
         self._sent = Sent(self.prefix, rng)
+        self._declaring: Optional[Declaring] = None  #: from the confirm of the first lease on
         self._feeding = Feeding(job, self._sent)
         self._input_confirmed = False
         self._output = OutputReader(directory)
@@ -136,6 +139,7 @@ class Client:
         self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
             Connected: self._on_connected,
             base.Disconnected: self._on_disconnected,
+            base.Declared: self._on_declared,
             base.Confirmed: self._on_confirmed,
             base.Unroutable: self._on_unroutable,
             base.Delivered: self._on_delivered,
@@ -198,9 +202,21 @@ class Client:
             self._leave_at = now + CANCEL_SECS
         if self.error is None:
             self.error = Cancelled(f"the job was cancelled: {reason}")
-        if self.phase is Phase.SUBMITTING:
+        return self._take_back(reason) if self.phase is Phase.SUBMITTING else self._ask_to_end(reason)
+
+    def _take_back(self, reason: str) -> list[Command]:
+        """Nobody works on the job yet, so we may say ourselves that it is over, and that we know. Who gets its proper
+        lease then removes what is declared; else that would wait until the job is given up."""
+        if self._declaring is None:  # the first lease is all that there can be
             self._end()
-        return self._ask_to_end(reason)
+            return []
+        if self._cancel_reason is not None:
+            return []
+        self._cancel_reason = reason
+        return [
+            self._publish_event(ev.Cancelled(reason)),
+            self._publish_event(ev.Delivered(-1), "taken_back"),
+        ]
 
     def _ask_to_end(self, reason: str) -> list[Command]:
         self._cancel_reason = reason
@@ -227,20 +243,33 @@ class Client:
         self._blocked = False
         if self.phase is Phase.SUBMITTING:
             self._sent.forget()
+            self._declaring = None
+            if self._cancel_reason is not None:
+                self._end()
         return []
 
     def _submit(self, spec: JobSpec) -> list[Command]:
         """The lease goes first, and is confirmed first: it names every stream, so whatever is declared has an owner."""
         return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._publish_lease(spec, renewals=0)]
 
-    def _declare_streams(self, spec: JobSpec) -> list[Command]:
-        names = [ev.log_stream(self.job), *ev.data_streams(self.job, spec.stages, spec.partitions)]
+    def _make_places(self, spec: JobSpec) -> list[Command]:
+        self._declaring = Declaring(self.job, spec)
         folder = shared.folder_of(spec.shared_dir, self.job)
-        return [
-            *([ShareFolder(SHARE, folder)] if spec.shared_dir else []),
-            *(base.Declare(name, base.Kind.STREAM) for name in names),
-            self._publish_event(ev.Submitted(self.job, spec, self._version, self._submitted_at), "submitted"),
-        ]
+        share: list[Command] = [ShareFolder(SHARE, folder)] if spec.shared_dir else []
+        return share + self._declare_streams(spec, self._declaring)
+
+    def _declare_streams(self, spec: JobSpec, declaring: Declaring) -> list[Command]:
+        commands = declaring.next()
+        if declaring.over:
+            submitted = ev.Submitted(self.job, spec, self._version, self._submitted_at)
+            commands.append(self._publish_event(submitted, "submitted"))
+        return commands
+
+    def _on_declared(self, event: base.Declared, now: float) -> list[Command]:
+        declaring, spec = self._declaring, self._spec
+        if declaring is None or spec is None or self._cancel_reason is not None:
+            return []
+        return self._declare_streams(spec, declaring) if declaring.goes_on(event.name) else []
 
     def _publish_lease(self, spec: JobSpec, renewals: int) -> base.Publish:
         """The lease of renewal 0 is provisional: whoever gets it waits, and finds itself outranked by the next."""
@@ -279,8 +308,12 @@ class Client:
         if known is None:
             return []
         kind, _ = known
+        if self.phase is Phase.SUBMITTING and self._spec is not None and self._cancel_reason is not None:
+            if kind == "lease":
+                self._end()
+            return [self._publish_lease(self._spec, renewals=1)] if kind == "taken_back" else []
         if kind == "lease" and self.phase is Phase.SUBMITTING and self._spec is not None:
-            return self._declare_streams(self._spec)
+            return self._make_places(self._spec)
         if kind == "submitted" and self._spec is not None:
             self.phase = Phase.FEEDING
             return [
