@@ -963,6 +963,61 @@ self._generation(number) < 0:
 """,
         seeds.RETRIES,
     ),
+    # ------------------------------------------------------------ shared folders
+    Mutation(
+        "a reader does not look for files", "3 seals", WORKER,
+"""\
+        if not attempt.shared_folder:
+            return self._now_ready(attempt)
+""",
+"""\
+        if True:
+            return self._now_ready(attempt)
+""",
+        seeds.SHARED,
+    ),
+    Mutation(
+        "a client does not look for files", "3 seals", CLIENT,
+"""\
+        if not folder or self._found == generation:
+""",
+"""\
+        if True:
+""",
+        seeds.SHARED,
+    ),
+    Mutation(
+        "who does not see the folder takes its files for lost", "3 seals", WORKER,
+"""\
+        if event.trouble:
+            host""",
+"""\
+        if event.trouble and attempt.dispatch.stage > 0:
+            return self._report_missing(attempt, tuple(map(shared.writer_of, attempt.shared_blocks())))
+        if event.trouble:
+            host""",
+        seeds.SHARED,
+    ),
+    Mutation(
+        "the files of a winner are removed", "6 zombies", WORKER,
+"""\
+        if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
+""",
+"""\
+        if attempt.output_folder and attempt.slot >= 0:
+""",
+        seeds.SHARED,
+    ),
+    Mutation(
+        "the shared folder stays", "14 clean-up", ENDING,
+"""\
+        return [RemoveShared(shared.folder_of(shared_dir, job)), base.Broadcast(wire.encode(advice))]
+""",
+"""\
+        return []
+""",
+        seeds.SHARED,
+    ),
     # ------------------------------------------------------------ client
     Mutation(
         "what a client sent is not sent again", "client", SENT,

@@ -293,7 +293,7 @@ class Job:
             or (scenario.blind and "is not there" in text)
             or (self.robbed and any(word in text for word in ("gone", "lost", "no stream", "no job")))
             or (silent and ("nothing was heard of its client" in text or ".log is gone" in text))
-            or (self._delivering and "delivered to somebody else" in text)
+            or ((self._delivering or self._delivered) and "delivered to somebody else" in text)
             or ("no job" in text and self._delivered)
             or ("goes on: " in text and self._rivalled)
             or ("is asked to end" in text and self._cancelled)
