@@ -306,7 +306,7 @@ class Coordinator:
         self._progress_before = self.state.progress
         commands = self._stop_what_is_void()
         if self.state.spec is not None:
-            commands.append(base.Declare(self._dispatcher.queue, base.Kind.QUEUE))
+            commands.append(base.Declare(self._dispatcher.queue, base.Kind.PRIORITY))
         return commands
 
     # ------------------------------------------------------------ what else happens

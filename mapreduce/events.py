@@ -36,7 +36,7 @@ def is_name(text: str) -> bool:
 
 def tasks_queue(pool: str, interpreter: str) -> str:
     """The work queue of a pool for one interpreter tag ("cp311", "pp39") or for "any"."""
-    return f"{PREFIX}.tasks.{pool}.{interpreter}"
+    return f"{PREFIX}.work.{pool}.{interpreter}"
 
 
 def replies_queue(asker: str) -> str:
@@ -361,6 +361,7 @@ class DispatchRef(NamedTuple):
     dispatch: int
     stage: int
     task: int  #: index in its stage
+    priority: int = 0  #: on its queue
 
 
 @message

@@ -45,7 +45,7 @@ class Intake:
         """A session has begun."""
         self._consumed.clear()
         self._extra.clear()
-        return [base.Declare(queue, base.Kind.QUEUE) for queue in self._tags]
+        return [base.Declare(queue, base.Kind.PRIORITY) for queue in self._tags]
 
     def declared(self, name: str) -> list[Command]:
         """Consuming has a connection of its own, so it begins when the queue is known to be there."""
@@ -60,7 +60,7 @@ class Intake:
         if self._resume_at == float("inf"):
             return []
         text = f"{queue} was deleted; declaring it again"
-        return [Report("warning", text, "queue_deleted"), base.Declare(queue, base.Kind.QUEUE)]
+        return [Report("warning", text, "queue_deleted"), base.Declare(queue, base.Kind.PRIORITY)]
 
     def close(self) -> list[Command]:
         """Take nothing more."""

@@ -26,6 +26,7 @@ COORDINATOR = "mapreduce/coordinator.py"
 DISPATCHER = "mapreduce/coordination/dispatcher.py"
 SEALER = "mapreduce/coordination/sealer.py"
 WATCH = "mapreduce/coordination/watch.py"
+STANDING = "mapreduce/coordination/standing.py"
 ENDING = "mapreduce/coordination/ending.py"
 JOURNAL = "mapreduce/coordination/journal.py"
 VERDICT = "mapreduce/coordination/verdict.py"
@@ -308,12 +309,32 @@ self._generation(number) < 0:
     Mutation(
         "a dispatch is logged before the queue has confirmed it", "5 dispatch", DISPATCHER,
 """\
-        self._ranges[first] = [each.dispatch for each in messages]
+        self._in_flight.update((each.dispatch, (each.stage, each.index)) for each in messages)
 """,
 """\
-        self._ranges[first] = [each.dispatch for each in messages]
-        self._confirmed += [ev.DispatchRef(each.dispatch, each.stage, each.index) for each in messages]
+        self._in_flight.update((each.dispatch, (each.stage, each.index)) for each in messages)
+        self._confirmed += self._ranges[first]
 """,
+    ),
+    Mutation(
+        "more and more of a job that is passed over goes first", "5 dispatch", STANDING,
+"""\
+        return not self._first
+""",
+"""\
+        return True
+""",
+        seeds.CROWDS,
+    ),
+    Mutation(
+        "a job goes first while its tasks run", "5 dispatch", STANDING,
+"""\
+        if state.running or not state.unstarted:
+""",
+"""\
+        if not state.unstarted:
+""",
+        seeds.CROWDS,
     ),
     Mutation(
         "`Dispatched` is never logged", "5 dispatch", DISPATCHER,
@@ -347,7 +368,7 @@ self._generation(number) < 0:
     Mutation(
         "a dispatch that nobody has started is waited for for ever", "5 dispatch", WATCH,
 """\
-            if now - self._waiting.get(dispatch, (0, now))[1] <= UNSTARTED_SECS:
+            if now - self._waiting.get(dispatch, (now,))[0] <= UNSTARTED_SECS:
                 break
 """,
 """\
@@ -603,12 +624,10 @@ self._generation(number) < 0:
     Mutation(
         "of a range only the first is logged as dispatched", "5 ranges", DISPATCHER,
 """\
-        for dispatch in self._ranges.pop(first, ()):
-            if dispatch in self._in_flight:
+            if each.dispatch in self._in_flight:
 """,
 """\
-        for dispatch in self._ranges.pop(first, ()):
-            if dispatch == first and dispatch in self._in_flight:
+            if each.dispatch == first:
 """,
         seeds.RANGES,
     ),

@@ -186,7 +186,7 @@ def test_a_work_queue_that_is(trouble: Trouble, text: Path, how: str) -> None:
     job = trouble.run(trouble.gates.job, text)
     queue = ev.tasks_queue(trouble.pool, interpreter_tag())
     with trouble.session() as session:
-        session.declare(queue, Kind.QUEUE)
+        session.declare(queue, Kind.PRIORITY)
         session.until_depth(queue, ready=4)
         if how == "purged":
             trouble.node.control("purge_queue", queue)

@@ -170,7 +170,7 @@ def test_without_workers_it_is_said_and_leftovers_are_found(own_node: PrivateNod
 
     session = begin(url)
     queue, jobs = ev.tasks_queue("default", "cp39"), session.declare(ev.JOBS, Kind.QUEUE)
-    session.declare(queue, Kind.QUEUE)
+    session.declare(queue, Kind.PRIORITY)
     for job in ("gone-00000001", "lost-00000002"):
         session.publish(queue, wire.encode(ev.Dispatch(job, 1, 1, 0, 0, None)))
     session.publish(session.declare(ev.ASIDE, Kind.QUEUE), wire.encode(ev.Aside(queue, "it is odd"), b"?!"))

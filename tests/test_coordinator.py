@@ -270,7 +270,7 @@ def test_a_deleted_work_queue_is_declared_again_and_not_flooded() -> None:
     bench = Bench()
     first = next(c for c in bench.log(splits(1)[0]) if isinstance(c, base.Publish) and c.to == QUEUE)
     answer = bench.tell(base.Unroutable(first.token))
-    assert answer == [base.Declare(QUEUE, base.Kind.QUEUE)]
+    assert answer == [base.Declare(QUEUE, base.Kind.PRIORITY)]
     assert not bench.tell(Tick())
     assert of_type(bench.wait(2), ev.Dispatch)
 

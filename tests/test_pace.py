@@ -40,7 +40,7 @@ class Bench:
 
     def declare_fanout(self, name: str) -> None: ...
 
-    def publish(self, exchange: str, to: str, body: bytes, message_id: str) -> None:
+    def publish(self, exchange: str, to: str, body: bytes, message_id: str, priority: int) -> None:
         self._published += 1
         self.sent.append((to, len(wire.split(body))))
 

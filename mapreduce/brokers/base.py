@@ -12,7 +12,8 @@ What every implementation promises, and `tests/contract` checks for each:
 
 * `Confirmed` comes only after the broker has taken charge of the message, `Unroutable` when no such queue
   exists; each publication gets exactly one of the two unless the session ends first.
-* Messages published by one session to one place arrive in the order of their `Publish` commands.
+* Messages published by one session to one place arrive in the order of their `Publish` commands; a queue with
+  priorities gives them out in that order within each.
 * A queue's unacked deliveries return to it, marked ``redelivered``, when their session ends.
 * A delivery says when its message was sent, however often and to whomever it is delivered.
 * After `Disconnected` the session is dead: commands are ignored, no event of the old session follows, and
@@ -33,9 +34,15 @@ class Kind(Enum):
     """What a name stands for on the broker."""
 
     QUEUE = "queue"  #: durable work queue: each message to one consumer, gone after its ack
+    #: the same, but of what waits the highest priority goes first, and of that the oldest
+    PRIORITY = "priority queue"
     STREAM = "stream"  #: append-only log: kept until deleted, read by many from any offset
     #: a queue of one who asks: where the broker outlives its sessions, it goes by itself a minute after its consumer
     REPLIES = "replies"
+
+
+#: of messages; the lowest is 0
+MAX_PRIORITY = 5
 
 
 class FileSlice(NamedTuple):
@@ -80,6 +87,8 @@ class Publish:
     body: Optional[FileSlice] = None
     #: it may travel in one message with others for the same stream, see `wire.join`
     joins: bool = False
+    #: 0 … `MAX_PRIORITY`; other places than those of `Kind.PRIORITY` take no notice of it
+    priority: int = 0
 
     @property
     def size(self) -> int:

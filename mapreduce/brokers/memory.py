@@ -23,18 +23,19 @@ from mapreduce.errors import BrokerError
 
 
 class _Message:
-    """A message of a queue. ``position`` orders it, also when it comes back."""
+    """A message of a queue. ``priority`` and ``position`` order it, also when it comes back."""
 
-    __slots__ = ("at", "body", "position", "redelivered")
+    __slots__ = ("at", "body", "position", "priority", "redelivered")
 
-    def __init__(self, position: int, body: bytes, at: float) -> None:
+    def __init__(self, priority: int, position: int, body: bytes, at: float) -> None:
+        self.priority = priority
         self.position = position
         self.body = body
         self.at = at
         self.redelivered = False
 
     def __lt__(self, other: _Message) -> bool:
-        return self.position < other.position
+        return (-self.priority, self.position) < (-other.priority, other.position)
 
 
 @dataclass(eq=False)
@@ -56,11 +57,14 @@ class _Queue:
 
     def __init__(self) -> None:
         self.consumers: deque[_Consumer] = deque()  # the next in turn stands first
-        self.ready: list[_Message] = []  # a heap by position: what comes back takes its old place
+        self.ready: list[_Message] = []  # a heap: what comes back takes its old place
         self._positions = count()
 
-    def append(self, body: bytes, at: float) -> None:
-        heapq.heappush(self.ready, _Message(next(self._positions), body, at))
+    def append(self, body: bytes, at: float, priority: int) -> None:
+        self._put(_Message(0, next(self._positions), body, at))
+
+    def _put(self, message: _Message) -> None:
+        heapq.heappush(self.ready, message)
         self.pump()
 
     def put_back(self, messages: list[_Message]) -> None:
@@ -84,6 +88,13 @@ class _Queue:
             consumer.unacked[number] = message
 
 
+class _PriorityQueue(_Queue):
+    """Of what waits the highest priority goes first."""
+
+    def append(self, body: bytes, at: float, priority: int) -> None:
+        self._put(_Message(priority, next(self._positions), body, at))
+
+
 class _Replies(_Queue):
     """Lives with the process, which is short enough."""
 
@@ -95,7 +106,7 @@ class _Stream:
         self.consumers: deque[_Consumer] = deque()
         self.ready: list[tuple[bytes, float]] = []  # all of it, each with the time when it was sent
 
-    def append(self, body: bytes, at: float) -> None:
+    def append(self, body: bytes, at: float, priority: int) -> None:
         self.ready.append((body, at))
         self.pump()
 
@@ -122,6 +133,7 @@ class _Stream:
 _Place = Union[_Queue, _Stream]
 _KINDS: dict[Kind, Union[type[_Queue], type[_Stream]]] = {
     Kind.QUEUE: _Queue,
+    Kind.PRIORITY: _PriorityQueue,
     Kind.STREAM: _Stream,
     Kind.REPLIES: _Replies,
 }
@@ -211,7 +223,7 @@ class MemoryBroker(base.Broker):
             self._inbox.append(base.cannot_read(command, error))
             return
         self._inbox.append(base.Confirmed(command.token))
-        place.append(body, self._server.clock())
+        place.append(body, self._server.clock(), command.priority)
 
     def _broadcast(self, command: base.Broadcast) -> None:
         at = self._server.clock()

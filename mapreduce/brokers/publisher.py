@@ -46,6 +46,7 @@ CONFIRM_SECS = 60.0
 #: On a single node; work queues of a cluster would be "quorum" (see `docs/protocol.md`).
 ARGUMENTS: dict[Kind, dict[str, Any]] = {
     Kind.QUEUE: {"x-queue-type": "classic"},
+    Kind.PRIORITY: {"x-queue-type": "classic", "x-max-priority": base.MAX_PRIORITY},
     Kind.STREAM: {"x-queue-type": "stream"},
     # Not an exclusive one: who declares it and who consumes from it are two connections.
     Kind.REPLIES: {"x-queue-type": "classic", "x-expires": 60_000},
@@ -60,11 +61,12 @@ Emit = Callable[[base.BrokerEvent], None]
 class _Parcel:
     """Publications to one place that travel as one message: one, or several small ones that may be joined."""
 
-    __slots__ = ("at", "commands", "size", "to")
+    __slots__ = ("at", "commands", "priority", "size", "to")
 
     def __init__(self, command: base.Publish) -> None:
         self.to = command.to
         self.commands = [command]
+        self.priority = command.priority  # of the only one: what may be joined has none
         self.size = command.size  #: bytes, about
         self.at = 0.0  #: monotonic seconds, when it was sent
 
@@ -229,7 +231,7 @@ class Publisher(Listener):
         self._busy[parcel.to] += 1
         if parcel.to in self._flows:
             self._flows[parcel.to].sent_at = parcel.at
-        self._channel.publish("", parcel.to, body, message_id=str(self._sequence))
+        self._channel.publish("", parcel.to, body, str(self._sequence), parcel.priority)
 
     def _bodies(self, parcel: _Parcel) -> list[Union[bytes, bytearray]]:
         """What can be sent of it; the rest is refused here. The session lives on: the broker would end it."""

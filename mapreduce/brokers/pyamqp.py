@@ -57,9 +57,9 @@ class Listener:
 
 #: header: when the message was sent, in milliseconds since the epoch by its sender's clock
 _SENT = "at_ms"
-#: which properties follow: headers, delivery mode and message id; the headers are one, a 64-bit number
-_PROPERTIES = struct.Struct(f">HI{len(_SENT) + 1}pcqBB")
-_WHICH, _WHICH_TRANSIENT = 1 << 13 | 1 << 12 | 1 << 7, 1 << 13 | 1 << 12
+#: which properties follow; headers, which are one, a 64-bit number; delivery mode
+_PROPERTIES = struct.Struct(f">HI{len(_SENT) + 1}pcqB")
+_HEADERS_AND_MODE, _PRIORITY, _MESSAGE_ID = 1 << 13 | 1 << 12, 1 << 11, 1 << 7
 _HEADERS_BYTES = 1 + len(_SENT) + 1 + 8
 
 
@@ -68,19 +68,22 @@ class _Content:
 
     __slots__ = ("_properties", "body")
 
-    def __init__(self, body: Buffer, message_id: str) -> None:
+    def __init__(self, body: Buffer, message_id: str, priority: int) -> None:
         self.body = body
-        self._properties = _properties(message_id.encode())
+        self._properties = _properties(message_id.encode(), priority)
 
     def _serialize_properties(self) -> bytes:
         return self._properties
 
 
-def _properties(message_id: bytes) -> bytes:
+def _properties(message_id: bytes, priority: int) -> bytes:
     now_ms = time.time_ns() // 1_000_000
-    which, mode = (_WHICH, 2) if message_id else (_WHICH_TRANSIENT, 1)
-    packed = _PROPERTIES.pack(which, _HEADERS_BYTES, _SENT.encode(), b"l", now_ms, mode, len(message_id))
-    return packed + message_id if message_id else packed[:-1]
+    which, mode, rest = _HEADERS_AND_MODE, 1, b""
+    if priority:
+        which, rest = which | _PRIORITY, bytes((priority,))
+    if message_id:
+        which, mode, rest = which | _MESSAGE_ID, 2, rest + bytes((len(message_id),)) + message_id
+    return _PROPERTIES.pack(which, _HEADERS_BYTES, _SENT.encode(), b"l", now_ms, mode) + rest
 
 
 class Channel(amqp.Channel):  # type: ignore[misc]
@@ -131,9 +134,9 @@ class Channel(amqp.Channel):  # type: ignore[misc]
     def with_confirms(self) -> None:
         self.confirm_select(nowait=True)
 
-    def publish(self, exchange: str, key: str, body: Buffer, message_id: str = "") -> None:
+    def publish(self, exchange: str, key: str, body: Buffer, message_id: str = "", priority: int = 0) -> None:
         """With a ``message_id`` persistent and mandatory, without transient and as it may."""
-        content = _Content(body, message_id)
+        content = _Content(body, message_id, priority)
         # Not basic_publish: that reads from the socket first.
         self.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, key, bool(message_id), False), content)
 

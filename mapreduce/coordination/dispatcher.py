@@ -18,6 +18,7 @@ from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.coordination import tries
 from mapreduce.coordination.journal import Journal
+from mapreduce.coordination.standing import Standing
 from mapreduce.effects import Command
 from mapreduce.haste import Haste
 from mapreduce.refs import Failure
@@ -48,9 +49,10 @@ class Dispatcher:
         self._prefix = f"{prefix}dispatch:"
         #: dispatches published, whose `Dispatched` has not come back through the log yet
         self._in_flight: dict[int, tuple[int, int]] = {}
-        #: the others in the message of a dispatch, the first of its range, that is on its way to the queue
-        self._ranges: dict[int, list[int]] = {}
+        #: all in the message of a dispatch, the first of its range, that is on its way to the queue
+        self._ranges: dict[int, list[ev.DispatchRef]] = {}
         self._haste = Haste()
+        self._standing = Standing(state)
         self._confirmed: list[ev.DispatchRef] = []  #: by the queue, to be logged
         self._not_before: dict[tuple[int, int], float] = {}  #: when a task's next try comes
         self._paused_until = 0.0
@@ -69,6 +71,7 @@ class Dispatcher:
 
     def note(self, entry: Any, at: float, read_later: bool) -> None:
         """An entry of the log, already folded; ``read_later``: it was written before this coordinator took over."""
+        self._standing.note(entry)
         if isinstance(entry, ev.Dispatched):
             for item in entry.items:
                 self._in_flight.pop(item.dispatch, None)
@@ -97,9 +100,9 @@ class Dispatcher:
 
     def confirmed(self, first: int) -> None:
         """The queue has the message that begins with this dispatch."""
-        for dispatch in self._ranges.pop(first, ()):
-            if dispatch in self._in_flight:
-                self._confirmed.append(ev.DispatchRef(dispatch, *self._in_flight[dispatch]))
+        for each in self._ranges.pop(first, ()):
+            if each.dispatch in self._in_flight:
+                self._confirmed.append(each)
 
     def refused(self, first: int, reason: str) -> Optional[ev.Failed]:
         """The broker does not take such a message, now or ever. None: it is void by now."""
@@ -112,11 +115,11 @@ class Dispatcher:
         """There is no such queue (any more)."""
         self._forget(first)
         self._paused_until = at + RETURNED_SECS
-        return [base.Declare(self.queue, base.Kind.QUEUE)]
+        return [base.Declare(self.queue, base.Kind.PRIORITY)]
 
     def _forget(self, first: int) -> None:
-        for dispatch in self._ranges.pop(first, ()):
-            self._in_flight.pop(dispatch, None)
+        for each in self._ranges.pop(first, ()):
+            self._in_flight.pop(each.dispatch, None)
 
     def announce(self) -> list[Command]:
         """Log what the work queue has confirmed: what the log calls dispatched was truly on the queue."""
@@ -129,6 +132,8 @@ class Dispatcher:
         """About half a second's worth of dispatches, and one for each busy worker, which may hold one in advance."""
         if at < self._paused_until:
             return []
+        if self._standing.passed_over(at):
+            return self._go_first(at)
         while self._starts and at - self._starts[0] > WINDOW_SECS:
             self._starts.popleft()
         least = MIN_WINDOW_RUNNING if self._state.running else MIN_WINDOW
@@ -150,12 +155,22 @@ class Dispatcher:
                 if (number, index) not in on_their_way and self._is_due(number, index, at):
                     yield number, index
 
-    def copy(self, tasks: Iterable[tuple[int, int]], most: int) -> list[Command]:
+    def _go_first(self, at: float) -> list[Command]:
+        """One task before all others of the pool: the next, or, if there is none, one that waits there already."""
+        task = next(self._due(at), None)
+        if task is not None:
+            return [self._publish([self._message(*task)], base.MAX_PRIORITY)]
+        copies = self._state.spec is not None and self._state.spec.copies
+        return self.copy(self._state.unstarted.values(), 1, base.MAX_PRIORITY) if copies else []
+
+    def copy(
+        self, tasks: Iterable[tuple[int, int]], most: int, priority: Optional[int] = None
+    ) -> list[Command]:
         """Dispatch tasks once more that are out already, so many at most."""
         on_their_way = set(self._in_flight.values())
         most -= len(on_their_way & {*self._state.unstarted.values(), *self._state.running.values()})
         wanted = [task for task in dict.fromkeys(tasks) if task not in on_their_way]
-        return [self.dispatch(*task) for task in wanted[: max(0, most)]]
+        return [self._publish([self._message(*task)], priority) for task in wanted[: max(0, most)]]
 
     def _is_due(self, stage: int, index: int, at: float) -> bool:
         task = self._state.stages[stage].tasks[index]
@@ -168,11 +183,16 @@ class Dispatcher:
         """One dispatch of a task of the current generation."""
         return self._publish([self._message(stage, index)])
 
-    def _publish(self, messages: list[ev.Dispatch]) -> Command:
+    def _publish(self, messages: list[ev.Dispatch], priority: Optional[int] = None) -> Command:
+        """``priority``: other than that of the job."""
         first = messages[0].dispatch
-        self._ranges[first] = [each.dispatch for each in messages]
+        priority = self._standing.priority if priority is None else priority
+        self._ranges[first] = [
+            ev.DispatchRef(each.dispatch, each.stage, each.index, priority) for each in messages
+        ]
         self._in_flight.update((each.dispatch, (each.stage, each.index)) for each in messages)
-        return base.Publish(self.queue, wire.join(list(map(wire.encode, messages))), f"{self._prefix}{first}")
+        body = wire.join(list(map(wire.encode, messages)))
+        return base.Publish(self.queue, body, f"{self._prefix}{first}", priority=priority)
 
     def _message(self, stage: int, index: int) -> ev.Dispatch:
         state, spec = self._state, self._state.spec

@@ -28,24 +28,28 @@ class Watch:
 
     def __init__(self) -> None:
         self._deadlines: dict[int, tuple[int, int, float]] = {}  #: of started dispatches
-        #: unstarted dispatches: their place in the order of the queue, and since when they are there
-        self._waiting: dict[int, tuple[int, float]] = {}
+        #: unstarted dispatches: since when they are on the queue, their place in the order of all that were put there,
+        #: and their priority
+        self._waiting: dict[int, tuple[float, int, int]] = {}
         self._places = 0
-        #: places of dispatches that were started, growing, and when
-        self._reached: deque[tuple[float, int]] = deque()
-        self._passed = -1
+        #: dispatches that were started: when, place and priority; of each priority those whose place was the highest
+        self._reached: deque[tuple[float, int, int]] = deque()
+        self._highest: dict[int, int] = {}
+        #: of those that were started long ago the highest place, by priority
+        self._passed: dict[int, int] = {}
 
     def note(self, entry: Any, at: float) -> None:
         """An entry of the log that was written at about this time."""
         if isinstance(entry, ev.Dispatched):
             for item in entry.items:
                 if item.dispatch not in self._waiting:
-                    self._waiting[item.dispatch] = (self._places, at)
+                    self._waiting[item.dispatch] = (at, self._places, item.priority)
                     self._places += 1
         elif isinstance(entry, ev.Started):
-            place, _ = self._waiting.pop(entry.dispatch, (-1, at))
-            if place > (self._reached[-1][1] if self._reached else self._passed):
-                self._reached.append((at, place))
+            _, place, priority = self._waiting.pop(entry.dispatch, (at, -1, 0))
+            if place > self._highest.get(priority, -1):
+                self._highest[priority] = place
+                self._reached.append((at, place, priority))
             self._deadlines[entry.dispatch] = (entry.stage, entry.index, at + STARTED_SECS)
         elif isinstance(entry, (ev.Long, ev.Alive)):
             self._deadlines[entry.dispatch] = (entry.stage, entry.index, at + ALIVE_SECS)
@@ -70,15 +74,19 @@ class Watch:
         return result
 
     def _overtaken(self, state: JobState, now: float) -> list[ev.Lost]:
-        """A queue keeps its order: what stood before a dispatch that was started long ago is there no more."""
+        """A queue keeps its order among equals and gives the higher priority first: what has stood there before a
+        dispatch that was started long ago, and has no lower priority than that, is there no more."""
         while self._reached and now - self._reached[0][0] > UNSTARTED_SECS:
-            self._passed = self._reached.popleft()[1]
+            _, place, priority = self._reached.popleft()
+            self._passed[priority] = place
+        most = max(self._passed.values(), default=-1)
         result = []
         for dispatch in state.unstarted:  # oldest first
-            place, _ = self._waiting.get(dispatch, (self._places, now))
-            if place >= self._passed:
+            _, place, priority = self._waiting.get(dispatch, (now, self._places, 0))
+            if place >= most:
                 break
-            result.append(ev.Lost(dispatch, *state.unstarted[dispatch]))
+            if any(place < passed for lower, passed in self._passed.items() if lower <= priority):
+                result.append(ev.Lost(dispatch, *state.unstarted[dispatch]))
         for lost in result:
             del self._waiting[lost.dispatch]
         return result
@@ -88,7 +96,7 @@ class Watch:
         self._tidy(state)
         result = []
         for dispatch, (stage, index) in state.unstarted.items():
-            if now - self._waiting.get(dispatch, (0, now))[1] <= UNSTARTED_SECS:
+            if now - self._waiting.get(dispatch, (now,))[0] <= UNSTARTED_SECS:
                 break
             result.append(ev.Lost(dispatch, stage, index))
         return result

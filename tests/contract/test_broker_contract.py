@@ -250,6 +250,44 @@ def test_a_queue_gives_each_message_to_one_consumer(session: Session, connect: C
     assert all(e.offset is None and not e.redelivered for e in one.all(base.Delivered))
 
 
+def test_of_what_waits_the_highest_priority_goes_first(session: Session, name: str) -> None:
+    session.declare(name, Kind.PRIORITY)
+    priorities = (0, 2, base.MAX_PRIORITY, 2, 0, base.MAX_PRIORITY)
+    for number, priority in enumerate(priorities):
+        session.do(base.Publish(name, b"%d" % number, f"p{number}", priority=priority))
+    session.wait_for(len(priorities), base.Confirmed)
+    session.do(base.Consume("c", name, 1))
+    for count in range(1, len(priorities) + 1):
+        session.ack(session.wait_for(count, base.Delivered)[-1])
+    assert session.bodies("c") == [b"2", b"5", b"1", b"3", b"0", b"4"]
+
+
+def test_what_is_delivered_is_not_overtaken_and_what_returns_is_not_either(
+    session: Session, connect: Connect, name: str
+) -> None:
+    session.declare(name, Kind.PRIORITY)
+    session.do(base.Publish(name, b"high", "h", priority=2), base.Publish(name, b"low", "l", priority=1))
+    session.wait_for(2, base.Confirmed)
+    other = connect()
+    other.do(base.Consume("c", name, 2))
+    other.wait_for(2, base.Delivered)
+    session.publish(name, b"none")
+    other.broker.close(5.0)
+    session.until_depth(name, ready=3)
+    session.do(base.Consume("c", name, 10))
+    back = session.wait_for(3, base.Delivered)
+    assert [(e.body, e.redelivered) for e in back] == [(b"high", True), (b"low", True), (b"none", False)]
+
+
+def test_in_other_places_priorities_change_nothing(session: Session, place: Place) -> None:
+    for number in range(3):
+        session.do(base.Publish(place.name, b"%d" % number, f"p{number}", priority=number))
+    session.wait_for(3, base.Confirmed)
+    session.do(base.Consume("c", place.name, 10, place.start))
+    session.wait_for(3, base.Delivered)
+    assert session.bodies("c") == numbered(3)
+
+
 def test_prefetch_bounds_what_is_unacked(session: Session, queue: str) -> None:
     session.publish(queue, *numbered(10))
     session.do(base.Consume("c", queue, 3))

@@ -8,6 +8,7 @@
 - A task that may have ended its host is dispatched as such, and in no company; beside an attempt of it nothing is
   started ahead.
 - What came in one message with a task that takes long does not wait for it.
+- Of a job only one task at a time goes before its others, and only while none of it runs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.attempt import Phase
 from mapreduce.brokers import base
+from mapreduce.coordinator import Coordinator
 from mapreduce.haste import LONG_SECS
 from mapreduce.leases import LeaseKeeper
 from mapreduce.worker import Worker
@@ -64,6 +66,8 @@ class Conduct:
         self._reads: dict[int, _Log] = {}  #: by the serial number of a consumer
         self._took: dict[tuple[str, str], ev.Rank] = {}  #: process and coordinator that have said so
         self._caught_up: set[tuple[str, str]] = set()
+        self._lowest: dict[tuple[str, str], int] = {}  #: priority of what a coordinator has dispatched
+        self._first: dict[str, set[int]] = {}  #: by job, dispatches that go before its others
         self._alive: dict[int, float] = {}  #: attempt → when the broker had its last sign of life
 
     def forget(self, job: str) -> None:
@@ -200,6 +204,11 @@ class Conduct:
             self._blame(f"a coordinator decides ({type(messages[0]).__name__}) before it has read the log")
         elif isinstance(messages[0], ev.Dispatch):
             self._dispatches(role, prefix, messages)
+            coordinator = role.coordinators.get(prefix)
+            lowest = self._lowest.get((name, prefix), base.MAX_PRIORITY)
+            self._lowest[name, prefix] = min(lowest, command.priority)
+            if coordinator is not None and command.priority > lowest:
+                self._goes_first(coordinator, messages[0])
 
     def _dispatches(self, keeper: LeaseKeeper, prefix: str, messages: list[ev.Dispatch]) -> None:
         """In one message."""
@@ -218,6 +227,16 @@ class Conduct:
                 self._blame("a careful dispatch does not leave out the records that ended careful attempts")
             if task.losses and not message.alone:
                 self._blame("the dispatch of a task that has lost a worker does not say so")
+
+    def _goes_first(self, coordinator: Coordinator, message: ev.Dispatch) -> None:
+        """The priority of a job only falls, but for one task while others go before all of its tasks."""
+        self._world.tally("tasks that go before others")
+        first = self._first.setdefault(message.job, set())
+        if coordinator.state.running:
+            self._blame("a task goes before others although others of its job run")
+        if first & coordinator.state.unstarted.keys():
+            self._blame("two tasks of a job go before others at a time")
+        first.add(message.dispatch)
 
     def _starts(self, worker: Worker) -> None:
         """All that it has started and not run is charged with its death."""

@@ -12,6 +12,7 @@ from mapreduce.spec import JobSpec
 from tests.simulation.folder import DIRECTORY
 from tests.simulation.scenario import DIES, KILLS_HOST, RAISES, JobPlan, Retry, Scenario
 from tests.simulation.seeds import (
+    CROWDS,
     FORGETFUL_LOG,
     KILLING_RECORDS,
     LONG_TASKS,
@@ -42,7 +43,9 @@ def focus(scenario: Scenario) -> Scenario:
         return _short_tasks(scenario, rng)
     if family == SHARED:
         return _shared(scenario, rng)
-    return _ranges(scenario, rng) if family == RANGES else scenario
+    if family == RANGES:
+        return _ranges(scenario, rng)
+    return _crowds(scenario, rng) if family == CROWDS else scenario
 
 
 def _plain(scenario: Scenario) -> Scenario:
@@ -150,6 +153,22 @@ def _retries(scenario: Scenario, rng: random.Random) -> Scenario:
         lossy=forgets > 0.0 or rng.random() < 0.2, echoes=True, client_dies=rng.random() < 0.2,
         trouble=rng.choice((0, 2, 5, 8)), trouble_every=rng.choice((0.3, 1.5, 4.0)),
         renew_secs=rng.choice((480.0, 10.0)) if not forgets else 480.0, task_secs=rng.choice((0.01, 0.3)),
+    )  # fmt: skip
+
+
+def _crowds(scenario: Scenario, rng: random.Random) -> Scenario:
+    """One worker for some jobs, whose tasks take some seconds: whoever has had more of it waits for the others."""
+    spec = replace(scenario.jobs[0].spec, tries=1000, skip_bad=0, client_timeout_secs=600.0, detached=False)
+    jobs = [
+        JobPlan(
+            f"job{number}", replace(spec, name=f"model{number}", partitions=rng.choice((1, 2))),
+            tuple(rng.choice((1, 2)) for _ in range(rng.choice((3, 6, 12)))), at=rng.uniform(0, 30.0),
+        )
+        for number in range(rng.choice((2, 3, 3)))
+    ]  # fmt: skip
+    return replace(
+        _plain(scenario), jobs=jobs, workers=1, late_workers=[], slots=(1,), task_secs=rng.choice((2.0, 8.0)),
+        trouble=rng.choice((0, 0, 1, 3)), trouble_every=20.0,
     )  # fmt: skip
 
 

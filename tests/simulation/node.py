@@ -34,11 +34,12 @@ JOIN_SECS = 0.002
 
 
 class Message:
-    """Of a queue; ``position`` orders it, also when it comes back."""
+    """Of a queue; ``priority`` and ``position`` order it, also when it comes back."""
 
-    __slots__ = ("body", "confirmed_at", "position", "redelivered", "since")
+    __slots__ = ("body", "confirmed_at", "position", "priority", "redelivered", "since")
 
-    def __init__(self, position: float, body: bytes) -> None:
+    def __init__(self, priority: int, position: float, body: bytes) -> None:
+        self.priority = priority
         self.position = position
         self.body = body
         self.redelivered = False
@@ -46,7 +47,7 @@ class Message:
         self.confirmed_at = _FOREVER
 
     def __lt__(self, other: Message) -> bool:
-        return self.position < other.position
+        return (-self.priority, self.position) < (-other.priority, other.position)
 
 
 class Consumer:
@@ -72,8 +73,10 @@ class Queue:
         self._world = world
         self._positions = count()
 
-    def append(self, body: bytes) -> Message:
-        message = Message(next(self._positions), body)
+    def append(self, body: bytes, priority: int = 0) -> Message:
+        return self._put(Message(0, next(self._positions), body))
+
+    def _put(self, message: Message) -> Message:
         heapq.heappush(self.ready, message)
         self.pump()
         return message
@@ -99,6 +102,13 @@ class Queue:
             message.since = self._world.now
             number = consumer.session.deliver(consumer, message.body, None, message.redelivered)
             consumer.unacked[number] = message
+
+
+class PriorityQueue(Queue):
+    """Of what waits the highest priority goes first."""
+
+    def append(self, body: bytes, priority: int = 0) -> Message:
+        return self._put(Message(priority, next(self._positions), body))
 
 
 class Stream:
@@ -129,7 +139,11 @@ class Stream:
 
 
 Place = Union[Queue, Stream]
-_KINDS: dict[base.Kind, Any] = {base.Kind.QUEUE: Queue, base.Kind.STREAM: Stream}
+_KINDS: dict[base.Kind, Any] = {
+    base.Kind.QUEUE: Queue,
+    base.Kind.PRIORITY: PriorityQueue,
+    base.Kind.STREAM: Stream,
+}
 
 
 class Node:
@@ -340,7 +354,7 @@ class Session:
             return
         if not command.joins:
             self._join(command.to)  # what came before it
-            self._publish(command.to, body, [command.token])
+            self._publish(command.to, body, [command.token], command.priority)
             return
         waiting = self._joining.setdefault(command.to, [])
         waiting.append((body, command.token))
@@ -354,22 +368,22 @@ class Session:
             self._world.tally("joined messages", len(waiting) - 1)
             self._publish(to, wire.join([body for body, _ in waiting]), [token for _, token in waiting])
 
-    def _publish(self, to: str, body: bytes, tokens: list[str]) -> None:
+    def _publish(self, to: str, body: bytes, tokens: list[str], priority: int = 0) -> None:
         if to not in self.node.places:
             for token in tokens:
                 self._answer(("confirms", to), base.Unroutable(token))
         elif ("at", to) in self._lanes or self._world.chance(self.node.dawdling):
-            self._world.at(self._lane(("at", to)), self._append, to, body, tokens)
+            self._world.at(self._lane(("at", to)), self._append, to, body, tokens, priority)
         else:
-            self._append(to, body, tokens)
+            self._append(to, body, tokens, priority)
 
-    def _append(self, to: str, body: bytes, tokens: list[str]) -> None:
+    def _append(self, to: str, body: bytes, tokens: list[str], priority: int) -> None:
         place = self.node.places.get(to)
         message = None
         self.node.monitor.comes(to, body)
         if place is not None:  # else it was deleted meanwhile, and this is confirmed all the same
             if isinstance(place, Queue):
-                message = place.append(body)
+                message = place.append(body, priority)
             else:
                 place.append(None if self._is_forgotten(to, body) else body)
             if isinstance(place, Stream) and self._world.chance(self.node.stutter):

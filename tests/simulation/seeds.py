@@ -13,4 +13,5 @@ SIZE = 1_000_000
     RETRIES,
     RANGES,
     SHARED,
-) = FAMILIES = tuple(range(0, 9 * SIZE, SIZE))
+    CROWDS,
+) = FAMILIES = tuple(range(0, 10 * SIZE, SIZE))
