@@ -7,6 +7,7 @@ makes the process unfit for another task.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _thread
 import builtins
 import contextlib
@@ -43,7 +44,9 @@ _STREAMS = (0, 1, 2)
 #: files and sockets that a task may leave open, for the next one: user code keeps connections. More of them are a leak
 SPARED_FILES = 32
 _DESCRIPTORS = next((folder for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), "")
-_TASKS = "/proc/self/task"
+_TASKS = "/proc/self/task" if os.path.isdir("/proc/self/task") else ""
+#: a folder has two links, and one for each folder in it; not everything that looks like Linux does it so
+_LINKS_TELL = bool(_TASKS) and os.stat(_TASKS).st_nlink == 2 + len(os.listdir(_TASKS))
 #: how long a thread that the system has started may take until it runs
 NEW_THREAD_SECS = 0.05
 _CPYTHON = sys.implementation.name == "cpython"
@@ -58,11 +61,12 @@ class Surroundings:
         self._builtins = {n: v for n, v in self._namespace.items() if n not in _FREE_BUILTINS}
         self._spares = _spare_streams()
         self._streams = _open_streams()
-        #: user code has started a process
-        self._started = False
+        #: what starts a process and was not done
+        self._not_done = dict.fromkeys(_STARTS_PROCESS)
         self._engine_modules = set(sys.modules)
         self._flush_c: Optional[Callable[[], Any]] = None
-        sys.addaudithook(self._audit)
+        # called for whatever user code does, each `id()` included: a method of C's costs a quarter of one of ours
+        sys.addaudithook(self._not_done.pop)
         self.note()
 
     def note(self) -> None:
@@ -71,12 +75,12 @@ class Surroundings:
         self._system_threads = _count_system_threads()
         self._open_files = _count_open_files()
         self._has_children, self._waited_for = _any_child(), _faults_of_children()
-        self._environ = dict(os.environ)
+        self._environ, self._environ_raw = dict(os.environ), _raw_environment()
         self._limits = {kind: resource.getrlimit(kind) for kind in _RESOURCES}
         self._handlers = _handlers()
         self._path, self._arguments = list(sys.path), list(sys.argv)
         self._collects = gc.isenabled()
-        self._started = False
+        self._forget_started()
         self._decimal = decimal.getcontext().copy()
         self._settings = [get() for get, _ in _SETTINGS]
         self._namespace_seen = dict(self._namespace)
@@ -126,7 +130,8 @@ class Surroundings:
             os.chdir(self._home)
 
     def _restore_environment(self) -> None:
-        if os.environ != self._environ:
+        raw = _raw_environment()
+        if (raw is None or raw != self._environ_raw) and os.environ != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
             time.tzset()
@@ -143,7 +148,7 @@ class Surroundings:
             sys.modules["faulthandler"].cancel_dump_traceback_later()
         fit = True
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler:
+            if _signal.getsignal(number) is not handler:
                 if handler is None:  # it was not installed by Python, nor can that put it back
                     fit = False
                 else:
@@ -192,17 +197,20 @@ class Surroundings:
 
     # ------------------------------------------------------------ threads, processes
 
-    def _audit(self, event: str, arguments: Any) -> None:
-        if event in _STARTS_PROCESS:
-            self._started = True
+    def _forget_started(self) -> bool:
+        """Whether user code has started a process since the last time."""
+        started = len(self._not_done) < len(_STARTS_PROCESS)
+        if started:
+            self._not_done.update(dict.fromkeys(_STARTS_PROCESS))
+        return started
 
     def _left_behind(self) -> bool:
         """Whether a thread or process of user code's is still there."""
         if self._threads_left():
             return True
         before, self._waited_for = self._waited_for, _faults_of_children()
-        if self._started or self._waited_for != before or (not self._has_children and _any_child()):
-            self._started = False
+        started = self._forget_started()
+        if started or self._waited_for != before or (not self._has_children and _any_child()):
             return others_in_group() or _has_child()
         return False
 
@@ -231,8 +239,10 @@ def _file_of(module: Any) -> str:
 
 
 def _count_system_threads() -> int:
-    """All threads of this process; 0 where the system does not tell."""
-    return len(os.listdir(_TASKS)) if os.path.isdir(_TASKS) else 0
+    """A number that grows with the threads of this process; 0 where the system does not tell."""
+    if _LINKS_TELL:
+        return os.stat(_TASKS).st_nlink
+    return len(os.listdir(_TASKS)) if _TASKS else 0
 
 
 def _count_open_files() -> int:
@@ -245,7 +255,7 @@ def _any_child() -> bool:
     start one raise an audit event: `multiprocessing` has its own, and on PyPy few do.
     """
     if not hasattr(os, "waitid"):  # PyPy, macOS
-        return any(map(_children_of_thread, os.listdir(_TASKS))) if os.path.isdir(_TASKS) else False
+        return any(map(_children_of_thread, os.listdir(_TASKS))) if _TASKS else False
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -273,8 +283,15 @@ def _has_child() -> bool:
     return False
 
 
+def _raw_environment() -> Optional[dict[bytes, bytes]]:
+    """As it lies in `os.environ`, for a comparison that decodes nothing; None if that is something else by now."""
+    raw = getattr(os.environ, "_data", None)
+    return dict(raw) if type(raw) is dict else None
+
+
 def _handlers() -> dict[int, Any]:
-    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+    """Not by way of `signal`, which makes an enum of each number, and takes as long as all else together."""
+    return {int(number): _signal.getsignal(number) for number in signal.valid_signals()}
 
 
 def _identity(fd: int) -> Optional[tuple[int, int]]:
