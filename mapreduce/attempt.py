@@ -82,6 +82,7 @@ class Attempt:
         self.wrote = False
         self.may_win = False  #: its `Done` was sent: what it wrote stays
         self.failure_logged = False
+        self._printed = 0  #: times that it was told of
         self.counters: Counters = {}
         self.stats: Stats = {}
         self.skipped: tuple[Skipped, ...] = ()
@@ -241,6 +242,11 @@ class Attempt:
     def started(self, worker: str) -> ev.Started:
         d = self.dispatch
         return ev.Started(d.dispatch, d.stage, d.index, d.generation, self.number, worker, d.revision)
+
+    def printed(self, worker: str, text: str, dropped: int) -> ev.Printed:
+        d = self.dispatch
+        self._printed += 1
+        return ev.Printed(d.stage, d.index, self.number, worker, text, dropped, self._printed)
 
     def done(self, worker: str) -> ev.Done:
         d = self.dispatch

@@ -607,6 +607,8 @@ class Printed:
     text: str
     #: bytes that were left out before ``text``, for there were too many
     dropped: int = 0
+    #: of what the attempt has printed, from 1, in order, so that one that comes twice is known; 0: nobody knows
+    part: int = 0
 
 
 @message

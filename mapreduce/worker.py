@@ -478,8 +478,7 @@ class Worker:
         attempt = self._running(event.attempt)
         if attempt is None or self._blocked:  # it must not pile up; nobody waits for it
             return []
-        d = attempt.dispatch
-        printed = ev.Printed(d.stage, d.index, attempt.number, self.name, event.text, event.dropped)
+        printed = attempt.printed(self.name, event.text, event.dropped)
         return [self._log(attempt.job, printed, "worker/printed")]
 
     def _on_profiled(self, event: ExecutorProfiled, now: float) -> list[Command]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -256,6 +257,19 @@ def test_what_was_shown_is_not_shown_again_when_the_log_is_read_again() -> None:
         assert view.state.failures == 1 and view.attempts[10].outcome == "failed"
         view.restart()
         assert view.phase == "submitting" and not view.attempts
+
+
+@pytest.mark.parametrize(("numbered", "shown"), [(True, ["a", "b", "a"]), (False, ["a", "b", "a", "b", "a"])])
+def test_what_a_broker_stored_twice_is_shown_once(numbered: bool, shown: list[str]) -> None:
+    """By the number of its part; of a worker that gives none, twice."""
+    parts = [(1, "a"), (2, "b"), (1, "a"), (2, "b"), (3, "a")]
+    entries = [ev.Printed(0, 0, 10, "w", text, 0, part if numbered else 0) for part, text in parts]
+    view, narrative = JobView(), Narrative()
+    for entry in (submitted(), *entries, replace(entries[0], attempt=11)):
+        view.note(entry, T)
+        narrative.note(entry, T)
+    assert [each.text for each in view.printed] == [*shown, "a"]
+    assert [each.text for each in narrative.take() if each.kind == "printed"] == [*shown, "a"]
 
 
 def test_memory_is_bounded_for_displays() -> None:

@@ -774,7 +774,8 @@ def test_what_an_attempt_prints_is_logged_but_not_piled_up() -> None:
     bench = Bench()
     attempt = bench.run()
     printed = ExecutorPrinted(0, attempt.number, "hello\n", 3)
-    assert entry_of(bench.tell(printed)) == ev.Printed(0, 0, attempt.number, "w", "hello\n", 3)
+    assert entry_of(bench.tell(printed)) == ev.Printed(0, 0, attempt.number, "w", "hello\n", 3, 1)
+    assert entry_of(bench.tell(printed)).part == 2
     bench.tell(base.Blocked("memory"))
     assert bench.tell(printed) == []
     bench.tell(base.Unblocked())

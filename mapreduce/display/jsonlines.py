@@ -151,7 +151,7 @@ _EVENTS: dict[type, tuple[str, Callable[[Any], _Fields]]] = {
     ev.StageSealed: ("sealed", lambda entry: {"stage": entry.stage}),
     ev.Printed: (
         "printed",
-        lambda entry: {**_attempt(entry), "text": entry.text, "dropped": entry.dropped},
+        lambda entry: {**_attempt(entry), "text": entry.text, "dropped": entry.dropped, "part": entry.part},
     ),
     ev.CancelRequested: ("cancel_requested", _reason),
     ev.Failed: (

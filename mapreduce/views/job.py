@@ -82,6 +82,7 @@ class JobView:
         self._copies = 0
         self._pace = Pace()
         self._profile = ProfileView()
+        self._parts: dict[int, int] = {}  #: by attempt: the last one of what it has printed
 
     # ------------------------------------------------------------ folding
 
@@ -89,6 +90,8 @@ class JobView:
         """Take the next entry of the log, sent ``at``; 0.0: unknown."""
         self.latest_at = max(self.latest_at, at)
         if isinstance(entry, ev.Printed):
+            if self._came_before(entry):
+                return
             self._printed.add(
                 PrintedText(
                     at, entry.stage, entry.index, entry.attempt, entry.worker, entry.text, entry.dropped
@@ -108,6 +111,15 @@ class JobView:
         self._forget()
         self._notices.restart()
         self._printed.restart()
+
+    def _came_before(self, entry: ev.Printed) -> bool:
+        """A broker may store twice what it was told once; parts come in order."""
+        if not entry.part:  # its worker is of before parts were numbered
+            return False
+        if entry.part <= self._parts.get(entry.attempt, 0):
+            return True
+        self._parts[entry.attempt] = entry.part
+        return False
 
     def _apply(self, entry: Any, at: float) -> None:
         was_over = self.state.terminal is not None

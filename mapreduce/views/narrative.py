@@ -51,8 +51,9 @@ class Narrative:
     def note(self, entry: Any, at: float) -> None:
         view = self.view
         notices, was_over, phase = view.notices_seen, view.ended_at is not None, view.phase
+        printed = view.printed_seen
         view.note(entry, at)
-        if isinstance(entry, ev.Printed):
+        if view.printed_seen > printed:
             self._tell(at, "printed", entry.text, entry.stage, entry.index, entry.dropped)
         elif isinstance(entry, ev.Submitted) and phase == "submitting" and view.spec is not None:
             self._tell(view.submitted_at or at, "info", f"job {view.job} is submitted")
