@@ -214,6 +214,7 @@ def test_goals_name_contenders_and_commands_name_places(one: Workload) -> None:
     everything = {
         "input_bytes": 1e6,
         "seconds": 2.0,
+        "cpu_seconds": 2.0,
         "warm": 2.0,
         "peak_mb": 2.0,
         "client_mb": 2.0,

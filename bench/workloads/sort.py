@@ -16,6 +16,9 @@ _EMBEDDED = Contender("embedded", "mr run", "{mr} run jobs/sort.py {input} -o {o
 _BROKER = Contender(
     "broker", "mr run over RabbitMQ", "{mr} run jobs/sort.py {input} -o {output} --broker {broker}"
 )
+_SHARED = Contender(
+    "shared", "mr run over RabbitMQ, files shared", f"{_BROKER.command} --shared --shared-dir {{scratch}}"
+)
 _SPARK = "{peers} bench/peers/pyspark_rdd.py sort {input} {output} --processes 2"
 _ABOUT = (
     "Lines of 99 bytes with random keys of ten digits. `mr` samples the input for the borders of its partitions; GNU "
@@ -30,7 +33,7 @@ def _sort(megabytes: int, rounds: int, goals: tuple[Goal, ...]) -> Workload:
         if megabytes < 1000
         else f"Total-order sort, {megabytes / 1000:g} GB",
         _ABOUT,
-        (_GNU, _EMBEDDED, _BROKER, Contender("pyspark_rdd", "PySpark RDD", _SPARK, PEER)),
+        (_GNU, _EMBEDDED, _BROKER, _SHARED, Contender("pyspark_rdd", "PySpark RDD", _SPARK, PEER)),
         goals,
         answers.in_order,
         {"input": lambda small: data.lines(megabytes // 10 if small else megabytes)},

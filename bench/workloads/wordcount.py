@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import answers, data
-from bench.model import LIMIT, PEER, Contender, Workload, at_most, faster
+from bench.model import LIMIT, PEER, Contender, Workload, at_most, faster, stated
 
 _AWK = '{ for (i = 1; i <= NF; i++) n[$i]++ } END { for (w in n) print w "\\t" n[w] }'
 
@@ -25,7 +25,8 @@ GENERATOR = Workload(
     "The mapper is a generator that yields `(word, 1)`; every contender calls the same kind of function for every line "
     "except for Spark's data frames, which call none, and awk. Celery and Ray run the functions of the hand-written "
     "program as tasks; their times include the start of their servers, *warm* is without. `mr` over RabbitMQ has "
-    "one worker with two executors, which is running already.",
+    "one worker with two executors, which is running already; with *files shared* it reads the input by its path, as "
+    "Celery and Ray do, and leaves what its tasks write in a folder that all see (`--shared --shared-dir`).",
     (
         Contender(
             "pool",
@@ -38,6 +39,11 @@ GENERATOR = Workload(
             "broker",
             "mr run over RabbitMQ",
             "{mr} run jobs/wordcount.py {input} -o {output} --broker {broker}",
+        ),
+        Contender(
+            "shared",
+            "mr run over RabbitMQ, files shared",
+            "{mr} run jobs/wordcount.py {input} -o {output} --broker {broker} --shared --shared-dir {scratch}",
         ),
         _peer("celery_tasks", "Celery by hand", "--broker {broker}"),
         _peer("ray_tasks", "Ray by hand"),
@@ -62,6 +68,13 @@ GENERATOR = Workload(
         at_most(1.25, "broker", of="pool"),
         faster(1, "broker", than="celery_tasks", warm=True),
         faster(1, "broker", than="ray_tasks", warm=True),
+        stated("{shared} by {pool}", "×", lambda one: one["shared"]["seconds"] / one["pool"]["seconds"]),
+        stated("{shared} by {broker}", "×", lambda one: one["shared"]["seconds"] / one["broker"]["seconds"]),
+        stated(
+            "CPU of {shared} by that of {broker}",
+            "×",
+            lambda one: one["shared"]["cpu_seconds"] / one["broker"]["cpu_seconds"],
+        ),
     ),
     answers.in_any_order,
     {"input": _text},

@@ -213,6 +213,8 @@ class Actor:
             blind = role.prefix == "worker/" and self.world.chance(self.stage.scenario.blind)
             here = command.folder in self.stage.folder.folders and not blind
             attempts = self.stage.folder.lost(command.blocks) if here else ()
+            if not here:
+                self.stage.node.monitor.conduct.does_not_see(command.key)
             if attempts:
                 self.world.tally("lost files noticed")
             self._take(effects.BlocksChecked(command.key, "" if here else "is not there", attempts))

@@ -7,6 +7,7 @@
 - An attempt whose dispatch is acked says that it is alive.
 - A task that may have ended its host is dispatched as such, and in no company; beside an attempt of it nothing is
   started ahead.
+- Who does not see a shared folder voids nothing that lies in it.
 - What came in one message with a task that takes long does not wait for it.
 - Of a job only one task at a time goes before its others, and only while none of it runs.
 """
@@ -68,6 +69,8 @@ class Conduct:
         self._caught_up: set[tuple[str, str]] = set()
         self._lowest: dict[tuple[str, str], int] = {}  #: priority of what a coordinator has dispatched
         self._first: dict[str, set[int]] = {}  #: by job, dispatches that go before its others
+        #: how attempts would tell their outcome that do not see the shared folder
+        self._blind: set[str] = set()
         self._alive: dict[int, float] = {}  #: attempt → when the broker had its last sign of life
 
     def forget(self, job: str) -> None:
@@ -114,6 +117,10 @@ class Conduct:
             self._blame("what came in a range waits behind a task that takes long")
 
     # ------------------------------------------------------------ what a process hears
+
+    def does_not_see(self, key: str) -> None:
+        """The attempt that asks by this key is told that the shared folder is not there."""
+        self._blind.add(key.replace("/check:", "/close:"))
 
     def heard(self, name: str, role: Any, event: Any) -> None:
         """The role has taken it."""
@@ -193,6 +200,8 @@ class Conduct:
         if isinstance(role, Worker):
             if command.token.startswith("worker/start:"):
                 self._starts(role)
+            elif command.token in self._blind and b"Missing" in command.head[5:16]:
+                self._blame("who does not see the shared folder says what is not there")
             return
         if not isinstance(role, LeaseKeeper):
             return
