@@ -1018,7 +1018,7 @@ self._generation(number) < 0:
         seeds.SHARED,
     ),
     Mutation(
-        "the files of a winner are removed", "6 zombies", WORKER,
+        "the files of a winner are removed", "6 duplicates", WORKER,
 """\
         if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
 """,
