@@ -20,6 +20,7 @@ A chunk is the msgpack array [keys, values]; a column of it is
 
     [0, [item, …]]           the items as they are
     [1, column, …]           the items are tuples of one width: a column for each position
+    [2, item, [n, …]]        of values alone: each key has this item, so many times (`Repeated`)
 
 Values that are equal, types included, become the same bytes in every process. Instances of subclasses are
 refused: they would come back as something else.
@@ -33,7 +34,7 @@ import sys
 import uuid
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, Callable, Optional, Union
 
 import msgpack
@@ -87,15 +88,38 @@ def unpack(data: Union[bytes, memoryview]) -> Any:
         raise ValueError(f"not an encoded value: {error}") from error
 
 
-def encode_chunk(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
+class Repeated:
+    """A column of values: each key has the same one, so many times."""
+
+    def __init__(self, value: Any, counts: list[int]) -> None:
+        self.value = value
+        self.counts = counts
+
+    def __getitem__(self, keys: slice) -> Repeated:
+        return Repeated(self.value, self.counts[keys])
+
+
+Values = Union[Sequence[Any], Repeated]
+
+
+def encode_chunk(keys: Sequence[Any], values: Values) -> bytes:
     """Two columns of the same length as bytes. Raises `UnsupportedValue`."""
-    return _pack([_column(keys, 0), _column(values, 0)])
+    last = [2, values.value, values.counts] if isinstance(values, Repeated) else _column(values, 0)
+    return _pack([_column(keys, 0), last])
 
 
-def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], list[Any]]:
+def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], Union[list[Any], Repeated]]:
     """What `encode_chunk` made ``data`` of. Raises ValueError for anything else."""
     keys, values = unpack(data)
-    return _items(keys), _items(values)
+    return _items(keys), Repeated(*values[1:]) if values[0] == 2 else _items(values)
+
+
+def spelled_out(keys: list[Any], values: Union[list[Any], Repeated]) -> tuple[list[Any], list[Any]]:
+    """A key and a value for each pair."""
+    if not isinstance(values, Repeated):
+        return keys, values
+    keys = list(chain.from_iterable(map(repeat, keys, values.counts)))
+    return keys, [values.value] * len(keys)
 
 
 # ---------------------------------------------------------------- columns

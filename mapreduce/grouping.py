@@ -1,7 +1,8 @@
 """Pairs by key, in memory: what a combiner needs.
 
-While all values are one and the same, a 1 above all, keys are only counted. A plain loop does that: it needs no
-lists of keys and values, and what it costs beyond the map's own work is mostly the processor's waiting for the dict.
+While all values are one and the same, a 1 above all, keys are only counted. A plain loop does that, straight from the
+iterator: a pair is gone before the next one is made, so that its memory, in the processor's first cache, serves for
+all of them. What it costs beyond the map's own work is mostly the processor's waiting for the dict.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat, starmap
-from operator import itemgetter
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
 from mapreduce.drain import drained
 from mapreduce.job import Fold
-from mapreduce.pairs import SLICE_PAIRS, columns, slices
+from mapreduce.pairs import SLICE_PAIRS, columns, next_size, slices
 from mapreduce.runs import Batch, Group
 
 #: what an entry of a dict and its list take
@@ -25,7 +25,6 @@ GROUP_BYTES = 160
 _UNKNOWN, _VARIOUS = object(), object()
 #: as many of one of these are the same for a combiner as so many equal ones (unlike 0.0 and -0.0)
 _COUNTED = {int, str, bytes, bool, type(None)}
-_KEY = itemgetter(0)
 
 Combine = Callable[[Any, Iterator[Any]], Iterable[Any]]
 
@@ -37,6 +36,7 @@ class Groups:
         #: as `codec.weigh` counts
         self.weight = 0
         self._value: Any = _UNKNOWN  #: the one value; `_VARIOUS` from the first other one on
+        self._kind: Any = None  #: the type of all keys until then
         self._counts: dict[Any, int] = {}  #: of a key's values, as long as they are all one
         # All by what stands for the key in a dict. Most keys have but one value, and a list for each of those
         # would double the time, not least the garbage collector's.
@@ -45,15 +45,25 @@ class Groups:
         #: the key, where it differs from what stands for it
         self._keys: dict[Any, Any] = {}
 
-    def add(self, pairs: list[Any]) -> int:
-        """Take pairs; how much memory their values take. Raises `NotAPair` and `codec.UnsupportedValue`."""
-        rest = self._count(pairs) if self._value is not _VARIOUS else pairs
-        if not rest:
+    def take(self, pairs: Iterator[Any], size: int) -> int:
+        """Take so many pairs, or what is left of them; how many to take next, 0 after the last ones.
+
+        Raises `NotAPair`, `codec.UnsupportedValue` and what ``pairs`` raises.
+        """
+        some: Iterator[Any] = islice(pairs, size)
+        if self._value is _UNKNOWN:
+            first = list(some)
+            self._value, self._kind = _kinds_of(first)
+            some = iter(first)
+        rest = list(some) or None if self._value is _VARIOUS else self._count(some)
+        if rest is None:
             return 0
+        if not rest:
+            return next_size(size, size, 0)
         keys, values = columns(rest)
         weight = codec.weigh(values)
         self.add_columns(keys, values, weight)
-        return weight
+        return next_size(size, len(rest), weight)
 
     def add_columns(self, keys: list[Any], values: list[Any], values_weight: int) -> None:
         """Take pairs as columns. Raises `codec.UnsupportedValue`."""
@@ -71,31 +81,34 @@ class Groups:
 
     # ------------------------------------------------------------ counting
 
-    def _count(self, pairs: list[Any]) -> list[Any]:
-        """Take pairs for as long as their value is the one; the pairs that are left."""
-        if set(map(type, pairs)) != {tuple} or not all(pairs):
-            return pairs  # `columns` says what is wrong
-        keys = list(map(_KEY, pairs))
-        if order.hashable_all(keys) is not keys:
-            return pairs
-        if self._value is _UNKNOWN and type(pairs[0][1]) in _COUNTED:
-            self._value = pairs[0][1]
-        counts, one, rest = self._counts, self._value, iter(pairs)
-        kind = type(one)
-        before, known = len(counts), counts.get
+    def _count(self, pairs: Iterator[Any]) -> Optional[list[Any]]:
+        """Take pairs for as long as their value is the one; the pairs that are left, None if there were none at all.
+
+        What is no pair, or has another kind of key, is left as well: it is not for this loop to complain.
+        """
+        counts, one, kind = self._counts, self._value, self._kind
+        if not order.is_simple(kind):
+            some = list(pairs)
+            if not _are_hashable(some):
+                return some or None
+            pairs = iter(some)
+        value_kind, before, known = type(one), len(counts), counts.get
         left: list[Any] = []
-        try:
-            for key, value in rest:
-                # mostly it is the same object; what is equal must do, too, or where a combiner cuts would hang on that
-                if value is not one and (type(value) is not kind or value != one):
-                    left = [(key, value), *rest]
-                    break
-                counts[key] = known(key, 0) + 1
-        except ValueError:
-            columns(pairs)  # says what is wrong
-            raise
+        pair = _UNKNOWN
+        for pair in pairs:
+            try:
+                key, value = pair
+            except (TypeError, ValueError):
+                left = [pair, *pairs]
+                break
+            # mostly it is the same object; what is equal must do, too, or where a combiner cuts would hang on that
+            same = value is one or (type(value) is value_kind and value == one)
+            if not same or type(key) is not kind or type(pair) is not tuple:
+                left = [pair, *pairs]
+                break
+            counts[key] = known(key, 0) + 1
         self.weight += self._weigh_new(counts, before)
-        return left
+        return None if pair is _UNKNOWN else left
 
     def _spell_out(self) -> None:
         """From counts to lists of values."""
@@ -124,6 +137,18 @@ class Groups:
 
     # ------------------------------------------------------------ combining
 
+    def take_out(self, most: int) -> tuple[Any, Iterator[tuple[list[Any], list[int]]]]:
+        """A value, and keys with how often each has it: those that have it ``most`` times or less. The rest stays here.
+
+        None where values differ.
+        """
+        if self._value is _VARIOUS:
+            return None, iter(())
+        counts = self._counts
+        self._counts = {key: n for key, n in counts.items() if n > most}
+        few = ([pair for pair in some if pair[1] <= most] for some in _some(counts.items()))
+        return self._value, (([key for key, _ in some], [n for _, n in some]) for some in few)
+
     def combined(self, combine: Combine) -> Iterator[Batch]:
         """All keys and values: those of keys that have several combined, the others as they are.
 
@@ -133,7 +158,7 @@ class Groups:
         one = self._value
         if one is _VARIOUS:
             return self._combined_lists(combine)
-        if type(one) is int and isinstance(combine, Fold) and combine.function is sum:
+        if type(one) is int and is_sum(combine):
             return self._multiplied(one)
         return self._combined_counts(combine)
 
@@ -158,6 +183,29 @@ class Groups:
             several = [(key, iter([value, *others.pop(key)])) for key, value in some if key in others]
             named = zip(self._named([key for key, _ in several]), [values for _, values in several])
             yield _with_combined(keys, [value for _, value in single], combine, list(named))
+
+
+def is_sum(function: Any) -> bool:
+    """Whether it adds up."""
+    return isinstance(function, Fold) and function.function is sum
+
+
+def _kinds_of(pairs: list[Any]) -> tuple[Any, Any]:
+    """The value of the first of them, if equal ones can be counted, and the type of its key."""
+    if not pairs:
+        return _UNKNOWN, None
+    first = pairs[0]
+    if type(first) is not tuple or len(first) != 2 or type(first[1]) not in _COUNTED:
+        return _VARIOUS, None
+    return first[1], type(first[0])
+
+
+def _are_hashable(pairs: list[Any]) -> bool:
+    """Whether these are pairs whose keys stand for themselves in a dict."""
+    if set(map(type, pairs)) != {tuple} or set(map(len, pairs)) != {2}:
+        return False
+    keys = [key for key, _ in pairs]
+    return order.hashable_all(keys) is keys
 
 
 def _some(items: Iterable[Any]) -> Iterator[list[Any]]:

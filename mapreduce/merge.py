@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, islice
 from operator import itemgetter, ne
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from mapreduce import buckets, order
 from mapreduce.refs import Block
@@ -32,6 +32,7 @@ from mapreduce.runs import (
     CHUNK_BYTES,
     Batch,
     BlockWriter,
+    CountedBatch,
     Group,
     RunReader,
     read_blocks,
@@ -49,6 +50,7 @@ STEP_BYTES = 2 * 1024 * 1024
 MAX_FAN_IN = 200
 
 Run = Sequence[Block]
+_AnyBatch = TypeVar("_AnyBatch", Batch, CountedBatch)
 #: keys, values and what they are ordered by
 Taken = tuple[list[Any], list[Any], list[Any]]
 
@@ -294,11 +296,11 @@ def merge_groups(
     """
     runs = list(split_runs(blocks))
     if runs and all(map(_is_bucketed, runs)) and _fits(runs, memory_bytes) and _common_kind(runs):
-        return buckets.group(_counted(read_buckets(blocks), taken), totals)
+        return buckets.group((_counted(batches, taken) for batches in read_buckets(blocks)), totals)
     return groups(_counted(merge(blocks, directory, memory_bytes), taken))
 
 
-def _counted(batches: Iterator[Batch], taken: Callable[[int], None]) -> Iterator[Batch]:
+def _counted(batches: Iterator[_AnyBatch], taken: Callable[[int], None]) -> Iterator[_AnyBatch]:
     for batch in batches:
         taken(len(batch[0]))
         yield batch

@@ -167,6 +167,11 @@ _SIMPLE = frozenset([str, bytes, int, bool, type(None), uuid.UUID, datetime.date
 _WRAPPED = object()
 
 
+def is_simple(kind: type) -> bool:
+    """Whether whatever key is of this type stands for itself in a dict."""
+    return kind in _SIMPLE
+
+
 def hashable(key: Any) -> Hashable:
     """What stands for ``key`` in a dict: equal for two keys if, and only if, their sort keys are equal.
 

@@ -63,7 +63,7 @@ class Block(NamedTuple):
     path: str
     offset: int  #: bytes
     length: int  #: bytes
-    records: int
+    records: int  #: of the pairs that `codec.Repeated` tells of, one for each key
     run: int  #: its number within its attempt and partition, from 0
     #: `order.kind` of the keys of its run: runs of one non-empty kind compare without wrapping; behind `runs.BUCKETED`
     #: if the run lies in buckets

@@ -25,7 +25,8 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Callable, Optional
+from itertools import starmap
+from typing import Any, BinaryIO, Callable, Optional, Union
 
 from mapreduce import codec, shared
 from mapreduce.refs import Block
@@ -45,6 +46,8 @@ _FIRST_PAIRS = 512
 _MAX_PAIRS = 16384
 
 Batch = tuple[list[Any], list[Any]]
+#: the same, where some of the pairs are alike
+CountedBatch = tuple[list[Any], Union[list[Any], codec.Repeated]]
 #: a key and its values
 Group = tuple[Any, Iterator[Any]]
 Emit = Callable[[int, Block], None]
@@ -78,9 +81,9 @@ class BlockWriter:
         self._pairs_per_chunk = _FIRST_PAIRS
 
     def write(
-        self, partition: int, run: int, kind: str, keys: Sequence[Any], values: Sequence[Any], bucket: int = 0
+        self, partition: int, run: int, kind: str, keys: Sequence[Any], values: codec.Values, bucket: int = 0
     ) -> None:
-        """Append pairs to a run. Raises `codec.UnsupportedValue`."""
+        """Append pairs to a run; those that are alike count as one. Raises `codec.UnsupportedValue`."""
         if self._label != (partition, run, kind):
             self.flush()
             self._label = (partition, run, kind)
@@ -89,7 +92,7 @@ class BlockWriter:
             count = self._pairs_per_chunk
             start += self._write_chunk(keys[start : start + count], values[start : start + count], bucket)
 
-    def _write_chunk(self, keys: Sequence[Any], values: Sequence[Any], bucket: int) -> int:
+    def _write_chunk(self, keys: Sequence[Any], values: codec.Values, bucket: int) -> int:
         """Append a chunk, or the half of it, or a quarter …; returns its number of pairs."""
         count = len(keys)
         data = codec.encode_chunk(keys, values)
@@ -205,7 +208,7 @@ class RunReader:
                 if self._file is None:
                     self._file = open(block.path, "rb")  # noqa: SIM115
                 for _, data in _read_chunks(self._file, block):
-                    yield (*decode(data, self._file.name), len(data))
+                    yield (*codec.spelled_out(*_decode(data, self._file.name)), len(data))
         finally:
             if self._file is not None:
                 self._file.close()
@@ -239,7 +242,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
     return data
 
 
-def decode(data: bytes, path: str) -> Batch:
+def _decode(data: bytes, path: str) -> CountedBatch:
     """Keys and values of a chunk. Raises OSError where the bytes are damaged."""
     try:
         return codec.decode_chunk(data)
@@ -253,8 +256,8 @@ def read_blocks(blocks: Iterable[Block]) -> Iterator[Batch]:
         yield from RunReader(run)
 
 
-def read_buckets(blocks: Iterable[Block]) -> Iterator[Batch]:
-    """The pairs of bucketed runs, bucket by bucket; those of a key stand in the order of ``blocks``. Raises OSError.
+def read_buckets(blocks: Iterable[Block]) -> Iterator[Iterator[CountedBatch]]:
+    """The pairs of bucketed runs by bucket; those of a key stand in the order of ``blocks``. Raises OSError.
 
     The bytes of all blocks are in memory meanwhile.
     """
@@ -266,10 +269,8 @@ def read_buckets(blocks: Iterable[Block]) -> Iterator[Batch]:
                     if bucket >= MAX_BUCKETS:
                         raise OSError(errno.EIO, f"a block is damaged: it names bucket {bucket}", block.path)
                     chunks[bucket].append((data, block.path))
-    for some in chunks:
-        for data, path in some:
-            yield decode(data, path)
-        some.clear()
+    while chunks:
+        yield starmap(_decode, chunks.pop(0))
 
 
 def read_formatted(blocks: Iterable[Block]) -> Iterator[bytes]:

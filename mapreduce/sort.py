@@ -13,14 +13,14 @@ happens to use: a combiner's results depend on where it cuts, and must be the sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Callable, Optional
 
 from mapreduce import codec, formats, order
 from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
-from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, next_size, slices
+from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices
 from mapreduce.runs import BUCKETED, Batch, BlockWriter, Emit, bucket_count, read_blocks
 
 __all__ = [
@@ -38,6 +38,9 @@ __all__ = [
 #: of pairs held, as `codec.weigh` counts
 MEMORY_BYTES = 128 * 1024 * 1024
 
+#: so many equal values of a key are counted: calling a combiner for them costs more than it saves
+FEW = 8
+
 #: whatever value of these types can be encoded
 _ENCODABLE = {int, str, bytes, bool, type(None), float}
 
@@ -51,8 +54,9 @@ class PartitionedWriter:
     those of ``key``; it is called any number of times, not at all for a key with one value. A `job.Fold` does
     the same; its function is called without the detour over pairs. ``emit`` is told of each block once it is
     on disk, in ``directory``. ``spread`` is as ``partition_all`` for `bucket_count` times as many partitions, the same
-    but for multiples of their number: what was combined and fits into one run need not be sorted then. ``carries`` and
-    ``is_shared``: see `BlockWriter`.
+    but for multiples of their number: what was combined and fits into one run need not be sorted then. And of a key
+    with ``few`` values, or less, that are all alike, it is told how many there are: ``combine`` is not called. For
+    ``carries`` and ``is_shared`` see `BlockWriter`.
     """
 
     def __init__(
@@ -66,9 +70,11 @@ class PartitionedWriter:
         spread: Optional[PartitionAll] = None,
         carries: int = 0,
         is_shared: bool = False,
+        few: int = FEW,
     ) -> None:
         self._writer = BlockWriter(directory, emit, carries, is_shared)
         self._spread = spread
+        self._few = few
         self._partitions = partitions
         self._partition_all = partition_all
         self._combine = combine
@@ -106,8 +112,7 @@ class PartitionedWriter:
 
     def _write_combined(self, pairs: Iterator[Any], combine: Combine) -> None:
         grouped, size = Groups(), FIRST_SLICE_PAIRS
-        while taken := list(islice(pairs, size)):
-            size = next_size(size, len(taken), grouped.add(taken))
+        while size := grouped.take(pairs, size):
             if grouped.weight > self._memory_bytes:
                 combined = list(grouped.combined(combine))
                 grouped = Groups()
@@ -120,7 +125,7 @@ class PartitionedWriter:
         if self._run or self._spread is None:
             self._spill(grouped.combined(combine))
         else:
-            self._write_buckets(self._spread, grouped.combined(combine))
+            self._write_buckets(self._spread, grouped, combine)
 
     # ------------------------------------------------------------ on disk
 
@@ -139,20 +144,26 @@ class PartitionedWriter:
             ranks = keys if kind else list(map(order.sort_key, keys))
             self._writer.write(partition, self._run, kind, *sort_pairs(keys, values, ranks))
 
-    def _write_buckets(self, spread: PartitionAll, batches: Iterable[Batch]) -> None:
+    def _write_buckets(self, spread: PartitionAll, grouped: Groups, combine: Combine) -> None:
         """Write a bucketed run for each partition; a sorted one if Python does not hash these keys as `order` does."""
         kinds: set[str] = set()
         buckets = self._partitions * bucket_count(self._partitions)
-        parts = _distributed(spread, buckets, _of_kinds(batches, kinds))
+        value, counted = grouped.take_out(self._few)
+        few = _distributed(spread, buckets, _of_kinds(counted, kinds))
+        parts = _distributed(spread, buckets, _of_kinds(grouped.combined(combine), kinds))
         kind = kinds.pop() if len(kinds) == 1 else ""
         for partition in range(self._partitions):
-            its = parts[partition :: self._partitions]
+            its, its_few = parts[partition :: self._partitions], few[partition :: self._partitions]
             if not kind:
+                its += [codec.spelled_out(keys, codec.Repeated(value, counts)) for keys, counts in its_few]
                 self._write_run(partition, *(list(chain.from_iterable(column)) for column in zip(*its)))
                 continue
-            for bucket, (keys, values) in enumerate(its):
+            for bucket, ((keys, values), (few_keys, counts)) in enumerate(zip(its, its_few)):
                 if keys:
                     self._writer.write(partition, self._run, BUCKETED + kind, keys, values, bucket)
+                if few_keys:
+                    repeated = codec.Repeated(value, counts)
+                    self._writer.write(partition, self._run, BUCKETED + kind, few_keys, repeated, bucket)
         self._writer.flush()
         self._run += 1
 

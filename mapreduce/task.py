@@ -22,6 +22,7 @@ from typing import Any, Callable, Iterator, Optional, Sequence, Union
 from mapreduce import order, sort, splits
 from mapreduce.blame import Blame, TaskFailed, shorten
 from mapreduce.drain import drained
+from mapreduce.grouping import is_sum
 from mapreduce.job import Context, Fold, Function, Job, SampledRanges, Stage, enter, is_whole
 from mapreduce.refs import Block, Counters, Stats, TaskSpec
 from mapreduce.spec import JobSpec
@@ -130,8 +131,9 @@ class Task:
     def _groups(self) -> Source:
         """Groups, many at a time."""
         reduce = self._stage.reduce
-        totals = isinstance(reduce, Fold) and reduce.function is sum
-        return sort.merge_groups(self._spec.blocks, self._spec.directory, taken=self._took, totals=totals)
+        return sort.merge_groups(
+            self._spec.blocks, self._spec.directory, taken=self._took, totals=is_sum(reduce)
+        )
 
     def _took(self, pairs: int) -> None:
         self._end_fork()
@@ -177,6 +179,7 @@ class Task:
             spread=spread,
             carries=self._spec.carries,
             is_shared=is_shared,
+            few=0 if is_sum(self._stage.combine) else sort.FEW,  # nothing is cheaper than to multiply
         )
 
     def _is_last(self) -> bool:

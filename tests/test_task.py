@@ -272,7 +272,7 @@ def test_nor_does_one_in_a_reduce_or_a_combine(runner: Runner) -> None:
     def plain(key: str, values: Iterator[int]) -> Pairs:
         return [(key, sum(values))]
 
-    text = "a b c\na b c\n"
+    text = "a b c\n" * 10
     assert "StopIteration" in runner.fails(Job(words, reduce=total), text, stage=1).message
     assert "StopIteration" in runner.fails(Job(words, reduce=plain, combine=total), text).message
 
@@ -296,7 +296,7 @@ def test_reduce_and_combine_name_the_key(runner: Runner) -> None:
     failure = runner.fails(Job(words, reduce=bad), "b a", stage=1)
     assert failure.function == "reduce bad"
     assert failure.source in ("key 'a'", "key 'b'")
-    failure = runner.fails(Job(words, reduce=total, combine=bad), "a a b")
+    failure = runner.fails(Job(words, reduce=total, combine=bad), "a " * 9 + "b")
     assert (failure.function, failure.source) == ("combine bad", "key 'a'")
 
 
@@ -369,7 +369,7 @@ def test_values_that_cannot_travel_are_named(runner: Runner, value: Any) -> None
     failure = runner.fails(Job(lambda line: [(line, value)], reduce=total))
     assert (failure.kind, failure.function) == ("value", "map <lambda>")
     combine = lambda key, values: [(key, value)]  # noqa: E731
-    failure = runner.fails(Job(words, reduce=total, combine=combine), "a a")
+    failure = runner.fails(Job(words, reduce=total, combine=combine), "a " * 9)
     assert (failure.kind, failure.function) == ("value", "map words or combine <lambda>")
 
 
