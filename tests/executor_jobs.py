@@ -148,7 +148,7 @@ def spill_and_wait(path: str) -> Any:
         time.sleep(0.01)
 
 
-wordcount = Job(words, reduce=total, combine=total)
+wordcount = Job(words, fold=sum)
 spilling = Job(spill_and_wait, reduce=total)
 jobs = {
     function.__name__: _map_only(function)
