@@ -116,7 +116,7 @@ def test_a_careful_attempt_knows_the_record_that_killed_it(bench: Bench, name: s
 def test_so_does_one_of_a_whole_function_a_reduce_and_a_combine(bench: Bench) -> None:
     failure = bench.failure("job_poisoned", text=TEXT, careful=True)
     assert (failure.kind, failure.position, failure.offset) == ("died", POSITION, BEFORE)
-    text = "and poison but poison\n"
+    text = "and poison but" + " poison" * 9 + "\n"
     events = bench.wait(bench.submit("job_deadly", text))
     by_part: dict[int, list[Any]] = {}
     for event in events[:-1]:
