@@ -449,8 +449,29 @@ self._generation(number) < 0:
         if self._receipt is None or not (self.lease.takeovers or self._renewing):
 """,
 """\
-        if True:
+        if self._receipt is None or not self._renewing:
 """,
+        seeds.LOST_LEASES,
+    ),
+    Mutation(
+        "a coordinator that renews its lease relies on a higher `Took`", "7 takeover", COORDINATOR,
+"""\
+        if self._receipt is None or not (self.lease.takeovers or self._renewing):
+""",
+"""\
+        if self._receipt is None or not self.lease.takeovers:
+""",
+        seeds.LOST_LEASES,
+    ),
+    Mutation(
+        "a client leaves before its lease is confirmed", "7 takeover", CLIENT,
+"""\
+        if not (self._sent.outstanding("delivered") or self._sent.outstanding("lease")):
+""",
+"""\
+        if not self._sent.outstanding("delivered"):
+""",
+        seeds.LOST_LEASES,
     ),
     Mutation(
         "a lease is acked before its renewal is confirmed", "7 takeover", COORDINATOR,

@@ -445,7 +445,7 @@ class TestLeases:
         play.now += SILENT_SECS
         assert self.ask(play, 0) == [], "it would lie beside the first one"
         (lease,) = self.ask(play, 2)
-        assert wire.decode(lease.head)[0].rank.renewals == 4
+        assert (wire.decode(lease.head)[0].rank.renewals, wire.decode(lease.head)[0].takeovers) == (4, 1)
         assert self.ask(play, 2) == [], "not again for as long"
 
     @pytest.mark.parametrize("sign", [ev.Took(ev.Rank(3, 1), "w"), ev.Passed(50.0), ev.StageSealed(1, 0)])
@@ -484,8 +484,17 @@ class TestLeases:
         play.tell(effects.Connected())
         first, again = (wire.decode(each.head)[0] for each in play.published("lease")[-2:])
         assert first.rank.renewals == 1 and again.rank.renewals == 2
+        assert (first.takeovers, again.takeovers) == (0, 1), "its holder relies on none that outranks it"
         play.confirm("lease")
         assert not any("lease" in c.token for c in play.tell(effects.Connected()) if hasattr(c, "token"))
+
+    def test_it_does_not_leave_before_its_lease_is_confirmed(self) -> None:
+        play = Play()
+        play.log(ev.Cancelled("its client wants it to end"))
+        play.confirm("delivered")
+        assert not play.client.finished, "a broker that restarts now may lose what owns the log"
+        play.confirm("lease")
+        assert play.client.finished
 
 
 def test_splits_events_are_bounded_by_bytes() -> None:

@@ -271,10 +271,10 @@ class Client:
             return []
         return self._declare_streams(spec, declaring) if declaring.goes_on(event.name) else []
 
-    def _publish_lease(self, spec: JobSpec, renewals: int) -> base.Publish:
+    def _publish_lease(self, spec: JobSpec, renewals: int, takeovers: int = 0) -> base.Publish:
         """The lease of renewal 0 is provisional: whoever gets it waits, and finds itself outranked by the next."""
         rank = ev.Rank(renewals, self._rng.getrandbits(63))
-        lease = ev.Lease(self.job, rank, 0, spec.stages, spec.partitions, shared_dir=spec.shared_dir)
+        lease = ev.Lease(self.job, rank, takeovers, spec.stages, spec.partitions, shared_dir=spec.shared_dir)
         return self._sent.lease(lease)
 
     # ------------------------------------------------------------ reading
@@ -326,12 +326,17 @@ class Client:
             self._input_confirmed = True
             if self.phase is Phase.FEEDING:  # else the log was faster than the confirm
                 self.phase = Phase.WAITING
-        elif kind == "delivered":
-            self._end()
+        elif self.phase is Phase.CLOSING:
+            self._end_if_confirmed()
         self._leave_if_detached()
         return (
             [*self._feeding.log_splits(), *self._feeding.read_ahead()] if self.phase is Phase.FEEDING else []
         )
+
+    def _end_if_confirmed(self) -> None:
+        """Not before the lease is: who holds it holds what a broker that restarts may lose, with all that it names."""
+        if not (self._sent.outstanding("delivered") or self._sent.outstanding("lease")):
+            self._end()
 
     def _leave_if_detached(self) -> None:
         if self._input_confirmed and not self._sent and self._spec is not None and self._spec.detached:
@@ -605,7 +610,7 @@ class Client:
         if spec is None or renewals is None:
             return []
         return [
-            self._publish_lease(spec, renewals),
+            self._publish_lease(spec, renewals, takeovers=1),
             Report("warning", f"nobody has coordinated job {self.job} for long; its lease is sent again"),
         ]
 

@@ -55,13 +55,14 @@ class Sent:
     def put_back(self, publication: base.Publish) -> base.Publish:
         """The same publication once more; but a lease outranks the one before.
 
-        Somebody may have taken that although the broker, restarted, has it no more. A provisional one stays so.
+        Somebody may have taken that although the broker, restarted, has it no more; or one that was made from it, and
+        is lost with it. So it counts a takeover: its holder relies on no higher one. A provisional one stays so.
         """
         if publication.to == ev.JOBS:
             lease: Any = wire.decode(publication.head)[0]
             renewals = lease.rank.renewals and lease.rank.renewals + 1
             rank = ev.Rank(renewals, self._rng.getrandbits(63))
-            publication = replace(publication, head=wire.encode(replace(lease, rank=rank)))
+            publication = replace(publication, head=wire.encode(replace(lease, rank=rank, takeovers=1)))
         self._unconfirmed[publication.token] = publication
         return publication
 

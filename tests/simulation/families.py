@@ -17,6 +17,7 @@ from tests.simulation.seeds import (
     KILLING_RECORDS,
     LONG_TASKS,
     LOSSES_AT_DEPTH,
+    LOST_LEASES,
     RANGES,
     RETRIES,
     SHARED,
@@ -45,7 +46,9 @@ def focus(scenario: Scenario) -> Scenario:
         return _shared(scenario, rng)
     if family == RANGES:
         return _ranges(scenario, rng)
-    return _crowds(scenario, rng) if family == CROWDS else scenario
+    if family == CROWDS:
+        return _crowds(scenario, rng)
+    return _lost_leases(scenario, rng) if family == LOST_LEASES else scenario
 
 
 def _plain(scenario: Scenario) -> Scenario:
@@ -225,4 +228,23 @@ def _shared(scenario: Scenario, rng: random.Random) -> Scenario:
         scenario, jobs=[replace(jobs[0], spec=spec)], by_reference=False, carried=rng.choice((0, 0, 20)),
         vanishing=rng.random() < 0.8, blind=rng.choice((0.0, 0.0, 0.1)), workers=rng.choice((1, 2, 3)),
         trouble=rng.choice((0, 2, 5, 8)), trouble_every=rng.choice((0.1, 0.3, 1.0)),
+    )  # fmt: skip
+
+
+def _lost_leases(scenario: Scenario, rng: random.Random) -> Scenario:
+    """Leases are renewed all the time, and taken long before they are confirmed; half of what goes wrong is that the
+    broker restarts, and has lost some of these.
+    """
+    spec = replace(
+        scenario.jobs[0].spec, stages=rng.choice((1, 2)), partitions=rng.choice((1, 2)), tries=1000
+    )
+    records = tuple(rng.choice((0, 1, 2)) for _ in range(rng.choice((2, 4, 8))))
+    jobs = [
+        replace(job, spec=replace(job.spec, client_timeout_secs=60.0, retain_secs=rng.choice((0.0, 30.0))))
+        for job in _job(scenario, spec, records, {})
+    ]
+    return replace(
+        _plain(scenario), jobs=jobs, workers=rng.choice((2, 3)), slots=(1,),
+        latency=0.02, task_secs=rng.choice((0.1, 1.0, 3.0)), stores_late=rng.choice((1.0, 4.0)), renew_secs=2.0,
+        client_dies=rng.random() < 0.2, trouble=rng.choice((2, 5, 8)), trouble_every=rng.choice((1.5, 4.0)),
     )  # fmt: skip

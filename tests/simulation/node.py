@@ -163,6 +163,8 @@ class Node:
         #: how many entries of streams are confirmed and not kept
         self.forgets = 0.0
         self.forgets_only = ""  #: places whose names end so
+        #: seconds, at most, until a queue's message is confirmed that was delivered at once
+        self.stores_late = 0.0
         #: how many broadcasts are lost
         self.deaf = 0.0
         self.serials = count(1)
@@ -290,9 +292,9 @@ class Session:
         """Something that is said to the process as such."""
         self._answer("publish", event)
 
-    def _lane(self, lane: Any) -> float:
-        """When what is sent now along this lane arrives."""
-        when = self._world.now + self._world.delay()
+    def _lane(self, lane: Any, later: float = 0.0) -> float:
+        """When what is sent now, or so many seconds later, along this lane arrives."""
+        when = self._world.now + self._world.delay() + later
         last = self._lanes.get(lane, 0.0)
         if when < last:
             when = last
@@ -389,7 +391,8 @@ class Session:
             if isinstance(place, Stream) and self._world.chance(self.node.stutter):
                 self._world.tally("repeated stream entries")
                 place.append(body)
-        when = self._lane(("from", ("confirms", to)))
+        late = self.node.stores_late if message is not None else 0.0
+        when = self._lane(("from", ("confirms", to)), self._world.rng.random() * late if late else 0.0)
         if message is not None:
             message.confirmed_at = when
         for token in tokens:

@@ -86,6 +86,8 @@ class Scenario:
     carried: int = 0
     #: where `forgets` holds: places whose names end so
     forgets_only: str = ""
+    #: seconds for which a queue's messages may be with their consumers before the broker has stored and confirmed them
+    stores_late: float = 0.0
     #: what dead processes have said of a job that was retried is heard once more
     echoes: bool = False
     #: files of the shared folder are removed, cut or changed

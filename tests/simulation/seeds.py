@@ -14,4 +14,5 @@ SIZE = 1_000_000
     RANGES,
     SHARED,
     CROWDS,
-) = FAMILIES = tuple(range(0, 10 * SIZE, SIZE))
+    LOST_LEASES,
+) = FAMILIES = tuple(range(0, 11 * SIZE, SIZE))

@@ -26,6 +26,7 @@ class Trouble:
         self.left = play.scenario.trouble
         scenario = play.scenario
         play.node.forgets, play.node.forgets_only = scenario.forgets, scenario.forgets_only
+        play.node.stores_late = scenario.stores_late
         self._kinds: list[tuple[float, Callable[[], bool]]] = [
             (3.0, self.kill_worker),
             (3.0, self.kill_worker_at),
@@ -40,6 +41,9 @@ class Trouble:
             (1.0, self.repeat),
             (0.7, self.add_worker),
         ]
+        if scenario.stores_late:
+            weight = sum(w for w, _ in self._kinds) * 0.5
+            self._kinds += [(weight, self.restart_broker), (weight, self.restart_broker_at)]
         if scenario.lossy:
             self._kinds = [(sum(w for w, _ in self._kinds) * 1.5, self.lose), *self._kinds]
         if scenario.vanishing:
@@ -235,6 +239,12 @@ class Trouble:
     def restart_broker(self) -> bool:
         self.play.node.restart(self.rng.choice((0.0, 1.0, 10.0)))
         return self._say("the broker restarts", "broker restarts")
+
+    def restart_broker_at(self) -> bool:
+        def restart(_: Actor) -> None:
+            self.restart_broker()
+
+        return self._light(self._worker(), restart)
 
     def alarm(self) -> bool:
         secs = self.rng.choice((1.0, 10.0, 60.0))
