@@ -35,9 +35,10 @@ class Phase(IntEnum):
     READY = 3  #: waits for its turn
     STARTING = 4  #: `Started` is on its way to the log
     STARTED = 5  #: it is there; waits for a free slot
-    RUNNING = 6
-    PUBLISHING = 7  #: the executor is done; the broker does not have all blocks yet
-    CLOSING = 8  #: the outcome is on its way to the log; then the ack
+    GIVEN = 6  #: to an executor that is still at another one
+    RUNNING = 7
+    PUBLISHING = 8  #: the executor is done; the broker does not have all blocks yet
+    CLOSING = 9  #: the outcome is on its way to the log; then the ack
 
 
 class Delivery:
@@ -75,8 +76,8 @@ class Attempt:
         self.spec: Optional[JobSpec] = None
         self.slot = -1  #: none yet
         self.begun = False  #: from `Phase.STARTING` to `Phase.RUNNING`
-        self.began = 0.0  #: when it was given to an executor
-        self.secs = 0.0  #: for how long that had it
+        self.began = 0.0  #: when an executor began with it
+        self.secs = 0.0  #: for how long that was at it
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False

@@ -4,7 +4,9 @@
 
 A pipe, so that C code and subprocesses are heard, too, so that what a process wrote last is there when it is dead, and
 so that nobody can fill a disk. What comes belongs to the attempt that runs, and all of it is taken before the end of
-that is told. Whoever prints without end never waits for long: what is too much is read and dropped.
+that is told. An executor that goes on with an attempt before we know of the last one's end writes a mark between their
+outputs, random bytes that nobody else writes. Whoever prints without end never waits for long: what is too much is
+read and dropped.
 
 An attempt's first `HEAD_BYTES` and last `TAIL_BYTES` are kept: the last words are what a death is explained with. All
 attempts of a worker share an `Allowance`, those of a job a `JobAllowance`: its log keeps what is told.
@@ -36,6 +38,15 @@ FAST_BYTES = 16 * 1024
 _READ_BYTES = 64 * 1024
 #: more is not read at once of one child, so that all have their turn; no less than a pipe holds by default
 _TURN_BYTES = 256 * 1024
+
+
+#: how marks begin: as no text does
+_MARK = b"\xff\0\xfe"
+
+
+def new_mark() -> bytes:
+    """For one executor. Short enough for a pipe to take it whole or not at all."""
+    return _MARK + os.urandom(8).hex().encode()
 
 
 def open_pipe() -> tuple[int, int]:
@@ -179,6 +190,10 @@ class Capture:
         self.attempt = 0  #: 0: none
         self.allowance: Optional[JobAllowance] = None  #: its attempt's
         self.kept = Kept()
+        self.mark = b""  #: between the outputs of two attempts; none yet
+        self._due = 0  #: marks that have not come of attempts that are at work or over
+        self._later: list[bytearray] = []  #: what has come after each mark that was not due
+        self._cut = b""  #: what may be the beginning of a mark
         self.closed = False  #: by all who could write to it, or by us
         #: when to read again, None: when the selector says so
         self.read_at: Optional[float] = None
@@ -195,10 +210,46 @@ class Capture:
                 if not data:
                     self.closed = True
                     break
-                self.kept.add(data)
+                self._take(data)
                 count += len(data)
         self.note(now)
         return count
+
+    def _take(self, data: bytes) -> None:
+        """What was read, marks among it."""
+        if not self.mark:
+            self.kept.add(data)
+            return
+        data, self._cut = self._cut + data, b""
+        at = data.rfind(_MARK[:1], max(0, len(data) - len(self.mark) + 1))
+        if at >= 0 and self.mark.startswith(data[at:]):  # the rest of it comes
+            data, self._cut = data[:at], data[at:]
+        first, *others = data.split(self.mark)
+        self._put(first)
+        for part in others:
+            if self._due:
+                self._due -= 1
+            else:
+                self._later.append(bytearray())
+            self._put(part)
+
+    def _put(self, data: bytes) -> None:
+        if self._later:
+            self._later[-1] += data
+        else:
+            self.kept.add(data)
+
+    def go_on(self) -> None:
+        """The next attempt has begun, with a mark."""
+        if self._later:
+            self.kept.add(bytes(self._later.pop(0)))
+        else:
+            self._due += 1
+
+    def complete(self) -> None:
+        """All that there is was read: what could have been a mark is none."""
+        cut, self._cut = self._cut, b""
+        self._put(cut)
 
     def last_words(self, now: float) -> str:
         """What its process, which is dead, has said and was not told of yet."""
@@ -248,9 +299,14 @@ class Captures:
         """It is over, or idle for long; should it come again, it may print as much again."""
         self._jobs.pop(job, None)
 
-    def begin(self, capture: Capture, slot: int, job: str, attempt: int, now: float) -> None:
-        """What comes from now on is this attempt's; so is what a process has said before its first one."""
+    def begin(
+        self, capture: Capture, slot: int, job: str, attempt: int, now: float, behind: bool = False
+    ) -> None:
+        """What comes from now on is this attempt's, after a mark if it was sent ``behind`` another one; so is what a
+        process has said before its first one."""
         capture.slot, capture.attempt = slot, attempt
+        if behind:
+            capture.go_on()
         if job not in self._jobs:
             self._jobs[job] = JobAllowance(self._allowance)
         capture.allowance = self._jobs[job]
@@ -262,6 +318,7 @@ class Captures:
         """The attempt is over: the rest of what it has printed."""
         if not capture.closed:
             capture.read(now)
+        capture.complete()
         if capture.kept.used and capture.allowance is not None:
             for text, dropped in capture.kept.take_all(capture.allowance, now, anyhow=failed):
                 yield Printed(capture.slot, capture.attempt, text, dropped)

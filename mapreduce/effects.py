@@ -59,7 +59,8 @@ class RemoveShared:
 
 @frozen
 class Execute:
-    """Run an attempt in a free executor slot; makes the attempt's folder, unless its task `carries`."""
+    """Run an attempt in an executor slot, when the executor is done with what it was given before, all of the same
+    ``code``; makes the attempt's folder, unless its task `carries`."""
 
     slot: int
     code: str  #: the job, and which of its retries brought its code; such attempts may share an executor
@@ -69,9 +70,11 @@ class Execute:
 
 @frozen
 class KillExecutor:
-    """End whatever runs in the slot, at once; a fresh executor takes the slot over."""
+    """Take an attempt from its slot: end it at once if it runs, else do not begin it. A fresh executor takes over what
+    else the slot was given; nothing happens if the attempt is over."""
 
     slot: int
+    attempt: int
 
 
 @frozen

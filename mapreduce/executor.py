@@ -1,8 +1,9 @@
 """The child process in which user code runs: `python -m mapreduce.executor FD LIFELINE`.
 
-It serves one job, one attempt at a time, and knows its parent by a socket alone (`pipe`). It leads a process
-group of its own, so that Ctrl-C in a terminal does not reach it and its parent can end it with all that user
-code started. It dies with its parent, whatever user code is doing at the time.
+It serves one job, one attempt at a time, and knows its parent by a socket alone (`pipe`). Attempts that it is sent
+meanwhile it begins when the one before is answered. It leads a process group of its own, so that Ctrl-C in a terminal
+does not reach it and its parent can end it with all that user code started. It dies with its parent, whatever user code
+is doing at the time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from mapreduce import pipe
 from mapreduce.blame import TaskFailed, user_traceback
+from mapreduce.capture import new_mark
 from mapreduce.careful import run_careful
 from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
@@ -61,6 +63,7 @@ class _Executor:
         self._broken: Optional[Failure] = None
         self._profiler: Optional[Profiler] = None
         self._number = 0  #: of the attempt at work
+        self._fit = True  #: for another attempt
         self._surroundings = Surroundings()
         self._unsent: list[Any] = []  #: of small blocks the parent is told together
         self._unsent_bytes = 0  #: in these blocks
@@ -68,7 +71,8 @@ class _Executor:
 
     def serve(self) -> None:
         """Do as told until the pipe is closed."""
-        self._send(pipe.Hello(self._pid, interpreter_tag()))
+        mark = new_mark()
+        self._send(pipe.Hello(self._pid, interpreter_tag(), mark))
         while True:
             try:
                 data = os.read(self._fd, _READ_BYTES)
@@ -79,7 +83,9 @@ class _Executor:
             for message in self._frames.feed(data):
                 if isinstance(message, pipe.Load):
                     self._load(message.spec)
-                elif isinstance(message, pipe.Run):
+                elif isinstance(message, pipe.Run) and self._fit:
+                    if message.behind:
+                        os.write(1, mark)  # atomic; all that was printed before it has been flushed
                     self._run(message.task)
 
     def _load(self, spec: JobSpec) -> None:
@@ -129,6 +135,7 @@ class _Executor:
             answer = _failed(task, f"user code has replaced the builtin {name}, on which the engine relies")
         if profile is not None and profile.samples:  # of many short tasks most have none
             self._unsent.append(pipe.Profiled(task.attempt, *profile))
+        self._fit = fit
         self._send(answer._replace(fit=fit))
 
     def _profiled(self, profiler: Profiler) -> None:

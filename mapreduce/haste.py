@@ -2,7 +2,8 @@
 
 A task that is over in milliseconds waits longer for its dispatch to come and for its `Started` to be confirmed than it
 runs. So while tasks are short a worker holds more dispatches than it has executors, and has more of them logged as
-started. At the first one that takes long it hands back what others could do meanwhile.
+started; the shortest it gives to an executor by the dozen. At the first one that takes long it hands back what others
+could do meanwhile.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ SHORT_SECS = 0.05
 LONG_SECS = 1.0
 #: what was on its way to a worker when its haste ended has come by then
 CALMING_SECS = 5.0
-#: attempts for each slot that may be started and wait for it, and messages with dispatches that are held for these
-AHEAD = 8
+#: attempts for each slot that may be started and wait for it, no more than are done in so long, and messages
+#: with dispatches that are held for these
+AHEAD = 32
+AHEAD_SECS = 0.4
 MESSAGES_AHEAD = 16
+#: of these an executor may have so many behind the one that it is at, and no more than are done in so long
+BEHIND = 16
+BEHIND_SECS = 0.02
 #: how much of the mean is the last task's
 SHARE = 0.1
 
@@ -31,6 +37,16 @@ class Haste:
         """Tasks are so short that it pays to work ahead."""
         return self._mean < SHORT_SECS
 
+    @property
+    def ahead(self) -> int:
+        """How many attempts may be started and wait for each slot."""
+        return min(AHEAD, int(AHEAD_SECS / max(self._mean, 1e-6)))
+
+    @property
+    def behind(self) -> int:
+        """How many attempts an executor may be given behind the one that it is at."""
+        return min(BEHIND, int(BEHIND_SECS / max(self._mean, 1e-6)))
+
     def took(self, secs: float) -> None:
         """A task has run for so long."""
         self._knows = True
@@ -39,7 +55,7 @@ class Haste:
     def hear(self) -> None:
         """Others say that tasks are short; who knows tasks of its own knows better."""
         if not self._knows:
-            self._mean = 0.0
+            self._mean = SHORT_SECS / 2
 
     def stop(self) -> None:
         """One takes long."""

@@ -289,7 +289,7 @@ class Host:
 
     def _kill_executor(self, role: effects.Role, command: effects.KillExecutor) -> None:
         assert self._pool is not None
-        self._pool.kill(command.slot)
+        self._pool.kill(command.slot, command.attempt)
 
     def _forget_job(self, role: effects.Role, command: effects.ForgetJob) -> None:
         if self._pool is not None:

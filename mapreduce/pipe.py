@@ -5,7 +5,7 @@
     parent                         executor
       │ ◀────── Hello ────────────── │   it is up
       │ ─────── Load ──────────────▶ │   the job that it will serve, once
-      │ ─────── Run ───────────────▶ │   an attempt; one at a time
+      │ ─────── Run, … ────────────▶ │   attempts; it runs one after the other
       │ ◀────── Wrote, … ─────────── │   a block is on disk
       │ ◀────── Profiled, … ──────── │   where the job is profiled
       │ ◀────── Done or Failed ───── │
@@ -33,6 +33,7 @@ MAX_ANSWER_BYTES = 64 << 20
 class Hello(NamedTuple):
     pid: int
     interpreter: str  #: see `code.interpreter_tag`
+    mark: bytes = b""  #: what it writes to its output between two attempts, see `Run`
 
 
 class Load(NamedTuple):
@@ -41,6 +42,8 @@ class Load(NamedTuple):
 
 class Run(NamedTuple):
     task: TaskSpec
+    #: sent before the one before it was answered: when it begins a mark tells its output from that one's
+    behind: bool = False
 
 
 class Wrote(NamedTuple):
@@ -62,7 +65,7 @@ class Done(NamedTuple):
     counters: Counters
     stats: Stats
     skipped: tuple[Skipped, ...] = ()
-    fit: bool = True  #: for another task; else it has to be ended
+    fit: bool = True  #: for another task; else it has to be ended, and begins none that it was sent
 
 
 class Failed(NamedTuple):

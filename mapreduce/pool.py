@@ -1,13 +1,19 @@
 """The parent's side of the executors: child processes, one per slot at work, and what they report.
 
-    submit ─▶ the first child to be there that has this job, or a blank one ─ Load, Run ─▶ child
+    submit ─▶ the first child to be there that has this job, or a blank one ─ Load, Run, … ─▶ child
     poll   ◀─ blocks, then done or failed; a child that dies is a failed attempt ◀──────── child
            ◀─ what user code prints (`capture`), the last of it before done or failed ◀───
 
 One child serves one job, so that modules of two jobs never meet; children that wait for more of their job are
 kept, within bounds. Blank children are started ahead, so that nobody waits for one to come up. Where all are busy or
 still on their way, an attempt waits for whichever is free first: what takes milliseconds is over before a child is up,
-so none is started for that unless it has waited for a while. All calls come from one thread, which waits for starting
+so none is started for that unless it has waited for a while.
+
+A child may be sent attempts ahead of need. It runs them one after the other, and answers for each before it begins the
+next, so of all that it has not answered only the first can be what killed it. The others go to another child: nothing
+of what they may have begun was heard of.
+
+All calls come from one thread, which waits for starting
 a process, for `close`, and in `poll` for a child that has hung up to be dead: a moment, `DEATH_SECS` if it does not
 die, up to `CLOSE_SECS` where the kernel is slow to end it.
 """
@@ -22,6 +28,7 @@ import selectors
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple, Optional, Union
 
@@ -56,7 +63,7 @@ _LAST_LINES = 5
 
 
 class _Order(NamedTuple):
-    """An attempt that waits for a child."""
+    """An attempt that is to be run."""
 
     job: str
     spec: JobSpec
@@ -65,7 +72,7 @@ class _Order(NamedTuple):
 
 
 class ExecutorPool:
-    """``count`` slots, each of which runs one attempt at a time."""
+    """``count`` slots, each of which runs its attempts one at a time."""
 
     def __init__(
         self,
@@ -84,10 +91,13 @@ class ExecutorPool:
         self._interpreter = interpreter or interpreters.this()
         self._selector = selectors.DefaultSelector()
         self._captures = Captures(self._selector)
-        self._waiting: dict[int, _Order] = {}  #: by slot, longest first
+        self._waiting: dict[int, _Order] = {}  #: by slot, longest first: what waits for a child
+        #: by slot, what is next there: behind what waits for a child, or was with a child that has ended
+        self._next: dict[int, list[_Order]] = {}
         self._running: dict[int, _Child] = {}
         self._idle: list[_Child] = []  #: longest idle first
         self._dying: list[_Child] = []
+        self._unsent: dict[_Child, None] = {}  #: children for which there is something since the last `poll`
         self._events: list[SlotEvent] = []
         self._loads: dict[str, bytes] = {}
         self._short = False  #: the last attempt was
@@ -101,16 +111,37 @@ class ExecutorPool:
             raise UsageError(f"cannot start {self._interpreter.path}: {error.strerror or error}") from error
 
     def submit(self, slot: int, job: str, spec: JobSpec, task: TaskSpec) -> None:
-        """Run an attempt in a slot where none runs. Whatever becomes of it, `poll` tells."""
-        if slot in self._running or slot in self._waiting:
-            raise ValueError(f"slot {slot} is busy")
+        """Run an attempt in a slot, after those that it has, which must be of the same ``job`` (code) and not careful.
+        Whatever becomes of it, `poll` tells."""
         order = _Order(job, spec, task, time.monotonic())
-        child = self._take(job)
+        child = self._running.get(slot)
+        ahead = [child.order] if child is not None else [*self._next.get(slot, ())]
+        ahead += [self._waiting[slot]] if slot in self._waiting else []
+        if any(each.job != job or each.task.careful or task.careful for each in ahead):
+            raise ValueError(f"slot {slot} is busy")
+        if child is not None:
+            child.behind.append(order)
+            child.outgoing += pipe.encode(pipe.Run(task, behind=True))
+            self._unsent[child] = None  # together with what is submitted before the next `poll`
+        elif ahead:
+            self._next.setdefault(slot, []).append(order)
+        else:
+            self._seek(slot, order)
+
+    def _seek(self, slot: int, order: _Order) -> None:
+        """A child for the first of a slot."""
+        child = self._take(order.job)
         if child is not None:
             self._begin(child, slot, order)
         else:
             self._waiting[slot] = order
             self._start_for_waiting(order.since)
+
+    def _go_on(self) -> None:
+        """In slots where nothing runs, or waits to, what is next there."""
+        for slot in [each for each in self._next if each not in self._waiting]:
+            for order in self._next.pop(slot):
+                self.submit(slot, order.job, order.spec, order.task)
 
     def _begin(self, child: _Child, slot: int, order: _Order) -> None:
         task = order.task
@@ -123,7 +154,7 @@ class ExecutorPool:
         if child.job is None:
             child.job = order.job
             child.outgoing += self._load_frame(order.job, order.spec)
-        child.begin(slot, task, order.spec, marked)
+        child.begin(slot, order, marked)
         self._captures.begin(child.capture, slot, order.job, task.attempt, time.monotonic())
         child.outgoing += pipe.encode(pipe.Run(task))
         self._running[slot] = child
@@ -136,18 +167,37 @@ class ExecutorPool:
             if child is not None:
                 del self._waiting[slot]
                 self._begin(child, slot, order)
+        self._go_on()
 
     def _cannot_run(self, slot: int, task: TaskSpec, error: OSError, what: str) -> None:
         failure = Failure(trouble_of(error), f"cannot {what}: {error.strerror or error}")
         self._events.append(ExecutorFailed(slot, task.attempt, failure))
 
-    def kill(self, slot: int) -> None:
-        """End whatever runs in the slot, and all processes that it started. No event will tell of it."""
-        self._waiting.pop(slot, None)
-        child = self._running.pop(slot, None)
-        if child is not None:
-            self._discard(child)
-            self._replace()
+    def kill(self, slot: int, attempt: int) -> None:
+        """End an attempt, and all processes that it started, or see to it that it is not begun. No event will tell of
+        it, unless it is over."""
+        child, order = self._running.get(slot), self._waiting.get(slot)
+        if order is not None and order.task.attempt == attempt:
+            del self._waiting[slot]
+        elif slot in self._next:
+            self._next[slot] = [each for each in self._next[slot] if each.task.attempt != attempt]
+        elif child is not None and child.attempt == attempt:
+            self._strand(child)
+        elif child is not None and any(each.task.attempt == attempt for each in child.behind):
+            child.unwanted.add(attempt)  # it has it: when it begins is soon enough
+
+    def _strand(self, child: _Child) -> None:
+        """End a running child; others get what it has not begun."""
+        self._leave_slot(child)
+        self._discard(child)
+        self._replace()
+
+    def _leave_slot(self, child: _Child) -> None:
+        del self._running[child.slot]
+        left = [each for each in child.behind if each.task.attempt not in child.unwanted]
+        child.behind.clear()
+        if left:
+            self._next[child.slot] = left  # begun with the next `poll`: they may be killed before
 
     def forget(self, job: str) -> None:
         """Let the idle children of a job go; blank ones take their place, as far as there are too few."""
@@ -163,11 +213,16 @@ class ExecutorPool:
     def poll(self) -> list[SlotEvent]:
         """What has happened since the last time. Does not wait for anything to happen."""
         now = time.monotonic()
+        self._go_on()
+        while self._unsent:
+            child, _ = self._unsent.popitem()
+            if not child.closed:
+                self._flush(child)
         for key, mask in self._selector.select(0):
             if isinstance(key.data, Capture):
                 self._captures.hear(key.data, now)
                 continue
-            child: _Child = key.data
+            child = key.data
             if mask & selectors.EVENT_WRITE:
                 self._flush(child)
             if mask & selectors.EVENT_READ and not child.closed:
@@ -209,6 +264,7 @@ class ExecutorPool:
         for child in list(self._children()):
             self._discard(child)
         self._waiting.clear()
+        self._next.clear()
         self._running.clear()
         self._idle.clear()
         for child in self._dying:
@@ -311,13 +367,18 @@ class ExecutorPool:
         try:
             for message in child.frames.feed(data):
                 self._handle(child, message)
+                if child.closed:
+                    return
         except Exception:  # noqa: BLE001  # user code has written to the pipe: whatever comes out of that
             child.nonsense = True
             self._lost(child)
+            return
+        if child.attempt in child.unwanted:
+            self._strand(child)
 
     def _handle(self, child: _Child, message: Any) -> None:
         if isinstance(message, pipe.Hello):
-            child.ready = True
+            child.ready, child.capture.mark = True, message.mark
             self._begin_waiting()
         elif message.attempt != child.attempt:
             raise ValueError("a message of an attempt that does not run here")
@@ -341,14 +402,19 @@ class ExecutorPool:
             self._release(child, message.fit)
 
     def _release(self, child: _Child, fit: bool) -> None:
-        del self._running[child.slot]
+        """It has answered."""
         child.rest()
-        if fit:
+        if not fit:  # with the threads and processes that user code has left behind
+            self._strand(child)
+        elif child.behind:
+            order = child.behind.popleft()
+            child.begin(child.slot, order, -1)
+            capture, attempt = child.capture, order.task.attempt
+            self._captures.begin(capture, child.slot, order.job, attempt, time.monotonic(), behind=True)
+        else:
+            del self._running[child.slot]
             self._idle.append(child)
             self._begin_waiting()
-        else:  # with the threads and processes that user code has left behind
-            self._discard(child)
-            self._replace()
 
     def _hear_out(self, child: _Child, failed: bool = False) -> None:
         """All that its attempt has printed is told of before its end is."""
@@ -382,7 +448,7 @@ class ExecutorPool:
 
     def _end(self, child: _Child, failure: Optional[Failure]) -> None:
         """A running child is over; without a ``failure`` the way in which it died is the failure."""
-        del self._running[child.slot]
+        self._leave_slot(child)
         place = child.place()
         if failure is None and CAN_TELL and not child.nonsense:
             child.wait_for_death()
@@ -460,6 +526,9 @@ class _Child:
         self.attempt = 0
         self.timeout_secs, self.deadline, self.max_memory = 0.0, math.inf, 0
         self._marked = -1  #: of the attempt's mark, see `mark`
+        self.order: _Order  #: at work
+        self.behind: deque[_Order] = deque()  #: it was sent these, too, and has not been heard to begin them
+        self.unwanted: set[int] = set()  #: attempts among these, or at work
         self.frames = pipe.Frames(pipe.MAX_ANSWER_BYTES)
         self.outgoing = bytearray()
         self.nonsense = False
@@ -474,14 +543,16 @@ class _Child:
         """Our ends of its pipes are; in a copy of this process, too, which must not touch our children."""
         return self._spawned.closed
 
-    def begin(self, slot: int, task: TaskSpec, spec: JobSpec, marked: int) -> None:
+    def begin(self, slot: int, order: _Order, marked: int) -> None:
         """An attempt is its own now."""
-        self.slot, self.attempt, self._marked = slot, task.attempt, marked
+        spec = order.spec
+        self.order, self.slot, self.attempt, self._marked = order, slot, order.task.attempt, marked
         self.timeout_secs, self.max_memory = spec.task_timeout_secs, spec.max_memory
         self.deadline = time.monotonic() + spec.task_timeout_secs if spec.task_timeout_secs else math.inf
 
     def rest(self) -> None:
         """The attempt is over."""
+        self.unwanted.discard(self.attempt)
         self.attempt = 0
         if self._marked >= 0:
             os.close(self._marked)

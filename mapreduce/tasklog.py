@@ -24,7 +24,7 @@ class TaskLog:
         self.finished = False
         self._worker = worker
         self._everything = everything
-        self._running: dict[int, Execute] = {}  #: by slot
+        self._running: dict[int, Execute] = {}  #: by attempt
 
     def handle(self, event: Any, now: float) -> list[Command]:
         told: list[Command] = []
@@ -34,17 +34,16 @@ class TaskLog:
         self.finished = self._worker.finished
         for command in commands:
             if isinstance(command, Execute):
-                self._running[command.slot] = command
+                self._running[command.task.attempt] = command
                 told += self._tell("debug", command, "task_started", "begins")
-            elif isinstance(command, KillExecutor) and command.slot in self._running:
-                told += self._tell("debug", self._running.pop(command.slot), "task_stopped", "is stopped")
+            elif isinstance(command, KillExecutor) and command.attempt in self._running:
+                told += self._tell("debug", self._running.pop(command.attempt), "task_stopped", "is stopped")
         return commands + told if told else commands
 
     def _ended(self, event: Any) -> list[Command]:
-        task = self._running.get(event.slot)
-        if task is None or task.task.attempt != event.attempt:
+        task = self._running.pop(event.attempt, None)
+        if task is None:
             return []
-        del self._running[event.slot]
         if isinstance(event, ExecutorFailed):
             return self._tell("warning", task, "task_failed", f"has failed: {event.failure.message}")
         return self._tell("debug", task, "task_done", "is done")

@@ -45,11 +45,12 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
-from mapreduce.haste import AHEAD, CALMING_SECS, MESSAGES_AHEAD, Haste
+from mapreduce.haste import CALMING_SECS, MESSAGES_AHEAD, Haste
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
 from mapreduce.legible import Legibility, build
 from mapreduce.refs import Failure
+from mapreduce.slots import Slots
 from mapreduce.spec import ACK_TIMEOUT_SHARE, LONG_SECS, JobSpec
 
 ALIVE_EVERY_SECS = 60.0
@@ -126,7 +127,7 @@ class Worker:
         self._directory = directory
         self._by_reference = by_reference
         self._rng = rng
-        self._slots: list[Optional[Attempt]] = [None] * slots
+        self._slots = Slots(slots)
         self._jobs: dict[str, KnownJob] = {}
         self._attempts: dict[int, Attempt] = {}
         self._ready: list[Attempt] = []
@@ -174,7 +175,7 @@ class Worker:
     @property
     def held(self) -> int:
         """Dispatches that are here and not with an executor: to be begun, or to be ended."""
-        return len(self._attempts) - sum(attempt is not None for attempt in self._slots)
+        return len(self._attempts) - len(self._slots.at_work)
 
     def running(self, now: float) -> tuple[ev.RunningTask, ...]:
         """What each busy executor is at."""
@@ -182,8 +183,7 @@ class Worker:
             ev.RunningTask(
                 a.job, a.dispatch.stage, a.dispatch.index, a.number, a.slot, max(0.0, now - a.began)
             )
-            for a in self._slots
-            if a is not None
+            for a in self._slots.at_work
         )
 
     def handle(self, event: Any, now: float) -> list[Command]:
@@ -432,8 +432,11 @@ class Worker:
     def _fill_slots(self) -> list[Command]:
         """Run what is started, start what is ready: as many as there are slots, in haste some more."""
         commands: list[Command] = []
-        while self._started and None in self._slots:
-            commands += self._execute(self._started.pop(0))
+        while self._started:
+            slot = self._slots.place_for(self._started[0], self._haste.behind, self._now)
+            if slot is None:
+                break
+            commands += self._execute(self._started.pop(0), slot)
         while self._ready and self._may_start(self._ready[0]):
             attempt = self._ready.pop(0)
             attempt.phase, attempt.begun = Phase.STARTING, True
@@ -453,15 +456,12 @@ class Worker:
             return sum(each.phase >= Phase.STARTING for each in self._attempts.values()) < slots
         if self._at_work < slots:
             return True
-        in_line = self._haste.short and self._at_work < slots * (1 + AHEAD)
+        in_line = self._haste.short and self._at_work < slots * (1 + self._haste.ahead)
         return in_line and not any(each.phase >= Phase.STARTING for each in self._alone.values())
 
-    def _execute(self, attempt: Attempt) -> list[Command]:
+    def _execute(self, attempt: Attempt, slot: int) -> list[Command]:
         assert attempt.spec is not None
-        attempt.phase = Phase.RUNNING
-        attempt.slot = self._slots.index(None)
-        self._slots[attempt.slot] = attempt
-        attempt.began = self._now
+        self._slots.enter(attempt, slot, self._now)
         return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 
     def _running(self, number: int) -> Optional[Attempt]:
@@ -512,8 +512,10 @@ class Worker:
         return [self._log(attempt.job, attempt.done(self.name), attempt.token("close"))]
 
     def _on_failed(self, event: ExecutorFailed, now: float) -> list[Command]:
-        attempt = self._running(event.attempt)
-        return self._fail_here(attempt, event.failure, now) if attempt is not None else []
+        attempt = self._attempts.get(event.attempt)
+        if attempt is None or attempt.phase not in (Phase.GIVEN, Phase.RUNNING):
+            return []  # GIVEN: its folder could not be made
+        return self._fail_here(attempt, event.failure, now)
 
     def _on_append_failed(self, event: AppendFailed, now: float) -> list[Command]:
         attempt = self._attempts.get(int(event.key.partition(":")[2]))
@@ -576,8 +578,8 @@ class Worker:
     def _halt(self, attempt: Attempt) -> list[Command]:
         """Whatever goes on for the attempt here goes on no longer."""
         commands: list[Command] = []
-        if attempt.phase == Phase.RUNNING:
-            commands.append(KillExecutor(attempt.slot))  # nothing, if it is the executor that has failed
+        if attempt.phase in (Phase.GIVEN, Phase.RUNNING):
+            commands.append(KillExecutor(attempt.slot, attempt.number))  # nothing, if it is over there
         if attempt.phase == Phase.INPUT:
             commands.append(base.Cancel(attempt.input_tag))
         known = self._jobs.get(attempt.code)
@@ -700,8 +702,7 @@ class Worker:
         if attempt.begun:
             attempt.begun = False
             self._at_work -= 1
-        if attempt.slot >= 0 and self._slots[attempt.slot] is attempt:
-            self._slots[attempt.slot] = None
+        self._slots.leave(attempt, self._now)
 
     def _stop_job(self, job: str, revision: int) -> list[Command]:
         """It has ended; attempts of a later revision belong to a retry of which the sender did not know."""
@@ -757,7 +758,7 @@ class Worker:
 
     def _keep_pace(self, now: float) -> list[Command]:
         """Hold more dispatches while tasks are short; hand back what waits behind one that is not."""
-        running = [attempt for attempt in self._slots if attempt is not None]
+        running = self._slots.at_work
         if self._haste.short and any(now - attempt.began > LONG_TASK_SECS for attempt in running):
             self._haste.stop()
         if self._haste.short:
@@ -767,6 +768,8 @@ class Worker:
             self._calming_until = now + CALMING_SECS
         # as many as a worker without haste may hold
         room = len(self._slots) + 1 - len(running)
+        for attempt in self._slots.stuck(now, LONG_TASK_SECS):
+            commands += self._hand_back(attempt)
         for attempt in [*self._started, *self._ready][room:]:
             if attempt.delivery.is_range or now <= self._calming_until:
                 commands += self._hand_back(attempt)

@@ -20,6 +20,7 @@ class Mutation(NamedTuple):
 
 
 WORKER = "mapreduce/worker.py"
+SLOTS = "mapreduce/slots.py"
 STATE = "mapreduce/state.py"
 COLLECTOR = "mapreduce/collector.py"
 COORDINATOR = "mapreduce/coordinator.py"
@@ -622,6 +623,16 @@ self._generation(number) < 0:
         seeds.SHORT_TASKS,
     ),
     # ------------------------------------------------------------ ranges of short tasks
+    Mutation(
+        "what an executor was given waits behind a task that takes long", "5 ranges", WORKER,
+"""\
+        for attempt in self._slots.stuck(now, LONG_TASK_SECS):
+            commands += self._hand_back(attempt)
+""",
+"""\
+""",
+        seeds.RANGES,
+    ),
     Mutation(
         "a range is acked with the first of its ends", "5 ranges", ATTEMPT,
 """\

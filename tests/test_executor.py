@@ -96,16 +96,21 @@ class Bench:
         """The same, each as it comes; ``printed``: with those of what is printed."""
         deadline = time.monotonic() + PATIENCE_SECS
         while time.monotonic() < deadline:
-            patience = self.pool.wait_secs()
-            select.select(self.pool.filenos(), [], [], 1.0 if patience is None else patience)
-            for event in self.pool.poll():
-                if isinstance(event, ExecutorPrinted):
-                    self.printed.append(event)
+            for event in self.poll():
                 if event.attempt == attempt and (printed or not isinstance(event, ExecutorPrinted)):
                     yield event
                     if isinstance(event, (ExecutorDone, ExecutorFailed)):
                         return
         raise AssertionError("the attempt does not end")
+
+    def poll(self) -> list[Any]:
+        """What happens within a second."""
+        patience = self.pool.wait_secs()
+        if not (events := self.pool.poll()):
+            select.select(self.pool.filenos(), [], [], 1.0 if patience is None else patience)
+            events = self.pool.poll()
+        self.printed += [event for event in events if isinstance(event, ExecutorPrinted)]
+        return events
 
     def output(self, name: str, text: str = "a b a\n", **fields: Any) -> list[Any]:
         """Keys and values that an attempt writes."""
@@ -208,7 +213,7 @@ def test_slots_run_at_the_same_time(tmp_path: Path) -> None:
     bench.wait(bench.submit("wordcount", slot=1))
     with pytest.raises(ValueError, match="slot 0 is busy"):
         bench.submit("wordcount", slot=0)
-    bench.pool.kill(0)
+    bench.pool.kill(0, spinning)
     *_, done = bench.wait(bench.submit("wordcount", slot=0))
     assert isinstance(done, ExecutorDone) and done.attempt != spinning
     bench.pool.close()
@@ -401,7 +406,7 @@ def test_an_attempt_begins_in_the_first_child_that_is_up(tmp_path: Path) -> None
         bench.begin("job_spin", slot=0)
         assert eventually(lambda: bench.pool.poll() == [] and all(c.ready for c in bench.pool._children()))
         (up,) = bench.pool._idle
-        bench.pool.kill(0)  # a blank child takes its place, and is not up yet
+        bench.pool.kill(0, bench.pool._running[0].attempt)  # a blank child takes its place, and is not up yet
         bench.submit("wordcount", slot=1)
         assert bench.pool._running == {1: up}
 
@@ -428,8 +433,7 @@ def test_what_waits_behind_a_long_attempt_gets_a_child(tmp_path: Path) -> None:
 
 
 def test_what_waits_can_be_ended(bench: Bench) -> None:
-    bench.submit("wordcount")
-    bench.pool.kill(0)
+    bench.pool.kill(0, bench.submit("wordcount"))
     assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
 
 
@@ -437,7 +441,7 @@ def test_what_waits_can_be_ended(bench: Bench) -> None:
 def test_kill_ends_what_does_not_end(bench: Bench, name: str) -> None:
     child = bench.begin(name)
     time.sleep(0.3)
-    bench.pool.kill(0)
+    bench.pool.kill(0, child.attempt)
     assert eventually(lambda: gone(child.process.pid))
     assert bench.pool.poll() == []
     assert sorted(bench.output("wordcount")) == [("a", 2), ("b", 1)]
@@ -445,7 +449,7 @@ def test_kill_ends_what_does_not_end(bench: Bench, name: str) -> None:
 
 def test_kill_takes_along_what_user_code_started(bench: Bench, tmp_path: Path) -> None:
     pids = start_sleeper(bench, tmp_path)
-    bench.pool.kill(0)
+    bench.pool.kill(0, bench.pool._running[0].attempt)
     assert eventually(lambda: all(map(gone, pids)))
 
 

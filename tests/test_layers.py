@@ -45,6 +45,7 @@ FLOORS = [
         "aside",
         "intake",
         "haste",
+        "slots",
         "coordination",
         "coordinator",
         "executor",

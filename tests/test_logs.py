@@ -108,8 +108,8 @@ def test_tasks_are_told_of_by_job_stage_and_index(everything: bool) -> None:
     happens(None, run(0, 100), run(1, 101))
     happens(ExecutorDone(0, 99, {}, {}))  # of an attempt that was ended before
     happens(ExecutorDone(0, 100, {}, {}), run(0, 102))
-    happens(ExecutorFailed(1, 101, Failure("raised", "ValueError: no")), KillExecutor(1))
-    happens(None, KillExecutor(0))
+    happens(ExecutorFailed(1, 101, Failure("raised", "ValueError: no")), KillExecutor(1, 101))
+    happens(None, KillExecutor(0, 102))
     failure = ("warning", "task_failed", 1, 7)
     began = ("debug", "task_started", 1, 7)
     stopped = ("debug", "task_stopped", 1, 7)

@@ -9,7 +9,7 @@ import pytest
 
 from mapreduce import events as ev
 from mapreduce import wire
-from mapreduce.attempt import PIECES_SECS, SEAL_SECS, Phase
+from mapreduce.attempt import PIECES_SECS, SEAL_SECS, Attempt, Delivery, Phase
 from mapreduce.brokers import base
 from mapreduce.coordination.sealer import LAST_PAUSE_SECS
 from mapreduce.effects import (
@@ -27,9 +27,10 @@ from mapreduce.effects import (
     Shutdown,
     Tick,
 )
-from mapreduce.haste import AHEAD, MESSAGES_AHEAD
+from mapreduce.haste import AHEAD, BEHIND, MESSAGES_AHEAD
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.refs import Block, Failure, Segment, Split
+from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS, JobSpec
 from mapreduce.worker import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
 
@@ -185,7 +186,7 @@ def test_a_failure_is_logged_once_and_frees_its_slot() -> None:
     commands = bench.tell(failed)
     assert logged(commands) == ["AttemptFailed"] and base.Ack not in kinds(commands)
     assert bench.tell(failed) == bench.tell(AppendFailed(f"worker/spool:{attempt.number}", "full")) == []
-    assert bench.worker._slots == [None]
+    assert not bench.worker._slots.at_work
 
 
 def test_without_a_log_nobody_waits_for_it() -> None:
@@ -193,7 +194,7 @@ def test_without_a_log_nobody_waits_for_it() -> None:
     commands = bench.start()
     commands = bench.tell(base.Unroutable(published(commands)[0].token))
     assert base.Ack in kinds(commands)
-    assert not bench.worker._attempts and bench.worker._slots == [None]
+    assert not bench.worker._attempts and not bench.worker._slots.at_work
 
 
 # ---------------------------------------------------------------- handing back
@@ -207,7 +208,7 @@ def test_what_is_handed_back_while_its_job_is_fetched_never_gets_a_slot() -> Non
     assert logged(commands) == ["Returned"]
     assert base.Ack in kinds(bench.tell(base.Confirmed(published(commands)[0].token)))
     assert logged(bench.submitted()) == []
-    assert bench.worker._slots == [None] and not bench.worker._attempts
+    assert not bench.worker._slots.at_work and not bench.worker._attempts
     assert logged(bench.dispatch(8)) == ["Started"]
 
 
@@ -322,7 +323,7 @@ def test_a_long_attempt_ends_with_its_log_where_no_advice_has_come() -> None:
     bench.tell(base.Confirmed(published(bench.tell(Tick()))[0].token))
     bench.now = 362.0
     [alive] = published(bench.tell(Tick()))
-    assert KillExecutor(attempt.slot) in bench.tell(base.Unroutable(alive.token))
+    assert KillExecutor(attempt.slot, attempt.number) in bench.tell(base.Unroutable(alive.token))
     assert not bench.worker._attempts
 
 
@@ -450,7 +451,7 @@ def test_with_its_disk_full_a_worker_does_not_start_what_waits_for_the_slot() ->
     attempt = bench.run()
     assert logged(bench.dispatch(8)) == []
     commands = bench.tell(ExecutorFailed(0, attempt.number, Failure("disk", "no space left")))
-    assert logged(commands) == ["Returned", "AttemptFailed"] and bench.worker._slots == [None]
+    assert logged(commands) == ["Returned", "AttemptFailed"] and not bench.worker._slots.at_work
 
 
 def test_the_pauses_have_a_limit() -> None:
@@ -552,10 +553,10 @@ def test_when_the_link_breaks_everything_at_hand_is_forgotten() -> None:
     bench.dispatch(8, "other")
     bench.dispatch(9, redelivered=True)
     commands = bench.tell(base.Disconnected("cut"))
-    assert KillExecutor(attempt.slot) in commands and RemoveTree(attempt.folder) in commands
+    assert KillExecutor(attempt.slot, attempt.number) in commands and RemoveTree(attempt.folder) in commands
     assert not published(commands) and base.Ack not in kinds(commands)
     worker = bench.worker
-    assert (worker._attempts, worker._losses, worker._slots) == ({}, {}, [None, None])
+    assert (worker._attempts, worker._losses, worker._slots.at_work) == ({}, {}, [])
     assert set(worker._jobs) == {"job"} and worker._jobs["job"].waiting == []
     assert not worker.finished
     # what its executor, or the old session, still says is for nobody
@@ -593,7 +594,7 @@ def test_a_job_that_has_ended_leaves_nothing() -> None:
     bench = Bench()
     attempt = bench.run()
     commands = bench.deliver("worker/control", ev.StopJob("job"))
-    assert commands[:2] == [base.Ack(base.Receipt("worker/tasks0", 1)), KillExecutor(0)]
+    assert commands[:2] == [base.Ack(base.Receipt("worker/tasks0", 1)), KillExecutor(0, attempt.number)]
     assert commands[-2:] == [ForgetJob("job"), RemoveTree("/d/job")]
     assert RemoveTree(attempt.folder) in commands and logged(commands) == []
     assert not bench.worker._jobs and not bench.worker._attempts
@@ -664,24 +665,48 @@ def run_short(bench: Bench, number: int) -> None:
 
 def hurry(bench: Bench) -> list[Any]:
     """So many short tasks that the worker works ahead; what it says to that."""
-    for number in range(50):
-        run_short(bench, number)
+    for number in range(80):
+        run_short(bench, 1000 + number)
     return bench.tell(Tick())
 
 
 def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_turn() -> None:
     bench = Bench()
     assert base.Consume("worker/tasks0+", "tasks", MESSAGES_AHEAD) in hurry(bench)
-    started = [publish for number in range(100, 120) for publish in published(bench.dispatch(number))]
+    started = [publish for number in range(100, 150) for publish in published(bench.dispatch(number))]
     assert len(started) == 1 + AHEAD
-    first, *others = (command for each in started for command in bench.tell(base.Confirmed(each.token)))
-    assert isinstance(first, Execute) and not others
-    attempt = bench.worker._attempts[first.task.attempt]
+    given = [command for each in started for command in bench.tell(base.Confirmed(each.token))]
+    assert kinds(given) == [Execute] * (1 + BEHIND)
+    attempt = bench.worker._attempts[given[0].task.attempt]
+    assert bench.worker._slots.at_work == [attempt]
     assert kinds(bench.done(attempt)) == [
         base.Publish,
         Execute,
         base.Publish,
     ]  # `Done`; the next; one more `Started`
+
+
+def test_an_executor_is_given_tasks_of_one_job_and_none_that_has_to_be_careful() -> None:
+    def attempt(number: int, job: str, careful: bool = False) -> Attempt:
+        dispatch = ev.Dispatch(job, number, 0, number, 0, None, careful)
+        return Attempt(number, dispatch, Delivery(base.Receipt("worker/tasks0", number), 1), "/d", 0.0)
+
+    slots = Slots(2)
+    ours, theirs, careful = attempt(1, "job"), attempt(2, "another"), attempt(3, "job", careful=True)
+    slots.enter(ours, 0, 0.0)
+    assert (
+        slots.place_for(ours, 1, 0.0)
+        == slots.place_for(theirs, 1, 0.0)
+        == slots.place_for(careful, 0, 0.0)
+        == 1
+    )
+    slots.enter(theirs, 1, 0.0)
+    assert (slots.place_for(ours, 1, 0.0), slots.place_for(theirs, 1, 0.0)) == (0, 1)
+    assert slots.place_for(ours, 1, 1.0) is None, "what is at work there takes long"
+    assert slots.place_for(ours, 0, 0.0) is slots.place_for(careful, 1, 0.0) is None
+    slots.leave(theirs, 0.0)
+    slots.enter(careful, 1, 0.0)
+    assert slots.place_for(ours, 1, 0.0) == 0 and slots.place_for(theirs, 1, 0.0) is None
 
 
 def test_behind_a_task_that_takes_long_nothing_waits_that_others_could_do() -> None:
@@ -722,8 +747,8 @@ def test_what_may_end_its_host_is_started_when_all_before_it_is_logged_and_nothi
     bench.tell(base.Confirmed(first.token))
     bench.tell(base.Confirmed(second.token))
     one, two, three, four = bench.worker._attempts.values()
-    done, execute = bench.done(one)
-    assert isinstance(execute, Execute) and execute.task.attempt == two.number
+    (done,) = bench.done(one)
+    assert two.phase is Phase.RUNNING
     assert not logged(bench.tell(base.Confirmed(done.token)))
     (done,) = bench.done(
         two
@@ -746,11 +771,14 @@ def test_what_may_end_its_host_runs_beside_others_where_there_are_slots() -> Non
 def test_nothing_of_a_job_that_has_ended_is_begun_any_more() -> None:
     bench = Bench()
     hurry(bench)
-    for number in range(100, 110):
+    for number in range(100, 150):
         for each in published(bench.dispatch(number)):
             bench.tell(base.Confirmed(each.token))
+    [running] = bench.worker._slots.at_work
     commands = bench.deliver("worker/control", ev.StopJob("job"))
-    assert kinds(commands).count(KillExecutor) == 1 and Execute not in kinds(commands)
+    killed = [each.attempt for each in commands if isinstance(each, KillExecutor)]
+    assert len(set(killed)) == 1 + BEHIND and Execute not in kinds(commands)
+    assert killed[-1] == running.number, "what has not begun is withdrawn before its executor is killed"
     assert not logged(commands) and not bench.worker._attempts
 
 

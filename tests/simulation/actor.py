@@ -17,6 +17,8 @@ from tests.simulation.scenario import JobPlan, Scenario
 from tests.simulation.world import QUIET_TICK_SECS
 
 TICK_SECS = 0.25
+#: until another executor goes on with what a dead one was given
+RESTART_SECS = 0.2
 _LOCAL = (effects.Append, effects.RemoveTree, effects.ForgetJob, effects.Report)
 
 
@@ -55,7 +57,9 @@ class Actor:
         #: after each event; a client's tells what has become of its job
         self.on_event: Callable[[], None] = lambda: None
         self.restart: Callable[[], None] = lambda: None  #: what its host does once it is dead
-        self._running: dict[int, object] = {}
+        #: by slot: what its executor has, the first of it at work
+        self._lanes: dict[int, deque[effects.Execute]] = {}
+        self._runs: dict[int, object] = {}  #: which run of it that is
         self.frozen_secs = 0.0  #: in all
         self._frozen_until = 0.0
         self._backlog: deque[Callable[[], None]] = deque()
@@ -172,7 +176,7 @@ class Actor:
             elif kind is effects.Execute:
                 self._execute(command)
             elif kind is effects.KillExecutor:
-                self._running.pop(command.slot, None)
+                self._kill(command)
             elif kind is effects.Append:
                 self._append(role, command)
             elif kind is effects.ShareFolder:
@@ -224,20 +228,42 @@ class Actor:
     # ------------------------------------------------------------ executors
 
     def _execute(self, command: effects.Execute) -> None:
+        lane = self._lanes.setdefault(command.slot, deque())
+        self.stage.node.monitor.executes(command, lane)
+        lane.append(command)
+        if len(lane) == 1:
+            self._run(command)
+        else:
+            self.world.tally("attempts given ahead")
+
+    def _run(self, command: effects.Execute, pause: float = 0.0) -> None:
         scenario, rng = self.stage.scenario, self.world.rng
-        self.stage.node.monitor.executes(command)
         secs = rng.expovariate(1.0) * scenario.task_secs
         if self.world.chance(scenario.slow):
             secs = rng.choice((100.0, 1000.0))
-        run = self._running[command.slot] = object()
-        self.world.after(secs, self._when_awake, lambda: self._finish(command, run, secs))
+        run = self._runs[command.slot] = object()
+        self.world.after(pause + secs, self._when_awake, lambda: self._finish(command, run, secs))
+
+    def _kill(self, command: effects.KillExecutor) -> None:
+        lane = self._lanes.get(command.slot, deque())
+        first = bool(lane) and lane[0].task.attempt == command.attempt
+        for each in [each for each in lane if each.task.attempt == command.attempt]:
+            lane.remove(each)
+        if first:
+            self._begin_next(command.slot, RESTART_SECS)
+
+    def _begin_next(self, slot: int, pause: float = 0.0) -> None:
+        self._runs.pop(slot, None)
+        if self._lanes[slot]:
+            self._run(self._lanes[slot][0], pause)
 
     def _finish(self, command: effects.Execute, run: object, secs: float) -> None:
         """The executor's outcome."""
         task, slot = command.task, command.slot
-        if self.dead or self._running.get(slot) is not run:
+        if self.dead or self._runs.get(slot) is not run:
             return
-        del self._running[slot]
+        self._lanes[slot].popleft()
+        self._begin_next(slot)
         world, scenario = self.world, self.stage.scenario
         if world.chance(scenario.bad_luck):
             world.tally("failed attempts")

@@ -7,8 +7,12 @@
 - An attempt whose dispatch is acked says that it is alive.
 - A task that may have ended its host is dispatched as such, and in no company; beside an attempt of it nothing is
   started ahead.
+<<<<<<< HEAD
 - Who does not see a shared folder voids nothing that lies in it.
 - What came in one message with a task that takes long does not wait for it.
+=======
+- What came in one message with a task that takes long does not wait for it, nor does what its executor has been given.
+>>>>>>> baeaaf4 (Short tasks: an executor is given a dozen attempts at once, and answers for each)
 - Of a job only one task at a time goes before its others, and only while none of it runs.
 """
 
@@ -32,8 +36,9 @@ from tests.simulation.world import QUIET_TICK_SECS, World
 UNSEALED_SECS = 250.0
 #: between two signs of life: each minute, a tick's time later, and up to 20 s on its way
 SILENT_SECS = 120.0
-#: a task that takes so long is noticed at one tick, what has become ready since handed back at the next
-HANDED_BACK_SECS = LONG_SECS + 2 * QUIET_TICK_SECS + 1.0
+#: a task that takes long is noticed at one tick, what has come or become ready since is handed back at the next
+NOTICED_SECS = 2 * QUIET_TICK_SECS + 1.0
+HANDED_BACK_SECS = LONG_SECS + NOTICED_SECS
 #: what only a coordinator that has read the log may say
 _DECISIONS = (ev.Dispatch, ev.Seal, ev.Dispatched, ev.StageSealed, ev.Lost, ev.Failed, ev.Cancelled)
 _NO_CHANGE = (ev.Passed, ev.Present, ev.Alive, ev.Long, ev.Back, ev.Took, ev.Resumed)
@@ -107,14 +112,18 @@ class Conduct:
             goes_on = not attempt.held and attempt.phase < Phase.CLOSING and has_log
             if goes_on and silent > SILENT_SECS:
                 self._blame("a long attempt does not say that it is alive")
-        began = min((a.began for a in worker._slots if a is not None), default=self._world.now)
+        began = min((attempt.began for attempt in worker._slots.at_work), default=self._world.now)
         in_ranges = [
             a
             for a in worker._attempts.values()
-            if a.delivery.is_range and a.phase in (Phase.READY, Phase.STARTED)
+            if a.delivery.is_range
+            and a.phase in (Phase.READY, Phase.STARTED, Phase.GIVEN)
+            and self._world.now - a.since > NOTICED_SECS
         ]
         if self._world.now - began > HANDED_BACK_SECS and len(in_ranges) > len(worker._slots) + 1:
             self._blame("what came in a range waits behind a task that takes long")
+        if worker._slots.stuck(self._world.now, HANDED_BACK_SECS):
+            self._blame("an executor is at a task that takes long, and has others behind it")
 
     # ------------------------------------------------------------ what a process hears
 

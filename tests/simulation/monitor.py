@@ -173,8 +173,8 @@ class Monitor:
 
     # ------------------------------------------------------------ what is done
 
-    def executes(self, command: Execute) -> None:
-        """User code is about to run."""
+    def executes(self, command: Execute, before: Collection[Execute]) -> None:
+        """User code is about to run, in an executor that has ``before`` to run first."""
         attempt, bundle = command.task.attempt, command.spec.bundle
         known = self.conduct.known(command.task.job)
         if attempt not in self._started:
@@ -183,6 +183,10 @@ class Monitor:
             self._blame("an attempt runs the code of another revision")
         if self._codes.setdefault(command.code, bundle) != bundle:
             self._blame("one executor runs the code of two revisions")
+        if any(each.code != command.code for each in before):
+            self._blame("one executor is given the code of two jobs")
+        if before and any(each.task.careful for each in (*before, command)):
+            self._blame("a careful attempt shares an executor")
 
     def deletes(self, place: str) -> None:
         """A process of the job's deletes a stream."""

@@ -18,6 +18,7 @@ from mapreduce import events as ev
 from mapreduce.client import CancelClient, Client, Phase, RetryingClient
 from mapreduce.coordination import dispatcher
 from mapreduce.errors import MapReduceError
+from mapreduce.haste import BEHIND
 from mapreduce.leases import LeaseKeeper
 from mapreduce.worker import Worker
 from tests.simulation import model, trace
@@ -368,7 +369,7 @@ class Play:
         queue = ev.tasks_queue(spec.pool, spec.interpreter)
         slots = self.world.rng.choice(self.scenario.slots)
         worker = Worker(name, slots, (queue,), name, self.scenario.by_reference, rng)
-        while self.scenario.hasty and not worker._haste.short:
+        while self.scenario.hasty and worker._haste.behind < BEHIND:
             worker._haste.took(0.0)
         actor = Actor(self, name, [LeaseKeeper(name, rng), worker])
         actor.restart = lambda: self._replace(actor)
