@@ -1,4 +1,4 @@
-"""Groups of bucketed runs (see `runs`): found by a dict for each bucket, without ever sorting what is to be grouped.
+"""Groups of bucketed runs (see `runs`): found by a dict for each bucket; pairs are not sorted, their keys are.
 
 The keys of a bucket are sorted while they are in the processor's cache; to sort all of them in the end is to merge a
 few sorted lists then.

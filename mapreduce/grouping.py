@@ -140,9 +140,9 @@ class Groups:
     def take_out(self, most: int) -> tuple[Any, Iterator[tuple[list[Any], list[int]]]]:
         """A value, and keys with how often each has it: those that have it ``most`` times or less. The rest stays here.
 
-        None where values differ.
+        No keys where values differ.
         """
-        if self._value is _VARIOUS:
+        if self._value is _VARIOUS or not most:
             return None, iter(())
         counts = self._counts
         self._counts = {key: n for key, n in counts.items() if n > most}

@@ -44,6 +44,8 @@ from mapreduce.runs import (
 MEMORY_BYTES = 128 * 1024 * 1024
 #: what a pair takes on top of its encoded bytes, about
 PAIR_BYTES = 128
+#: a key of a bucketed run counts as one pair; if it is `codec.Repeated`, it takes so many times as much spelled out
+SPELLED_OUT = 4
 #: what one step of a merge goes through, as `_weight` counts, or a chunk of each run: more takes longer
 STEP_BYTES = 2 * 1024 * 1024
 #: runs merged, and so files open, at a time
@@ -70,10 +72,10 @@ def merge(blocks: Iterable[Block], directory: str, memory_bytes: int = MEMORY_BY
     spilled: set[str] = set()
     try:
         if any(map(_is_bucketed, runs)):
-            if _fits(runs, memory_bytes):
+            if _fits(runs, memory_bytes // SPELLED_OUT):
                 yield from _merge_in_memory(runs)
                 return
-            runs = _sort_pass(runs, directory, memory_bytes, spilled)
+            runs = _sort_pass(runs, directory, memory_bytes // SPELLED_OUT, spilled)
         while not _fits(runs, memory_bytes) and len(runs) > _fan_in(runs, memory_bytes):
             runs = _merge_pass(runs, directory, memory_bytes, spilled)
             _remove(spilled - {run[0].path for run in runs}, spilled)

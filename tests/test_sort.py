@@ -32,6 +32,13 @@ def partition_all(keys: Any) -> list[int]:
     return order.partition_all(keys, PARTITIONS)
 
 
+def keys_of(block: Block) -> Iterator[list[Any]]:
+    """Those of pairs that travel as a number, once."""
+    if block.kind.startswith(runs.BUCKETED):
+        return (keys for batches in runs.read_buckets([block]) for keys, _ in batches)
+    return (keys for keys, _ in sort.read_blocks([block]))
+
+
 class Written:
     """What a writer emitted, by partition; and that it was on disk by then."""
 
@@ -40,7 +47,7 @@ class Written:
 
     def __call__(self, partition: int, block: Block) -> None:
         assert os.stat(block.path).st_size == block.offset + block.length
-        assert sum(len(keys) for keys, _ in sort.read_blocks([block])) >= block.records > 0
+        assert sum(map(len, keys_of(block))) == block.records > 0
         self.blocks[partition].append(block)
 
 

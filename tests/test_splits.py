@@ -250,8 +250,7 @@ def test_standard_input_is_split_as_a_file_of_the_same_bytes(
     if kind == "csv":
         content = b"a,b\n" + content.replace(b"\r", b"").replace(BOM, b"")
     with folder_with([content]) as (folder, names), pieces_of(piece_bytes):
-        stdin = mock.Mock(buffer=io.BytesIO(content), closed=False)
-        with mock.patch.object(sys, "stdin", stdin):
+        with open(names[0]) as stdin, mock.patch.object(sys, "stdin", stdin):
             streamed = list(plan(["-"], fmt, split_bytes, os.path.join(folder, "spool")))
         found = [[strip_name(r) for r in records_of(split, fmt)] for split in streamed]
         fed = [records_of(through_the_broker(split, fmt, folder), fmt) for split in streamed]
@@ -268,8 +267,7 @@ def strip_name(found: Found) -> tuple[int, Any]:
 def test_a_stream_is_worked_on_before_it_ends(tmp_path: Path) -> None:
     source, sink = os.pipe()
     reader, writer = os.fdopen(source, "rb", buffering=0), os.fdopen(sink, "wb", buffering=0)
-    stdin = mock.Mock(buffer=reader, closed=False)
-    with reader, writer, mock.patch.object(sys, "stdin", stdin):
+    with reader, writer, mock.patch.object(sys, "stdin", reader):
         splits = plan(["-"], LINES, 10, str(tmp_path))
         writer.write(b"first line\nsecond")
         assert [r[2] for r in records_of(next(splits), LINES)] == ["first line"]

@@ -7,12 +7,8 @@
 - An attempt whose dispatch is acked says that it is alive.
 - A task that may have ended its host is dispatched as such, and in no company; beside an attempt of it nothing is
   started ahead.
-<<<<<<< HEAD
 - Who does not see a shared folder voids nothing that lies in it.
-- What came in one message with a task that takes long does not wait for it.
-=======
 - What came in one message with a task that takes long does not wait for it, nor does what its executor has been given.
->>>>>>> baeaaf4 (Short tasks: an executor is given a dozen attempts at once, and answers for each)
 - Of a job only one task at a time goes before its others, and only while none of it runs.
 """
 
