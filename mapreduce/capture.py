@@ -316,9 +316,8 @@ class Captures:
 
     def end(self, capture: Capture, now: float, failed: bool) -> Iterator[Printed]:
         """The attempt is over: the rest of what it has printed."""
-        if not capture.closed:
-            capture.read(now)
-        capture.complete()
+        if capture.closed or capture.read(now) < _TURN_BYTES:
+            capture.complete()  # else the rest of a mark may have to be read yet
         if capture.kept.used and capture.allowance is not None:
             for text, dropped in capture.kept.take_all(capture.allowance, now, anyhow=failed):
                 yield Printed(capture.slot, capture.attempt, text, dropped)

@@ -56,6 +56,8 @@ STOPPED_SECS = 5.0
 MEASURING_SHARE = 0.04
 #: a child takes longer to start than so short an attempt: the next waits so long for one that is at work
 SHORT_SECS = 0.02
+#: a child that is not ready after so long never will be: what it is read from does not answer, or it goes in circles
+READY_SECS = 60.0
 _RECEIVE_BYTES = 1 << 18
 _REMEMBERED_JOBS = 16
 #: of what an executor that cannot start says
@@ -179,12 +181,14 @@ class ExecutorPool:
         child, order = self._running.get(slot), self._waiting.get(slot)
         if order is not None and order.task.attempt == attempt:
             del self._waiting[slot]
-        elif slot in self._next:
-            self._next[slot] = [each for each in self._next[slot] if each.task.attempt != attempt]
         elif child is not None and child.attempt == attempt:
             self._strand(child)
         elif child is not None and any(each.task.attempt == attempt for each in child.behind):
             child.unwanted.add(attempt)  # it has it: when it begins is soon enough
+        else:
+            left = [each for each in self._next.pop(slot, ()) if each.task.attempt != attempt]
+            if left:
+                self._next[slot] = left
 
     def _strand(self, child: _Child) -> None:
         """End a running child; others get what it has not begun."""
@@ -426,7 +430,7 @@ class ExecutorPool:
         if child.closed:
             return  # it was ended as soon as it had answered
         if child in self._idle:
-            if CAN_TELL and not child.ready:
+            if CAN_TELL and not child.ready and not child.late:
                 child.wait_for_death()
             words = child.capture.last_words(time.monotonic())
             self._idle.remove(child)
@@ -479,8 +483,8 @@ class ExecutorPool:
     # ------------------------------------------------------------ limits
 
     def _look_after(self) -> None:
-        """End what is over its limits; notice deaths of which the pipe does not tell, for a process that user code
-        has forked holds it open.
+        """End what is over its limits, or does not come up; notice deaths of which the pipe does not tell, for a
+        process that user code has forked holds it open.
         """
         now = time.monotonic()
         if now < self._next_look:
@@ -498,6 +502,13 @@ class ExecutorPool:
                 self._end(child, Failure("timeout", text))
             elif CAN_TELL and child.has_died():
                 self._end(child, None)
+        for child in [each for each in self._idle if not each.ready]:
+            if stopped_secs > STOPPED_SECS:
+                child.deadline += stopped_secs
+            self._receive(child)
+            if not child.ready and now >= child.deadline:
+                child.late = True
+                self._lost(child)
         if now >= self._next_measuring:
             self._measure()
 
@@ -524,7 +535,9 @@ class _Child:
         self.ready = False
         self.slot = -1
         self.attempt = 0
-        self.timeout_secs, self.deadline, self.max_memory = 0.0, math.inf, 0
+        self.timeout_secs, self.max_memory = 0.0, 0
+        self.deadline = time.monotonic() + READY_SECS  #: of becoming ready; then of its attempt
+        self.late = False  #: for the former
         self._marked = -1  #: of the attempt's mark, see `mark`
         self.order: _Order  #: at work
         self.behind: deque[_Order] = deque()  #: it was sent these, too, and has not been heard to begin them
@@ -615,6 +628,8 @@ class _Child:
         """
         if self.nonsense:
             return "user code wrote into the executor's pipe: it must leave open file descriptors alone"
+        if self.late:
+            return f"the executor was not ready within {READY_SECS:g} s"
         if self._reaped:
             return "the executor died; how, the system does not tell a process that ignores SIGCHLD"
         try:

@@ -168,6 +168,8 @@ class Surroundings:
     # ------------------------------------------------------------ standard streams
 
     def _restore_streams(self) -> bool:
+        with contextlib.suppress(OSError):  # closed
+            os.set_blocking(self._spares[1][0], True)  # of all who write to it
         for stream in (sys.stdout, sys.stderr, *self._streams):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by whatever
                 stream.flush()

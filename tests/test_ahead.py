@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import selectors
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.capture import Capture, Kept, new_mark
+from mapreduce import capture as capture_module
+from mapreduce.capture import Capture, Captures, Kept, new_mark, open_pipe
 from mapreduce.effects import ExecutorBlock, ExecutorDone, ExecutorFailed
 from mapreduce.sort import read_blocks
 from tests import strategies  # noqa: F401  # its profile
-from tests.test_executor import PATIENCE_SECS, Bench
+from tests.test_executor import PATIENCE_SECS, Bench, eventually
 
 JOBS = Path(__file__).with_name("ahead_jobs.py")
 
@@ -116,6 +119,16 @@ def test_when_all_are_killed_nothing_is_told_and_nothing_runs(bench: Bench) -> N
     assert Line(bench, "task").run(1).outcomes == ["done"]
 
 
+def test_what_comes_after_those_that_were_killed_can_be_killed_too(tmp_path: Path) -> None:
+    with Bench(tmp_path, 2, jobs=JOBS).pool_closed() as bench:
+        line = Line(bench, "sleep 600", "task")
+        assert eventually(lambda: bench.pool.poll() == [] and all(c.ready for c in bench.pool._children()))
+        for attempt in line.attempts:
+            bench.pool.kill(0, attempt)
+        bench.pool.kill(0, bench.submit("other", "sleep 600\n"))
+        assert Line(bench, "task").run(1).outcomes == ["done"]
+
+
 def test_only_tasks_of_one_job_wait_for_one_executor(bench: Bench) -> None:
     Line(bench, "sleep 600")
     with pytest.raises(ValueError, match="slot 0 is busy"):
@@ -155,6 +168,25 @@ def test_marks_part_the_outputs_however_they_are_read(outputs: list[bytes], data
             capture.kept = Kept()
             capture.go_on()
     assert found == [each.decode("utf-8", "replace") for each in outputs]
+
+
+def test_a_mark_of_which_half_was_read_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = open_pipe()
+    with selectors.DefaultSelector() as selector:
+        captures, capture = Captures(selector), Capture(ours)
+        capture.mark = new_mark()
+        os.write(theirs, capture.mark.join([b"one\n", b"two\n", b"three\n"]))
+        said = []
+        for attempt in (1, 2, 3):
+            captures.begin(capture, 0, "job", attempt, 0.0, behind=attempt > 1)
+            with monkeypatch.context() as patch:
+                if attempt == 1:  # so much at once ends within the mark
+                    patch.setattr(capture_module, "_TURN_BYTES", 10)
+                    patch.setattr(capture_module, "_READ_BYTES", 10)
+                said.append([each.text for each in captures.end(capture, 0.0, failed=False)])
+    os.close(ours)
+    os.close(theirs)
+    assert said == [["one\n"], ["two\n"], ["three\n"]]
 
 
 def _end(begins: list[int], outputs: list[bytes], number: int) -> int:

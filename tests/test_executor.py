@@ -374,6 +374,25 @@ def test_a_python_that_cannot_run_us_is_a_failed_attempt_and_why_is_told(tmp_pat
     assert "".join(each.text for each in bench.printed) == "no encodings\nat all\033"
 
 
+def test_a_python_that_never_comes_up_is_a_failed_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "READY_SECS", 0.5)
+    endless = tmp_path / "python"
+    endless.write_text("#!/bin/sh\necho where am I\nexec sleep 600\n")
+    endless.chmod(0o755)
+    warnings: list[str] = []
+    bench = Bench(tmp_path, ahead=0)
+    bench.pool = ExecutorPool(1, dataclasses.replace(interpreters.this(), path=str(endless)), warnings.append)
+    (child,) = bench.pool._children()
+    how = "the executor was not ready within 0.5 s"
+    with bench.pool_closed():
+        failure = bench.failure("wordcount")
+        assert (failure.kind, failure.message) == ("died", how)
+        assert warnings == [f"{how}; its last words: where am I"]
+        assert eventually(lambda: gone(child.process.pid))
+
+
 def test_a_python_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot start /no/such/python"):
         ExecutorPool(1, dataclasses.replace(interpreters.this(), path="/no/such/python"))

@@ -46,7 +46,7 @@ def state() -> list[str]:
         str((sys.getrecursionlimit(), gc.isenabled(), socket.getdefaulttimeout(), tempfile.gettempdir())),
         str(decimal.getcontext().prec),
         str(threading.active_count()),
-        str([_is_open(fd) for fd in (0, 1, 2)] + [sys.stdout.closed, sys.stderr.closed]),
+        str([_is_open(fd) for fd in (0, 1, 2)] + [os.get_blocking(1), sys.stdout.closed, sys.stderr.closed]),
         str((len([1, 2]), sorted([2, 1]), max(1, 2))),
     ]
 
@@ -226,6 +226,7 @@ def settings(line: str) -> None:
     tempfile.tempdir = "/nowhere"
     decimal.getcontext().prec = 2
     gc.disable()
+    os.set_blocking(1, False)
 
 
 def close_streams(line: str) -> None:
