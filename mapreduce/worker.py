@@ -499,8 +499,10 @@ class Worker:
         attempt.phase = Phase.PUBLISHING
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
         self._leave_slot(attempt)
-        attempt.secs = now - attempt.began
-        self._haste.took(attempt.secs)
+        took = now - attempt.began
+        self._haste.took(took)
+        # as its executor has it: we may hear of the ends of several at once, and so of all their beginnings but one
+        attempt.secs = event.stats.get("seconds", took)
         return self._report_done(attempt) + self._fill_slots()
 
     def _report_done(self, attempt: Attempt) -> list[Command]:
