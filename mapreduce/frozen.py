@@ -3,8 +3,9 @@
 `dataclasses.dataclass(frozen=True)` compiles six functions for a class when that is made: half a millisecond each, and
 a third of the start of `mr run`. Here five of the six are shared by all classes; the fields are looked at when somebody
 asks for them, and ``__init__`` is compiled when the first instance is made: of most classes a process makes none. All
-else is a dataclass's, by the standard library: `dataclasses.fields`, `replace`, `asdict` work as ever. What `field` can
-say besides a default is not heeded. (The name is that of attrs, which has a decorator for the same.)
+else is a dataclass's, by the standard library: `dataclasses.fields`, `replace`, `asdict` work as ever. What would not
+be heeded, ``__post_init__`` and what `field` can say besides a default, is refused. (The name is that of attrs, which
+has a decorator for the same.)
 """
 
 from __future__ import annotations
@@ -27,13 +28,35 @@ _FIELDS = "__dataclass_fields__"
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[T]) -> type[T]:
-    """Class decorator: a dataclass whose instances do not change, equal where their fields are, with a hash."""
+    """Class decorator: a dataclass whose instances do not change, equal where their fields are, with a hash.
+
+    Raises TypeError for a class with a ``__post_init__``, or with a `field` that is told more than a default.
+    """
     made: Any = cls
+    _refuse_more(made)
     setattr(made, _FIELDS, _Fields(made))
     made.__init__ = _compiling_init(made)
     made.__repr__, made.__eq__, made.__hash__ = _repr, _eq, _hash
     made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
     return cls
+
+
+def _refuse_more(cls: Any) -> None:
+    if hasattr(cls, "__post_init__"):
+        raise TypeError(f"{cls.__qualname__} has a __post_init__, which @frozen does not call")
+    for name, value in vars(cls).items():
+        if isinstance(value, Field):
+            keyword = getattr(value, "kw_only", MISSING)  # from 3.10 on
+            if (value.init, value.repr, value.hash, value.compare, keyword) != (
+                True,
+                True,
+                None,
+                True,
+                MISSING,
+            ):
+                raise TypeError(
+                    f"{cls.__qualname__}.{name}: @frozen heeds no more than the default of a field"
+                )
 
 
 class _Fields:

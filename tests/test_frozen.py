@@ -102,6 +102,20 @@ def test_it_is_a_dataclass_for_the_standard_library_also_before_an_instance_was_
     assert is_dataclass(Unused)
 
 
+@pytest.mark.parametrize("option", ["init", "repr", "hash", "compare"])
+def test_what_it_would_not_heed_is_refused(option: str) -> None:
+    options: Any = {option: False}
+    odd = type("Odd", (), {"__annotations__": {"x": "int"}, "x": field(default=1, **options)})
+    with pytest.raises(TypeError, match=r"^Odd\.x: @frozen heeds no more than the default of a field$"):
+        frozen(odd)
+
+
+def test_what_it_would_not_call_is_refused() -> None:
+    odd = type("Odd", (), {"__annotations__": {"x": "int"}, "__post_init__": lambda self: None})
+    with pytest.raises(TypeError, match="Odd has a __post_init__, which @frozen does not call"):
+        frozen(odd)
+
+
 def test_copies_and_pickles_are_equal() -> None:
     point = Ours(1, names=("a",))
     assert pickle.loads(pickle.dumps(point)) == copy.deepcopy(point) == point
