@@ -363,7 +363,15 @@ SMALL_SPLITS = ("--split-size", "256K")
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_text(tmp_path_factory.mktemp("data") / "text.txt", 1_500_000)
+    return make_text(tmp_path_factory.mktemp("data") / "text.txt", 1_000_000)
+
+
+@pytest.fixture(scope="module")
+def pool(rabbit_url: str) -> Iterator[tuple[str, ...]]:
+    """Options of a job that two workers will run, whose tests leave them alone."""
+    name = f"shared-{os.getpid()}"
+    with workers(rabbit_url, 2, 1, name):
+        yield ("--broker", rabbit_url, "--pool", name)
 
 
 @pytest.fixture
@@ -387,53 +395,47 @@ def block_files(directory: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("job", ["wordcount", "top_words", "sort"])
-def test_same_bytes(rabbit_url: str, text: Path, directory: Path, job: str) -> None:
+def test_same_bytes(pool: tuple[str, ...], text: Path, directory: Path, job: str) -> None:
     args = ("run", JOBS / f"{job}.py", text, *SMALL_SPLITS)
-    pool = ("--broker", rabbit_url, "--pool", f"shared-{job}")
-    with workers(rabbit_url, 2, 1, f"shared-{job}"):
-        assert mr_ok(*args, *pool, "--shared", "--shared-dir", directory) == mr_ok(*args, "--local", "-c", 1)
-        wait_until(lambda: not list(directory.iterdir()))
+    assert mr_ok(*args, *pool, "--shared", "--shared-dir", directory) == mr_ok(*args, "--local", "-c", 1)
 
 
 def test_results_of_a_detached_job_lie_there_until_they_are_fetched(
-    rabbit_url: str, text: Path, directory: Path
+    pool: tuple[str, ...], text: Path, directory: Path
 ) -> None:
     env = {"MR_SHARED_DIR": str(directory)}
-    pool = ("--broker", rabbit_url, "--pool", "shared-detached")
-    with workers(rabbit_url, 2, 1, "shared-detached"):
-        job = mr_ok("run", WORDCOUNT, text, *pool, *SMALL_SPLITS, "--detach", env=env).decode().strip()
-        assert mr_ok("results", job, "--broker", rabbit_url) == count_words(text)
-        wait_until(lambda: not list(directory.iterdir()))
+    job = mr_ok("run", WORDCOUNT, text, *pool, *SMALL_SPLITS, "--detach", env=env).decode().strip()
+    assert mr_ok("results", job, *pool[:2]) == count_words(text)
 
 
 def test_pairs_in_python_are_there_when_the_job_has_gone(
-    rabbit_url: str, text: Path, directory: Path, tmp_path: Path
+    pool: tuple[str, ...], text: Path, directory: Path, tmp_path: Path
 ) -> None:
+    _, url, _, name = pool
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys, time\n"
         f"sys.path.insert(0, {str(JOBS)!r})\n"
         "from wordcount import job\n"
-        f"result = job.run({str(text)!r}, broker={rabbit_url!r}, pool='shared-python', shared_dir={str(directory)!r})\n"
+        f"result = job.run({str(text)!r}, broker={url!r}, pool={name!r}, shared_dir={str(directory)!r})\n"
         f"while os.listdir({str(directory)!r}):\n"
         "    time.sleep(0.02)\n"
         "print(sum(count for _, count in result))\n"
     )
-    with workers(rabbit_url, 1, 2, "shared-python"):
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        output = subprocess.check_output([sys.executable, script], env=env, timeout=60)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    output = subprocess.check_output([sys.executable, script], env=env, timeout=60)
     assert int(output) == len(text.read_text().split())
 
 
 def test_files_that_vanish_or_change_under_the_job_are_written_once_more(
     rabbit_url: str, directory: Path, tmp_path: Path
 ) -> None:
-    text = make_text(tmp_path / "text.txt", 3_000_000)
+    text = make_text(tmp_path / "text.txt", 750_000)
     gates = Gates(tmp_path / "gates")
     gates.open("map")
     with workers(rabbit_url, 1, 1, "shared-vanish") as (worker,):
         job = Process(
-            "run", gates.job, text, "--broker", rabbit_url, "--pool", "shared-vanish", "--split-size", "1M",
+            "run", gates.job, text, "--broker", rabbit_url, "--pool", "shared-vanish", *SMALL_SPLITS,
             "--shared-dir", directory,
         )  # fmt: skip
         try:
@@ -453,11 +455,11 @@ def test_files_that_vanish_or_change_under_the_job_are_written_once_more(
 
 def test_kill_9_of_a_worker_and_of_the_client(rabbit_url: str, directory: Path, tmp_path: Path) -> None:
     """What the dead have left there goes with the rest."""
-    text = make_text(tmp_path / "text.txt", 3_000_000)
+    text = make_text(tmp_path / "text.txt", 750_000)
     gates = Gates(tmp_path / "gates")
     pool = ("--broker", rabbit_url, "--pool", "shared-kill")
     with workers(rabbit_url, 2, 1, "shared-kill") as (first, second):
-        job = Process("run", gates.job, text, *pool, "--split-size", "1M", "--shared-dir", directory)
+        job = Process("run", gates.job, text, *pool, *SMALL_SPLITS, "--shared-dir", directory)
         said = job.wait_for("is submitted")
         first.wait_for("at map")
         first.kill()
@@ -472,7 +474,7 @@ def test_kill_9_of_a_worker_and_of_the_client(rabbit_url: str, directory: Path, 
 
 
 def test_a_failed_job_is_kept_with_its_files_and_can_go_on(
-    rabbit_url: str, text: Path, directory: Path, tmp_path: Path
+    pool: tuple[str, ...], text: Path, directory: Path, tmp_path: Path
 ) -> None:
     source = WORDCOUNT.read_text()
     (tmp_path / "wrong").mkdir()
@@ -481,22 +483,19 @@ def test_a_failed_job_is_kept_with_its_files_and_can_go_on(
         source.replace("    yield word, sum(counts)", "    yield word, sum(counts) / (word[0] != 'e')")
     )
     assert wrong.read_text() != source
-    pool = ("--broker", rabbit_url, "--pool", "shared-retry")
-    with workers(rabbit_url, 2, 1, "shared-retry"):
-        wrong.write_text(wrong.read_text().replace(", combine=total", ""))
-        failed = mr(
-            "run", wrong, text, *pool, *SMALL_SPLITS, "--tries", 1, "--keep", "5m", "--shared-dir", directory
-        )
-        assert failed.returncode == 1 and b"ZeroDivisionError" in failed.stderr, failed.stderr
-        (folder,) = directory.iterdir()
-        assert block_files(directory)
-        job = folder.name[len("mr-") :]
-        debugged = mr("debug", job, "--broker", rabbit_url, stdin=b"q\n")
-        assert b"ZeroDivisionError" in debugged.stderr, debugged.stderr
-        right = tmp_path / "wordcount.py"
-        right.write_text(source.replace(", combine=total", ""))
-        assert mr_ok("retry", job, right, "--broker", rabbit_url) == count_words(text)
-        wait_until(lambda: not list(directory.iterdir()))
+    wrong.write_text(wrong.read_text().replace(", combine=total", ""))
+    failed = mr(
+        "run", wrong, text, *pool, *SMALL_SPLITS, "--tries", 1, "--keep", "5m", "--shared-dir", directory
+    )
+    assert failed.returncode == 1 and b"ZeroDivisionError" in failed.stderr, failed.stderr
+    (folder,) = directory.iterdir()
+    assert block_files(directory)
+    job = folder.name[len("mr-") :]
+    debugged = mr("debug", job, *pool[:2], stdin=b"q\n")
+    assert b"ZeroDivisionError" in debugged.stderr, debugged.stderr
+    right = tmp_path / "wordcount.py"
+    right.write_text(source.replace(", combine=total", ""))
+    assert mr_ok("retry", job, right, *pool[:2]) == count_words(text)
 
 
 def test_a_cancelled_job_leaves_nothing(rabbit_url: str, text: Path, directory: Path, tmp_path: Path) -> None:
