@@ -48,7 +48,7 @@ from mapreduce.effects import (
 from mapreduce.haste import CALMING_SECS, MESSAGES_AHEAD, Haste
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
-from mapreduce.legible import Legibility, build
+from mapreduce.legible import ADVICE, Legibility, build
 from mapreduce.refs import Failure
 from mapreduce.slots import Slots
 from mapreduce.spec import ACK_TIMEOUT_SHARE, LONG_SECS, JobSpec
@@ -79,6 +79,7 @@ class KnownJob:
         self.spec: Optional[JobSpec] = None
         self.waiting: list[Attempt] = []
         self._submitted: Optional[JobSpec] = None
+        self._unreadable: Optional[wire.BadMessage] = None  #: the `Retried` that has brought the code
         self._legibility = Legibility()
 
     def fetch(self, tag: str) -> base.Consume:
@@ -90,6 +91,9 @@ class KnownJob:
     def trouble(self) -> str:
         """Why the job cannot be run here; "": it can, or is not known yet."""
         why = self._legibility.why_unknown()
+        if self._unreadable is not None:
+            by = "another build of mapreduce retried it, or the broker has damaged that"
+            why = f"{by} ({self._unreadable}); {ADVICE}"
         return f"this worker ({build()}) cannot read the job: {why}" if why else ""
 
     def take(self, entry: Any) -> bool:
@@ -101,6 +105,8 @@ class KnownJob:
             self._submitted = entry.spec
             self.spec = entry.spec if self.code is None else None
             return True
+        if isinstance(entry, wire.BadMessage) and entry.tag == ev.Retried.__name__:
+            self._unreadable = entry  # what is read now begins with the one that has brought the code
         if isinstance(entry, ev.Retried) and self.code is not None and entry.number == self.code.number:
             bundle = self._submitted.bundle if entry.bundle is None else entry.bundle
             self.spec = replace(self._submitted, bundle=bundle)
@@ -778,11 +784,13 @@ class Worker:
         return commands
 
     def _too_long(self, attempt: Attempt, now: float) -> list[Command]:
-        """Let go of a dispatch. An attempt that only reads for long is as good as started, if a slot is free for it."""
+        """Let go of a dispatch. An attempt that reads for long, or looks at what it will read, is as good as started,
+        if a slot is free for it."""
         commands: list[Command] = []
         if attempt.phase < Phase.STARTING:
             promised = [a for a in self._attempts.values() if a.promised and a.phase < Phase.STARTING]
-            if attempt.phase != Phase.INPUT or len(promised) >= len(self._slots) - self._at_work:
+            reads = attempt.phase in (Phase.INPUT, Phase.CHECKING)
+            if not reads or len(promised) >= len(self._slots) - self._at_work:
                 return self._hand_back(attempt)
             attempt.promised = True
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("reads")))

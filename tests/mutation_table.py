@@ -330,10 +330,10 @@ self._generation(number) < 0:
     Mutation(
         "a job goes first while its tasks run", "5 dispatch", STANDING,
 """\
-        if state.running or not state.unstarted:
+        if self._served_at is None or state.running or not state.unstarted:
 """,
 """\
-        if not state.unstarted:
+        if self._served_at is None or not state.unstarted:
 """,
         seeds.CROWDS,
     ),
@@ -467,7 +467,7 @@ self._generation(number) < 0:
     Mutation(
         "a client leaves before its lease is confirmed", "7 takeover", CLIENT,
 """\
-        if not (self._sent.outstanding("delivered") or self._sent.outstanding("lease")):
+        if not (self._sent.outstanding("delivered") or self._lease_is_out):
 """,
 """\
         if not self._sent.outstanding("delivered"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -23,7 +24,7 @@ from mapreduce.refs import Failure
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState
 from mapreduce.views import JobView
-from mapreduce.worker import KnownJob
+from mapreduce.worker import KnownJob, Worker
 from tests import coordinating
 from tests.coordinating import Bench, of_type, splits
 from tests.support import JOBS, ROOT, Process, count_words, make_text, mr
@@ -38,6 +39,10 @@ def foreign(message: Any) -> bytes:
     tag = type(message).__name__
     head = codec.pack([tag, [*plain[:-1], {"new": 1}], None])
     return bytes([wire.PROTOCOL]) + len(head).to_bytes(4, "big") + head
+
+
+def delivery(tag: str, body: bytes) -> base.Delivered:
+    return base.Delivered(tag, base.Receipt(tag, 1), body, 0, False)
 
 
 def read(body: bytes) -> Any:
@@ -125,6 +130,30 @@ class TestTheWorker:
     def test_has_no_trouble_with_a_job_that_comes_after_something_else(self) -> None:
         known = KnownJob("job", None)
         assert not known.take(read(GARBAGE)) and known.take(SUBMITTED) and not known.trouble
+
+    def test_does_not_wait_for_corrected_code_that_it_cannot_read(self) -> None:
+        retried = ev.Retried(5, None, 0.0)
+        known = KnownJob("job", ev.CodeRef(9, 5))
+        assert known.take(SUBMITTED) and not known.trouble
+        assert not known.take(read(GARBAGE)) and not known.trouble, "that may be anything"
+        assert not known.take(read(foreign(retried))) and "retried it" in known.trouble
+        assert known.take(retried)
+
+    def test_fails_what_waits_for_such_code_and_what_comes_later(self) -> None:
+        worker = Worker("host:1:2", 2, ("tasks",), "/d", False, random.Random(1))
+        dispatch = ev.Dispatch("job", 7, 1, 0, 0, None, revision=1, code=ev.CodeRef(9, 5))
+        said: list[Any] = []
+        for event in (
+            Connected(),
+            base.Declared("tasks"),
+            delivery("worker/tasks0", wire.encode(dispatch)),
+            delivery("worker/job:job@5", wire.encode(SUBMITTED)),
+            delivery("worker/job:job@5", foreign(ev.Retried(5, None, 0.0))),
+            delivery("worker/tasks0", wire.encode(replace(dispatch, dispatch=8))),
+        ):
+            said += worker.handle(event, 0.0)
+        sent = [wire.decode(each.head)[0] for each in said if isinstance(each, base.Publish)]
+        assert [(each.dispatch, each.failure.kind) for each in sent] == [(7, "code"), (8, "code")]
 
 
 class Reader:

@@ -496,6 +496,32 @@ class TestLeases:
         play.confirm("lease")
         assert play.client.finished
 
+    def test_one_that_comes_back_when_all_else_is_said_is_sent_again_before_it_leaves(self) -> None:
+        play = Play()
+        play.log(ev.Cancelled("its client wants it to end"))
+        play.confirm("delivered")
+        play.tell(base.Unroutable(play.published("lease")[-1].token))
+        assert not play.client.finished and self.leases(play.wait(0.25))
+        play.confirm("lease")
+        assert play.client.finished
+
+    def test_one_that_came_back_before_the_end_is_waited_for(self) -> None:
+        play = Play()
+        play.tell(base.Unroutable(play.published("lease")[-1].token))
+        play.log(ev.Cancelled("its client wants it to end"))
+        play.confirm("delivered")
+        assert not play.client.finished, "nobody has a lease"
+        assert self.leases(play.wait(0.25))
+        play.confirm("lease")
+        assert play.client.finished
+
+    def test_one_that_the_broker_refuses_when_all_else_is_said_is_not_waited_for(self) -> None:
+        play = Play()
+        play.log(ev.Cancelled("its client wants it to end"))
+        play.confirm("delivered")
+        play.tell(base.Unroutable(play.published("lease")[-1].token, "too large"))
+        assert play.client.finished
+
 
 def test_splits_events_are_bounded_by_bytes() -> None:
     play = Play()

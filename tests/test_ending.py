@@ -129,6 +129,22 @@ def test_a_full_disk_while_collecting(rabbit_url: str, tmp_path: Path, small_dis
         ) == text.read_text().count("\n")
 
 
+#: `mr` with a Ctrl-C that comes when the first streams are declared, and not all
+INTERRUPTED = """
+import os, signal
+from mapreduce.cli import main
+from mapreduce.client.declaring import Declaring
+begin, calls = Declaring.next, []
+def next(self):
+    calls.append(self)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+    return begin(self)
+Declaring.next = next
+main()
+"""
+
+
 def test_ctrl_c_while_hundreds_of_streams_are_declared_leaves_none(
     shared_node: PrivateNode, nap: Path
 ) -> None:
@@ -140,9 +156,7 @@ def test_ctrl_c_while_hundreds_of_streams_are_declared_leaves_none(
     many.write_text(NAP.replace("Job(nap)", "Job(nap, reduce=lambda key, values: [])"))
     options = ("--broker", shared_node.url, "--pool", "many", "--partitions", 1000)
     with workers(shared_node.url, pool="many"):
-        run = Process("run", many, nap.with_name("lines"), *options)
-        assert eventually(lambda: len(streams()) > 10)
-        run.popen.send_signal(signal.SIGINT)
+        run = Process("run", many, nap.with_name("lines"), *options, script=("-c", INTERRUPTED))
         assert run.popen.wait(20) == 130, run.errors
         assert not any("is submitted" in line for line in run.errors), "else this tests nothing"
         run.stop()

@@ -22,7 +22,7 @@ from mapreduce import events as ev
 from mapreduce.blame import Blame
 from mapreduce.brokers import base
 from mapreduce.client import Client
-from mapreduce.client.role import CHECK, SHARE
+from mapreduce.client.role import LOOK_EVERY_SECS, SHARE, UNSEEN_SECS
 from mapreduce.coordination.ending import Ending
 from mapreduce.errors import OutputError
 from mapreduce.job import Stage
@@ -300,33 +300,50 @@ class Play:
     def __init__(self) -> None:
         spec = replace(SPEC, stages=1)
         self.client = Client("job", spec, "/nowhere", "0", random.Random(1), 0.0)
+        self.now = 0.0
         self.said: list[Any] = []
         self.tell(effects.Connected())
         for kind in ("lease", "submitted"):
-            self.tell(
-                base.Confirmed(next(c.token for c in reversed(published(self.said)) if kind in c.token))
-            )
+            self.confirm(kind)
         done = ev.Done(1, 0, 0, 0, ATTEMPT, "w", {0: 1}, {}, {}, ())
-        log: tuple[Any, ...] = (
+        self.log: tuple[Any, ...] = (
             ev.Submitted("job", spec, "0", 0.0), ev.Splits(0, (SPLIT,)), ev.InputComplete(1), done,
             ev.StageSealed(1, 0),
         )  # fmt: skip
         head = ev.BlockHead(0, ATTEMPT, 0, 1, 0, "", Block("tmp.blocks", 0, 6, 1, 0, "", crc=1))
-        out = (head, ev.Seal(0, 0, 1, (ev.SealEntry(0, ATTEMPT, 1),)))
-        for stream, messages in ((ev.log_stream("job"), log), (ev.output_stream("job"), out)):
-            consumes = (c for c in reversed(self.said) if isinstance(c, base.Consume) and c.name == stream)
-            tag = next(consumes).tag
-            for offset, message in enumerate(messages):
-                body = wire.encode(message)
-                self.tell(base.Delivered(tag, base.Receipt(tag, offset), body, offset, False))
+        self.read(ev.log_stream("job"), *self.log)
+        self.read(ev.output_stream("job"), head, ev.Seal(0, 0, 1, (ev.SealEntry(0, ATTEMPT, 1),)))
 
     def tell(self, event: Any) -> list[Any]:
-        said = self.client.handle(event, 0.0)
+        said = self.client.handle(event, self.now)
         self.said += said
         return said
 
+    def confirm(self, kind: str) -> list[Any]:
+        """The last publication of this kind is stored."""
+        token = next(c.token for c in reversed(published(self.said)) if kind in c.token)
+        return self.tell(base.Confirmed(token))
+
+    def read(self, stream: str, *messages: Any) -> list[Any]:
+        """Whoever reads the stream gets this from its start."""
+        consumes = (c for c in reversed(self.said) if isinstance(c, base.Consume) and c.name == stream)
+        tag, said = next(consumes).tag, []
+        for offset, message in enumerate(messages):
+            body = wire.encode(message)
+            said += self.tell(base.Delivered(tag, base.Receipt(tag, offset), body, offset, False))
+        return said
+
+    @property
+    def checks(self) -> list[effects.CheckBlocks]:
+        return [command for command in self.said if isinstance(command, effects.CheckBlocks)]
+
     def check(self, trouble: str, attempts: tuple[int, ...]) -> list[Any]:
-        return self.tell(effects.BlocksChecked(f"{CHECK}0", trouble, attempts))
+        """The answer to its last look."""
+        return self.tell(effects.BlocksChecked(self.checks[-1].key, trouble, attempts))
+
+    def wait(self, secs: float) -> list[Any]:
+        self.now += secs
+        return self.tell(effects.Tick())
 
 
 def test_a_client_makes_the_folder_when_it_has_an_owner_and_looks_there_for_the_output() -> None:
@@ -335,7 +352,8 @@ def test_a_client_makes_the_folder_when_it_has_an_owner_and_looks_there_for_the_
     tokens = [command.token if isinstance(command, base.Publish) else "" for command in play.said]
     assert next(n for n, token in enumerate(tokens) if "lease" in token) < made
     assert made < next(n for n, token in enumerate(tokens) if "submitted" in token)
-    (check,) = (command for command in play.said if isinstance(command, effects.CheckBlocks))
+    assert made > play.said.index(base.Declare(ev.output_stream("job"), base.Kind.STREAM))
+    (check,) = play.checks
     assert play.client.collected is None
     play.check("", ())
     assert play.client.collected is not None
@@ -348,11 +366,58 @@ def test_output_that_is_not_there_is_written_once_more() -> None:
     assert play.client.collected is None
 
 
-def test_a_client_that_does_not_see_the_folder_voids_nothing_and_says_why() -> None:
+def test_an_answer_for_an_earlier_reading_of_the_log_means_nothing_and_all_is_looked_for_again() -> None:
     play = Play()
-    assert not any(isinstance(event, ev.Missing) for event in said_of(play.check("is not there", ())))
-    assert isinstance(play.client.error, OutputError)
+    play.tell(base.Disconnected("gone"))
+    play.tell(effects.Connected())
+    assert play.check("", (ATTEMPT,)) == [], "nothing is known yet of what that would be missing from"
+    play.read(ev.log_stream("job"), *play.log)
+    first, second = play.checks
+    assert first.key != second.key and first.blocks == second.blocks
+    assert play.tell(effects.BlocksChecked(first.key, "", ())) == [] and play.client.collected is None
+    assert said_of(play.check("", (ATTEMPT,))) == [ev.Missing(0, 1, 0, 0, (ATTEMPT,))]
+
+
+def test_a_client_that_does_not_see_the_folder_looks_for_a_minute_and_leaves_the_job_as_it_is() -> None:
+    play = Play()
+    while play.now < UNSEEN_SECS - 2 * LOOK_EVERY_SECS:
+        play.check("is not there", ())
+        assert not play.client.finished
+        play.wait(LOOK_EVERY_SECS)
+    assert len(play.checks) > UNSEEN_SECS / LOOK_EVERY_SECS / 2
+    play.now = UNSEEN_SECS
+    play.check("is not there", ())
+    assert play.client.finished and isinstance(play.client.error, OutputError)
     assert f"lies in {FOLDER}, which is not there on this host" in str(play.client.error)
+    assert not {ev.Missing, ev.CancelRequested, ev.Delivered} & set(map(type, said_of(play.said)))
+
+
+def test_a_folder_that_is_seen_again_was_never_away() -> None:
+    play = Play()
+    play.check("is not there", ())
+    play.wait(LOOK_EVERY_SECS)
+    play.check("", ())
+    assert play.client.collected is not None and play.client.error is None
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_stream_behind() -> None:
+    """The host makes it as soon as it is asked to, before it looks at the next command."""
+    client = Client("job", SPEC, "/nowhere", "0", random.Random(1), 0.0)
+    (lease,) = published(client.handle(effects.Connected(), 0.0))
+    done: list[Any] = []
+    for command in client.handle(base.Confirmed(lease.token), 0.0):
+        done.append(command)
+        if isinstance(command, effects.ShareFolder):
+            done += client.handle(effects.AppendFailed(SHARE, "no space left"), 0.0)
+    declared = [n for n, command in enumerate(done) if isinstance(command, base.Declare)]
+    said = {type(wire.decode(c.head)[0]): n for n, c in enumerate(done) if isinstance(c, base.Publish)}
+    assert len(declared) == 1 + len(ev.data_streams("job", SPEC.stages, SPEC.partitions))
+    assert max(declared) < said[ev.Cancelled] < said[ev.Delivered]
+    taken_back = next(c.token for c in published(done) if "taken_back" in c.token)
+    (lease,) = published(client.handle(base.Confirmed(taken_back), 0.0))
+    assert wire.decode(lease.head)[0].rank.renewals == 1, "one that is acted on at once"
+    client.handle(base.Confirmed(lease.token), 0.0)
+    assert client.finished and isinstance(client.error, OutputError)
 
 
 # ---------------------------------------------------------------- whole jobs

@@ -96,6 +96,13 @@ def test_the_last_tasks_go_first_as_copies_if_the_job_allows_any() -> None:
         assert go_first(said) == first
 
 
+def test_a_takeover_alone_lets_nothing_go_first() -> None:
+    passed = ev.Passed(10 * PASSED_OVER_SECS, 1)
+    bench = Bench((*splits(9), *used(5.0), queued(1, 2, priority=3), passed))
+    assert not go_first(bench.said) and not go_first(bench.wait(PASSED_OVER_SECS - 1))
+    assert len(go_first(bench.wait(2))) == 1
+
+
 def test_whoever_takes_over_knows_that_a_task_goes_first_already() -> None:
     waiting = (queued(1, 2, priority=3), queued(3, priority=base.MAX_PRIORITY))
     assert not go_first(Bench((*splits(9), *used(5.0), *waiting)).wait(3 * PASSED_OVER_SECS))

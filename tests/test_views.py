@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mapreduce import events as ev
@@ -346,6 +346,8 @@ def check(view: JobView) -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 @given(log=logs)
+@example(log=[(started(0, 0, 0, worker=worker), T) for worker in "ab"])
+@example(log=[(started(n, 0, 0, worker=worker), T) for n, worker in enumerate("ab")])
 @settings(max_examples=150)
 def test_any_log_can_be_viewed(keep: bool, log: list[Any]) -> None:
     view, twice = JobView(keep), JobView(keep)

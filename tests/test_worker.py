@@ -14,6 +14,8 @@ from mapreduce.brokers import base
 from mapreduce.coordination.sealer import LAST_PAUSE_SECS
 from mapreduce.effects import (
     AppendFailed,
+    BlocksChecked,
+    CheckBlocks,
     Connected,
     Execute,
     ExecutorBlock,
@@ -302,6 +304,21 @@ def test_who_reads_for_long_goes_on_as_started() -> None:
     commands = bench.deliver(bench.attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=1)
     assert logged(commands) == ["Started"], "again, with its slot"
     assert kinds(bench.tell(base.Confirmed(published(commands)[0].token))) == [Execute]
+
+
+def test_who_looks_for_long_at_what_it_will_read_goes_on_as_started() -> None:
+    bench = Bench()
+    bench.deliver("worker/tasks0", ev.Dispatch("job", 7, 1, 0, 0, None))
+    submitted = ev.Submitted("job", JobSpec("j", {}, {}, 2, 2, shared_dir="/shared"), "0", 0.0)
+    bench.deliver("worker/job:job", submitted)
+    (check,) = bench.deliver(bench.attempt.input_tag, ev.Seal(0, 0, 1, ()))[-1:]
+    assert isinstance(check, CheckBlocks)
+    bench.now = 301.0
+    commands = bench.tell(Tick())
+    assert logged(commands) == ["Started", "Long"]
+    assert kinds(bench.tell(base.Confirmed(published(commands)[1].token))) == [base.Ack]
+    bench.now = 302.0
+    assert logged(bench.tell(BlocksChecked(check.key, "", ()))) == ["Started"], "again, with its slot"
 
 
 def test_who_reads_for_long_while_no_slot_will_be_free_is_handed_back() -> None:

@@ -39,7 +39,7 @@ class LogReading:
     def __init__(self, job: str, prefix: str) -> None:
         self._job = job
         self._prefix = prefix
-        self._number = 0
+        self.number = 0  #: of the reading that is under way, from 1
         self._offset = 0
         self._end = 0  #: of all readings; what lies behind it is new
         self._fresh = False  #: what is read now does
@@ -49,7 +49,7 @@ class LogReading:
     @property
     def tag(self) -> str:
         """Of the reading that is under way; deliveries of an earlier one mean nothing."""
-        return f"{self._prefix}log:{self._number}"
+        return f"{self._prefix}log:{self.number}"
 
     @property
     def begun(self) -> bool:
@@ -59,10 +59,10 @@ class LogReading:
     def begin(self) -> list[Command]:
         """Read from the start."""
         old = self.tag
-        self._number += 1
+        self.number += 1
         self._offset = 0
         consume = base.Consume(self.tag, ev.log_stream(self._job), LOG_PREFETCH, "first")
-        return [base.Cancel(old), consume] if self._number > 1 else [consume]
+        return [base.Cancel(old), consume] if self.number > 1 else [consume]
 
     def new_session(self, now: float) -> None:
         """A broker that was down may have lost the end of the log: its places are taken anew."""

@@ -63,8 +63,11 @@ OUT_PREFETCH = 8
 OUT_TAG = "client/out"
 #: key of a `ShareFolder`
 SHARE = "client/share:"
-#: key of a `CheckBlocks`, before the generation
+#: key of a `CheckBlocks`, before the number of the log's reading and the generation
 CHECK = "client/check:"
+#: how often a client looks for a folder that it does not see, and for how long: a server may come back
+LOOK_EVERY_SECS = 2.0
+UNSEEN_SECS = 60.0
 
 
 class Phase(Enum):
@@ -124,8 +127,11 @@ class Client:
         self._claims: set[int] = set()  #: of this reading
         self._present_at = 0.0
         self._missing: Optional[ev.Missing] = None
-        #: generation of the output that was last looked for in a shared folder, and of the one that was found there
-        self._looked_for = self._found = -1
+        #: key of the last look for output in a shared folder, and generation of what was found there
+        self._looked_for, self._found = "", -1
+        #: that folder is not seen since then, and is looked for again then
+        self._unseen_since: Optional[float] = None
+        self._look_at: Optional[float] = None
         self._cancel_reason: Optional[str] = None
         self._leave_at: Optional[float] = None
         #: logged, to see whether the failure that was read is the last word
@@ -243,6 +249,7 @@ class Client:
         self._blocked = False
         if self.phase is Phase.SUBMITTING:
             self._sent.forget()
+            self._returned_lease = None
             self._declaring = None
             if self._cancel_reason is not None:
                 self._end()
@@ -254,13 +261,14 @@ class Client:
 
     def _make_places(self, spec: JobSpec) -> list[Command]:
         self._declaring = Declaring(self.job, spec)
-        folder = shared.folder_of(spec.shared_dir, self.job)
-        share: list[Command] = [ShareFolder(SHARE, folder)] if spec.shared_dir else []
-        return share + self._declare_streams(spec, self._declaring)
+        return self._declare_streams(spec, self._declaring)
 
     def _declare_streams(self, spec: JobSpec, declaring: Declaring) -> list[Command]:
+        """The folder comes behind them: if it cannot be made there is a log in which to say so."""
         commands = declaring.next()
         if declaring.over:
+            if spec.shared_dir:
+                commands.append(ShareFolder(SHARE, shared.folder_of(spec.shared_dir, self.job)))
             submitted = ev.Submitted(self.job, spec, self._version, self._submitted_at)
             commands.append(self._publish_event(submitted, "submitted"))
         return commands
@@ -335,11 +343,17 @@ class Client:
 
     def _end_if_confirmed(self) -> None:
         """Not before the lease is: who holds it holds what a broker that restarts may lose, with all that it names."""
-        if not (self._sent.outstanding("delivered") or self._sent.outstanding("lease")):
+        if not (self._sent.outstanding("delivered") or self._lease_is_out):
             self._end()
 
+    @property
+    def _lease_is_out(self) -> bool:
+        """A lease of ours is not stored, as far as we know."""
+        return self._returned_lease is not None or self._sent.outstanding("lease") > 0
+
     def _leave_if_detached(self) -> None:
-        if self._input_confirmed and not self._sent and self._spec is not None and self._spec.detached:
+        all_stored = not self._sent and not self._lease_is_out
+        if self._input_confirmed and all_stored and self._spec is not None and self._spec.detached:
             self.detached = self.finished = True
 
     def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
@@ -347,9 +361,13 @@ class Client:
         if known is None:
             return []
         kind, publication = known
-        if self.phase is Phase.CLOSING:
+        if kind == "lease" and not event.reason:  # somebody has deleted the queue; not at once, lest we spin
+            self._returned_lease = publication
+        elif self.phase is Phase.CLOSING:
             if kind == "delivered":
                 self._end()
+            else:
+                self._end_if_confirmed()
         elif self.state.terminal is None and self.phase is not Phase.COLLECTED:
             if event.reason:
                 text = f"the broker refuses what job {self.job} sends to {publication.to}: {event.reason}"
@@ -359,9 +377,7 @@ class Client:
                     )
                 self.error = self.error or JobLost(text)
                 return self.cancel(text, now)
-            if publication.to == ev.JOBS:  # somebody has deleted the queue; not at once, lest we spin
-                self._returned_lease = publication
-            elif publication.to == ev.log_stream(self.job):
+            if publication.to == ev.log_stream(self.job):
                 self._lose(publication.to)
             else:
                 self._miss(publication.to, now)
@@ -470,11 +486,16 @@ class Client:
         folder = shared_folder(self.state)
         if not folder or self._found == generation:
             self.phase, self.collected = Phase.COLLECTED, Collected.of(collector, self.state)
-        elif self._looked_for < generation:
-            self._looked_for = generation
+        elif self._looked_for != self._check_key:
+            self._looked_for = self._check_key
             blocks = (block for block in collector.blocks(folder) if block.crc is not None)
-            return [CheckBlocks(f"{CHECK}{generation}", folder, tuple(blocks))]
+            return [CheckBlocks(self._looked_for, folder, tuple(blocks))]
         return []
+
+    @property
+    def _check_key(self) -> str:
+        """Of a look for what is ready: once for each reading of the log, so that no answer is for another fold."""
+        return f"{CHECK}{self._log.number}:{self.state.out.generation}"
 
     def _report_missing(self, generation: int, attempts: tuple[int, ...]) -> list[Command]:
         if self._missing is not None and self._missing.generation >= generation:
@@ -483,18 +504,37 @@ class Client:
         return [self._publish_event(self._missing)]
 
     def _on_checked(self, event: BlocksChecked, now: float) -> list[Command]:
-        """Whether the output of a generation is where it should be."""
-        if not event.key.startswith(CHECK) or self.phase not in (Phase.FEEDING, Phase.WAITING):
+        """Whether the output is where it should be."""
+        waits = self.phase in (Phase.FEEDING, Phase.WAITING) and self.state.ready
+        if not waits or event.key != self._check_key:
             return []
         if event.trouble:
-            folder = shared_folder(self.state)
-            text = f"the output of job {self.job} lies in {folder}, which {event.trouble} on this host"
-            self.error = self.error or OutputError(text)
-            return self.cancel("its client does not see the folder that it shares", now)
-        generation = int(event.key[len(CHECK) :])
+            return self._not_seen(event.trouble, now)
+        self._unseen_since = None
+        generation = self.state.out.generation
         if event.attempts:
             return self._report_missing(generation, event.attempts)
         self._found = generation
+        return self._check_collected()
+
+    def _not_seen(self, trouble: str, now: float) -> list[Command]:
+        """Look again, and leave in the end: the job is done, and others may see its output."""
+        if self._unseen_since is None:
+            self._unseen_since = now
+        if now - self._unseen_since < UNSEEN_SECS:
+            self._look_at = now + LOOK_EVERY_SECS
+            return []
+        text = (
+            f"the output of job {self.job} lies in {shared_folder(self.state)}, which {trouble} on this host"
+        )
+        self.error = self.error or OutputError(f"{text}; on one that sees it: mr results {self.job}")
+        self._end()
+        return []
+
+    def _look_once_more(self, now: float) -> list[Command]:
+        if self._look_at is None or now < self._look_at:
+            return []
+        self._look_at, self._looked_for = None, ""
         return self._check_collected()
 
     # ------------------------------------------------------------ trouble
@@ -561,7 +601,7 @@ class Client:
         if self._gone_at is not None and self._waits() and now - self._gone_at > NEWS_SECS:
             self._lose(self._gone)
             return []
-        commands = self._repeat_returned_lease()
+        commands = [*self._repeat_returned_lease(), *self._look_once_more(now)]
         if self.phase is not Phase.SUBMITTING and now - self._present_at >= self._present_every():
             self._present_at = now
             # as long as we know what we know: a new reading begins with nothing

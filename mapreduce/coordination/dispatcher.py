@@ -156,7 +156,11 @@ class Dispatcher:
                     yield number, index
 
     def _go_first(self, at: float) -> list[Command]:
-        """One task before all others of the pool: the next, or, if there is none, one that waits there already."""
+        """One task before all others of the pool: the next, or, if there is none, one that waits there already.
+
+        The latter makes a copy, for what waited may be started, too. So the last tasks of a job without copies, for
+        which none may run beside another, wait for their turn; it does not come while others' of a higher priority do.
+        """
         task = next(self._due(at), None)
         if task is not None:
             return [self._publish([self._message(*task)], base.MAX_PRIORITY)]

@@ -10,7 +10,7 @@ go first, has one go before all after `PASSED_OVER_SECS`. However many small job
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any
+from typing import Any, Optional
 
 from mapreduce import events as ev
 from mapreduce.brokers.base import MAX_PRIORITY
@@ -28,7 +28,8 @@ class Standing:
     def __init__(self, state: JobState) -> None:
         self._state = state
         self._used_secs = 0.0
-        self._served_at = 0.0  #: something ran, or nothing waited
+        #: something ran, or nothing waited; None: not known, as nobody has asked since this coordinator took over
+        self._served_at: Optional[float] = None
         #: dispatches that go before the job's others; those that nobody has started yet are among them
         self._first: set[int] = set()
 
@@ -47,7 +48,7 @@ class Standing:
     def passed_over(self, at: float) -> bool:
         """Whether others have gone first for so long that one task of the job is to go before them; said once."""
         state = self._state
-        if state.running or not state.unstarted:
+        if self._served_at is None or state.running or not state.unstarted:
             self._served_at = at
         if at - self._served_at < PASSED_OVER_SECS or self.priority == MAX_PRIORITY:
             return False

@@ -161,7 +161,7 @@ class JobView:
             return
         before = self._running.get(entry.dispatch)
         if before is not None:
-            if before.attempt == entry.attempt:
+            if _is_same(before, entry):
                 return
             before.end("lost", at)
         self._run(self._known(entry, at), entry.dispatch)
@@ -274,15 +274,13 @@ class JobView:
 
     def _known(self, entry: Any, at: float) -> AttemptView:
         """The attempt that an event speaks of."""
-        running = self._running.get(entry.dispatch)
-        if running is not None and running.attempt == entry.attempt:
-            return running
-        known = self._attempts.get(entry.attempt)
-        return known if known is not None and _same_task(known, entry) else self._new(entry, at)
+        for known in (self._running.get(entry.dispatch), self._attempts.get(entry.attempt)):
+            if known is not None and _is_same(known, entry):
+                return known
+        return self._new(entry, at)
 
     def _run(self, attempt: AttemptView, dispatch: int) -> None:
         attempt.outcome, attempt.ended_at, attempt.secs = "running", None, None
-        attempt.dispatch = dispatch
         task = self.state.task(attempt.stage, attempt.index)
         attempt.copy = task is not None and sum(each is not None for each in task.live.values()) > 1
         self._copies += attempt.copy
@@ -493,6 +491,12 @@ def _median(numbers: list[int]) -> int:
     """To `statistics` it is worth 5 ms of imports, which each run of `mr run` would take longer."""
     ordered, middle = sorted(numbers), len(numbers) // 2
     return ordered[middle] if len(numbers) % 2 else (ordered[middle - 1] + ordered[middle]) // 2
+
+
+def _is_same(attempt: AttemptView, entry: Any) -> bool:
+    """Whether the event speaks of this attempt: of its dispatch, on its worker."""
+    its = (attempt.attempt, attempt.dispatch, attempt.worker)
+    return its == (entry.attempt, entry.dispatch, entry.worker) and _same_task(attempt, entry)
 
 
 def _same_task(attempt: AttemptView, other: Any) -> bool:
