@@ -467,10 +467,10 @@ self._generation(number) < 0:
     Mutation(
         "a client leaves before its lease is confirmed", "7 takeover", CLIENT,
 """\
-        if not (self._sent.outstanding("delivered") or self._lease_is_out):
+        if self._sent.outstanding("delivered") or self._lease_is_out:
 """,
 """\
-        if not self._sent.outstanding("delivered"):
+        if self._sent.outstanding("delivered"):
 """,
         seeds.LOST_LEASES,
     ),

@@ -153,6 +153,30 @@ class TestTakenBack:
             play.tell(base.Disconnected("gone"))
         assert play.client.finished
 
+    @pytest.mark.parametrize("first", ["lease", "taken_back"])
+    def test_what_an_earlier_session_has_declared_is_taken_back_too(self, first: str) -> None:
+        play = self.begin()
+        play.tell(base.Disconnected("gone"))
+        play.tell(effects.Connected())
+        play.commands += play.client.cancel("SIGINT", play.now)
+        assert play.events() == [ev.Cancelled("SIGINT"), ev.Delivered(-1)]
+        for kind in sorted(("lease", "taken_back"), key=lambda kind: kind != first):
+            token = play.published(kind)[1 if kind == "lease" else 0].token  # that of this session
+            play.tell(base.Confirmed(token))
+            assert not play.client.finished
+        last = wire.decode(play.published("lease")[-1].head)[0]
+        assert last.rank.renewals == 1
+        play.confirm("lease")
+        assert play.client.finished
+
+    def test_a_log_that_was_never_declared_needs_no_such_word(self) -> None:
+        play = self.begin()
+        play.tell(base.Disconnected("gone"))
+        play.tell(effects.Connected())
+        play.commands += play.client.cancel("SIGINT", play.now)
+        play.tell(base.Unroutable(play.published("event")[-1].token))
+        assert play.client.finished and isinstance(play.client.error, Cancelled)
+
     def test_who_takes_that_lease_removes_all(self) -> None:
         bench = Bench((ev.Cancelled("SIGINT"), ev.Delivered(-1)), submitted=False)
         bench.wait(2.0)

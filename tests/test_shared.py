@@ -297,8 +297,8 @@ def test_the_folder_goes_with_the_streams_and_no_sooner() -> None:
 class Play:
     """A client whose output is one block in the shared folder, and sealed."""
 
-    def __init__(self) -> None:
-        spec = replace(SPEC, stages=1)
+    def __init__(self, **options: Any) -> None:
+        spec = replace(SPEC, stages=1, **options)
         self.client = Client("job", spec, "/nowhere", "0", random.Random(1), 0.0)
         self.now = 0.0
         self.said: list[Any] = []
@@ -416,8 +416,27 @@ def test_a_folder_that_cannot_be_made_leaves_no_stream_behind() -> None:
     taken_back = next(c.token for c in published(done) if "taken_back" in c.token)
     (lease,) = published(client.handle(base.Confirmed(taken_back), 0.0))
     assert wire.decode(lease.head)[0].rank.renewals == 1, "one that is acted on at once"
-    client.handle(base.Confirmed(lease.token), 0.0)
+    assert client.handle(base.Confirmed(lease.token), 0.0) == [effects.RemoveShared(FOLDER)]
     assert client.finished and isinstance(client.error, OutputError)
+
+
+@pytest.mark.parametrize("end", ["delivered", "cancelled", "failed", "kept"])
+def test_a_client_that_ends_removes_the_folder_for_perhaps_no_worker_sees_it(end: str) -> None:
+    play = Play(keep_secs=60.0 if end == "kept" else 0.0)
+    play.confirm("lease")
+    if end == "delivered":
+        play.check("", ())
+        for command in play.client.deliver():
+            play.said.append(command)
+    else:
+        last = ev.Cancelled("enough") if end == "cancelled" else ev.Failed(Failure("raised", "no"), 0, 0, 4)
+        said = play.read(ev.log_stream("job"), *play.log, last)
+        if end == "kept":
+            (mark,) = (each for each in said_of(said) if isinstance(each, ev.Marked))
+            play.read(ev.log_stream("job"), *play.log, last, mark)
+    assert not any(isinstance(command, effects.RemoveShared) for command in play.said)
+    gone = play.confirm("delivered")
+    assert play.client.finished and gone == ([] if end == "kept" else [effects.RemoveShared(FOLDER)])
 
 
 # ---------------------------------------------------------------- whole jobs

@@ -44,6 +44,7 @@ from mapreduce.effects import (
     InputFailed,
     InputPiece,
     InputSplit,
+    RemoveShared,
     Report,
     ShareFolder,
     Tick,
@@ -113,7 +114,10 @@ class Client:
         self._rng = rng
         self._submitted_at = time.time() if at is None else at
         self._sent = Sent(self.prefix, rng)
-        self._declaring: Optional[Declaring] = None  #: from the confirm of the first lease on
+        self._declaring: Optional[Declaring] = (
+            None  #: from the confirm of the first lease on, in this session
+        )
+        self._may_exist = False  #: the log, and more: somebody was asked to declare it
         self._feeding = Feeding(job, self._sent)
         self._input_confirmed = False
         self._output = OutputReader(directory)
@@ -213,7 +217,10 @@ class Client:
     def _take_back(self, reason: str) -> list[Command]:
         """Nobody works on the job yet, so we may say ourselves that it is over, and that we know. Who gets its proper
         lease then removes what is declared; else that would wait until the job is given up."""
-        if self._declaring is None:  # the first lease is all that there can be
+        again = self._may_exist and self._lease_is_out  # in a new session, whose first lease is on its way
+        if (
+            self._declaring is None and not again
+        ):  # the first lease is all that there can be, or nobody hears us
             self._end()
             return []
         if self._cancel_reason is not None:
@@ -260,7 +267,7 @@ class Client:
         return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._publish_lease(spec, renewals=0)]
 
     def _make_places(self, spec: JobSpec) -> list[Command]:
-        self._declaring = Declaring(self.job, spec)
+        self._declaring, self._may_exist = Declaring(self.job, spec), True
         return self._declare_streams(spec, self._declaring)
 
     def _declare_streams(self, spec: JobSpec, declaring: Declaring) -> list[Command]:
@@ -317,9 +324,9 @@ class Client:
             return []
         kind, _ = known
         if self.phase is Phase.SUBMITTING and self._spec is not None and self._cancel_reason is not None:
-            if kind == "lease":
-                self._end()
-            return [self._publish_lease(self._spec, renewals=1)] if kind == "taken_back" else []
+            if kind == "taken_back":
+                return [self._publish_lease(self._spec, renewals=1)]
+            return [] if self._sent.outstanding("taken_back") else self._end_if_confirmed()
         if kind == "lease" and self.phase is Phase.SUBMITTING and self._spec is not None:
             return self._make_places(self._spec)
         if kind == "submitted" and self._spec is not None:
@@ -335,16 +342,25 @@ class Client:
             if self.phase is Phase.FEEDING:  # else the log was faster than the confirm
                 self.phase = Phase.WAITING
         elif self.phase is Phase.CLOSING:
-            self._end_if_confirmed()
+            return self._end_if_confirmed()
         self._leave_if_detached()
         return (
             [*self._feeding.log_splits(), *self._feeding.read_ahead()] if self.phase is Phase.FEEDING else []
         )
 
-    def _end_if_confirmed(self) -> None:
+    def _end_if_confirmed(self) -> list[Command]:
         """Not before the lease is: who holds it holds what a broker that restarts may lose, with all that it names."""
-        if not (self._sent.outstanding("delivered") or self._lease_is_out):
-            self._end()
+        if self._sent.outstanding("delivered") or self._lease_is_out:
+            return []
+        self._end()
+        return self._remove_shared()
+
+    def _remove_shared(self) -> list[Command]:
+        """What the job has shared goes with it, for perhaps no worker that lives sees it. What is kept stays."""
+        spec = self._spec or self.state.spec
+        if spec is None or not spec.shared_dir or self.state.kept:
+            return []
+        return [RemoveShared(shared.folder_of(spec.shared_dir, self.job))]
 
     @property
     def _lease_is_out(self) -> bool:
@@ -364,10 +380,10 @@ class Client:
         if kind == "lease" and not event.reason:  # somebody has deleted the queue; not at once, lest we spin
             self._returned_lease = publication
         elif self.phase is Phase.CLOSING:
-            if kind == "delivered":
-                self._end()
-            else:
-                self._end_if_confirmed()
+            if kind != "delivered":
+                return self._end_if_confirmed()
+            self._end()
+            return self._remove_shared()
         elif self.state.terminal is None and self.phase is not Phase.COLLECTED:
             if event.reason:
                 text = f"the broker refuses what job {self.job} sends to {publication.to}: {event.reason}"
