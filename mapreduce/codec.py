@@ -110,8 +110,20 @@ def encode_chunk(keys: Sequence[Any], values: Values) -> bytes:
 
 def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], Union[list[Any], Repeated]]:
     """What `encode_chunk` made ``data`` of. Raises ValueError for anything else."""
-    keys, values = unpack(data)
-    return _items(keys), Repeated(*values[1:]) if values[0] == 2 else _items(values)
+    try:
+        first, last = unpack(data)
+        keys, values = _items(first), _repeated(*last[1:]) if last[0] == 2 else _items(last)
+        if len(keys) != len(values.counts if isinstance(values, Repeated) else values):
+            raise ValueError("not an encoded chunk: columns of different lengths")
+        return keys, values
+    except (TypeError, LookupError, RecursionError) as error:
+        raise ValueError(f"not an encoded chunk: {error}") from error
+
+
+def _repeated(value: Any, counts: list[int]) -> Repeated:
+    if type(counts) is not list or type(sum(counts)) is not int:
+        raise TypeError("no list of counts")
+    return Repeated(value, counts)
 
 
 def spelled_out(keys: list[Any], values: Union[list[Any], Repeated]) -> tuple[list[Any], list[Any]]:
@@ -139,6 +151,8 @@ def _column(items: Sequence[Any], depth: int) -> list[Any]:
 def _items(column: list[Any]) -> list[Any]:
     if column[0] == 0:
         items: list[Any] = column[1]
+        if type(items) is not list:
+            raise TypeError("no list of items")
         return items
     return list(zip(*map(_items, column[1:])))
 

@@ -31,6 +31,7 @@ class RemoveTree:
     """Remove a folder with all it holds, if it is there."""
 
     path: str
+    shared: bool = False  #: it lies where a file server may be slow; then it is gone some time later
 
 
 @frozen

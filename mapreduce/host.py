@@ -4,8 +4,9 @@
     pool.poll   ─┼─▶ the role it is for ─ commands ──┼─▶ pool, files
     posted      ─┘    (all of them: ticks, sessions) └─▶ log
 
-One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input) has a thread of
-its own behind `poll` or `post`. Without a session the loop goes on: ticks, executors and what is posted are handled
+One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input, a file server) has a
+thread of its own behind `poll` or `post`; but a client makes the folder that its job shares in this one, since nothing
+else can begin before. Without a session the loop goes on: ticks, executors and what is posted are handled
 as ever, commands for the broker go nowhere (`brokers.base`), and now and then it tries to begin a new session, which
 may take its time (`connecting`).
 """
@@ -13,6 +14,7 @@ may take its time (`connecting`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import selectors
@@ -23,6 +25,7 @@ from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from mapreduce import effects, shared
+from mapreduce.background import Background
 from mapreduce.brokers import base
 from mapreduce.connecting import Connecting
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
@@ -35,6 +38,8 @@ RECONNECT_FIRST_SECS = 0.1
 RECONNECT_MOST_SECS = 5.0
 #: a session that ends sooner has not brought the broker back
 STEADY_SECS = 10.0
+#: how long the end waits for shared folders that are being removed
+REMOVING_SECS = 10.0
 
 Logger = Callable[[effects.Report], None]
 #: is told level and text of a report
@@ -73,6 +78,11 @@ class Host:
         self._pause = RECONNECT_FIRST_SECS
         self._give_up_at = 0.0
         self._posted: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        #: held while the wake pipe is written or closed; a signal handler may come in between
+        self._waking = threading.RLock()
+        self._closed = False
+        #: apart: what is looked for does not wait for a large tree to go, and the end does not wait for it
+        self._checking, self._removing = Background("mr-check"), Background("mr-remove")
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -83,13 +93,17 @@ class Host:
     # ------------------------------------------------------------ from outside
 
     def post(self, event: Any) -> None:
-        """Hand an event to all roles; from any thread, also from a signal handler."""
+        """Hand an event to all roles, a `Report` to the log; from any thread, also from a signal handler.
+
+        Nothing happens after `close`.
+        """
         self._posted.put(event)
         self._wake()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it is awake already
-            os.write(self._wake_write, b"\0")
+        with self._waking, contextlib.suppress(BlockingIOError):  # full: it is awake already
+            if not self._closed:  # else the descriptor is another file's
+                os.write(self._wake_write, b"\0")
 
     def connect(self) -> None:
         """Begin the first session; blocks, with a limit. Raises `BrokerError`."""
@@ -122,14 +136,23 @@ class Host:
                 self._broker.perform(command)  # type: ignore[arg-type]  # all that is not local is the broker's
 
     def close(self) -> None:
-        """Let go of the wake pipe and the input thread; broker and pool belong to whoever made them."""
+        """Let go of the wake pipe and the threads; broker and pool belong to whoever made them.
+
+        What is being removed of shared folders has `REMOVING_SECS` for it.
+        """
         if self.feeder is not None:
             self.feeder.stop()
         if self._connecting is not None:
             self._connecting.abandon()
+        self._checking.close(0.0)
+        if not self._removing.close(REMOVING_SECS):
+            text = "a folder that a job has shared is still being removed: what is left of it stays"
+            self._log(effects.Report("warning", text, "folder_left"))
         self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._waking:
+            self._closed = True
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     # ------------------------------------------------------------ the loop
 
@@ -150,8 +173,12 @@ class Host:
                 self._tell_all(slot_event)
         with contextlib.suppress(queue.Empty):
             while True:
-                self._tell_all(self._posted.get_nowait())
+                event = self._posted.get_nowait()
                 found = True
+                if isinstance(event, effects.Report):
+                    self._log(event)
+                else:
+                    self._tell_all(event)
         now = self._clock()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECS
@@ -249,7 +276,11 @@ class Host:
             self._tell(role, effects.AppendFailed(command.key, reason, trouble_of(error)))
 
     def _remove_tree(self, role: effects.Role, command: effects.RemoveTree) -> None:
-        shutil.rmtree(command.path, ignore_errors=True)
+        remove = functools.partial(shutil.rmtree, command.path, ignore_errors=True)
+        if command.shared:
+            self._removing.do(remove)
+        else:  # at once: a retry of the job may write there again
+            remove()
 
     def _share_folder(self, role: effects.Role, command: effects.ShareFolder) -> None:
         try:
@@ -259,8 +290,8 @@ class Host:
             self._tell(role, effects.AppendFailed(command.key, reason, trouble_of(error)))
 
     def _check_blocks(self, role: effects.Role, command: effects.CheckBlocks) -> None:
-        """In a thread: it reads them all, perhaps from a server that does not answer."""
-        threading.Thread(target=self._check, args=(command,), daemon=True).start()
+        """In the background: it reads them all, perhaps from a server that does not answer."""
+        self._checking.do(lambda: self._check(command))
 
     def _check(self, command: effects.CheckBlocks) -> None:
         trouble, lost = shared.trouble_with(command.folder), []
@@ -269,11 +300,21 @@ class Host:
             trouble = trouble or shared.trouble_with(command.folder)
         except PermissionError as error:
             trouble = f"may not be read ({error.filename})"
+        except OSError as error:
+            trouble = f"cannot be read ({error.strerror or error})"
         attempts = tuple(sorted({shared.writer_of(block) for block in lost}))
         self.post(effects.BlocksChecked(command.key, trouble, attempts))
 
     def _remove_shared(self, role: effects.Role, command: effects.RemoveShared) -> None:
-        shared.remove_job_folder(command.path)
+        self._removing.do(lambda: self._remove(command.path))
+
+    def _remove(self, folder: str) -> None:
+        try:
+            shared.remove_job_folder(folder)
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            text = f"cannot remove the folder {folder}, which a job has shared: {reason}"
+            self.post(effects.Report("warning", text, "folder_left"))
 
     def _execute(self, role: effects.Role, command: effects.Execute) -> None:
         assert self._pool is not None

@@ -15,8 +15,10 @@ All is private to one user, unless DIR has the set-group-ID bit: then its group 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -32,6 +34,10 @@ from mapreduce.refs import Block
 PATIENCE_SECS = 1.0
 _LOOK_SECS = 0.2
 _PIECE_BYTES = 1024 * 1024
+_ATTEMPT = re.compile("[0-9a-f]{16}")
+#: of a file that is gone, or of a name that a damaged message has made up. Whatever else goes wrong while it is opened
+#: or read (no descriptors, no memory, a server that does not answer) tells nothing of the file
+_LOST = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EISDIR, errno.ENAMETOOLONG])
 
 
 def folder_of(shared_dir: str, job: str) -> str:
@@ -93,11 +99,31 @@ def _is_for_group(folder: str) -> bool:
 
 
 def remove_job_folder(folder: str) -> None:
-    """Remove it with all it holds, if it is there. It is renamed first: nobody writes into it from then on."""
+    """Remove it with what attempts have left in it, if it is there. It is renamed first: nobody writes into it then.
+
+    The name comes from a message: what attempts do not make is not touched. Raises OSError if the folder stays,
+    ValueError for what is no path.
+    """
+    if not os.path.isabs(folder):
+        raise ValueError("its path is not absolute")
     gone = f"{folder}.gone"
-    with contextlib.suppress(OSError):
-        os.rename(folder, gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(OSError):  # then it is emptied where it is
+        if all(map(_ATTEMPT.fullmatch, os.listdir(folder))):
+            os.rename(folder, gone)
+    for each in (folder, gone):
+        _remove_attempts(each)
+
+
+def _remove_attempts(folder: str) -> None:
+    """And the folder itself, if it holds nothing else."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, PermissionError):  # who may not look into it has had no part in the job
+        return
+    for name in filter(_ATTEMPT.fullmatch, names):
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # several may be at it
+        os.rmdir(folder)
 
 
 # ---------------------------------------------------------------- reading
@@ -113,7 +139,7 @@ def trouble_with(folder: str) -> str:
 def lost(blocks: Iterable[Block], patience_secs: float = PATIENCE_SECS) -> list[Block]:
     """Those whose file is not there, is too short, or holds other bytes. Reads all of them.
 
-    Raises PermissionError: then nothing is known of them.
+    Raises OSError where a file cannot be read for another reason: then nothing is known of them.
     """
     bad = list(itertools.chain.from_iterable(map(_damaged, _by_file(blocks))))
     until = time.monotonic() + patience_secs
@@ -134,15 +160,19 @@ def _damaged(blocks: Sequence[Block]) -> list[Block]:
     """Of one file."""
     try:
         with open(blocks[0].path, "rb", buffering=0) as file:
-            return [block for block in blocks if _checksum_in(file, block) != block.crc]
-    except PermissionError:
-        raise
-    except OSError:
+            return [block for block in blocks if checksum_in(file, block) != block.crc]
+    except (ValueError, OverflowError):  # no name, or no place, of a file
+        return list(blocks)
+    except OSError as error:
+        if error.errno not in _LOST:
+            raise
         return list(blocks)
 
 
-def _checksum_in(file: BinaryIO, block: Block) -> int:
-    """-1: the file is too short."""
+def checksum_in(file: BinaryIO, block: Block) -> int:
+    """Of the block's bytes as they are in its file. -1: the file is too short, or it is no place in a file."""
+    if block.offset < 0:
+        return -1
     file.seek(block.offset)
     crc, left = 0, block.length
     while left:

@@ -692,7 +692,7 @@ class Worker:
         """What it has written for others stays while the log may have its `Done`, though nobody has said so yet."""
         removed: list[Command] = [RemoveTree(attempt.folder)]
         if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
-            removed.append(RemoveTree(attempt.output_folder))
+            removed.append(RemoveTree(attempt.output_folder, shared=True))
         return removed
 
     def _remove_shared(self, advice: ev.StopJob) -> list[Command]:

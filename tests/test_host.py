@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +14,12 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-from mapreduce import effects
+from mapreduce import effects, host, shared
 from mapreduce.brokers import base
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
 from mapreduce.host import RECONNECT_FIRST_SECS, RECONNECT_MOST_SECS, STEADY_SECS, TICK_SECS, Host
 from mapreduce.leases import LeaseKeeper
-from mapreduce.refs import TaskSpec
+from mapreduce.refs import Block, TaskSpec
 from mapreduce.spec import JobSpec
 from mapreduce.worker import Worker
 
@@ -222,6 +224,90 @@ def test_a_session_that_begins_after_the_end_is_ended() -> None:
     host.close()
     broker.gate.set()
     assert broker.closed.wait(60.0)
+
+
+# ---------------------------------------------------------------- the end, and work in the background
+
+
+def test_what_is_posted_after_the_end_touches_no_file(tmp_path: Path) -> None:
+    bench = Bench()
+    bench.close()
+    files = [open(tmp_path / str(number), "wb", buffering=0) for number in range(8)]  # noqa: SIM115
+    bench.host.post(effects.Shutdown())
+    for file in files:
+        file.close()
+    assert all(os.path.getsize(file.name) == 0 for file in files)
+
+
+def held(gate: threading.Event) -> Callable[..., Any]:
+    """In the place of what a file server does, which answers when the gate is opened."""
+
+    def wait(*arguments: Any, **options: Any) -> list[Any]:
+        assert gate.wait(60.0)
+        return []
+
+    return wait
+
+
+def test_a_file_server_that_does_not_answer_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    for name in ("remove_job_folder", "lost"):
+        monkeypatch.setattr(shared, name, held(gate))
+    monkeypatch.setattr(shutil, "rmtree", held(gate))
+    monkeypatch.setattr(host, "REMOVING_SECS", 0.01)
+    bench = Bench()
+    checks = [effects.CheckBlocks(f"listener/{number}", "/", ()) for number in range(9)]
+    before = threading.active_count()
+    bench.host.perform(
+        bench.listener,
+        [effects.RemoveShared("/shared/mr-job"), effects.RemoveTree("/shared/mr-job/1", True), *checks],
+    )
+    assert threading.active_count() <= before + 2
+    bench.run(1.0)
+    assert bench.listener.heard_of(effects.Tick) > 2 and not bench.listener.heard_of(effects.BlocksChecked)
+    bench.close()
+    assert bench.said[-1].startswith("a folder that a job has shared is still being removed")
+    gate.set()
+
+
+def test_what_is_to_be_removed_goes_before_the_end(tmp_path: Path) -> None:
+    folder = shared.folder_of(str(tmp_path), "job")
+    os.makedirs(shared.attempt_folder(folder, 1))
+    bench = Bench()
+    bench.host.perform(bench.listener, [effects.RemoveShared(folder)])
+    bench.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_check_is_answered_also_without_a_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(shared, "lost", functools.partial(shared.lost, patience_secs=0.0))
+    bad = Block(f"{tmp_path}/{1:016x}/a\0b", 0, 1, 1, 0, "", crc=1)
+    bench = Bench()
+    for number, start in enumerate((threading.Thread.start, refuse)):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        check = effects.CheckBlocks(f"listener/{number}", str(tmp_path), (bad,))
+        other = Bench() if number else bench
+        other.host.perform(other.listener, [check])
+        other.host.run(lambda other=other: other.listener.heard_of(effects.BlocksChecked))  # type: ignore[misc]
+        assert effects.BlocksChecked(f"listener/{number}", "", (1,)) in other.listener.heard
+        other.close()
+
+
+def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mr-job").mkdir()
+    (tmp_path / "mr-job" / "other").write_text("not ours")
+    bench = Bench()
+    bench.host.perform(bench.listener, [effects.RemoveShared(str(tmp_path / "mr-job"))])
+    bench.host.run(lambda: len(bench.said) > 0)
+    assert bench.said == [
+        f"cannot remove the folder {tmp_path / 'mr-job'}, which a job has shared: Directory not empty"
+    ]
+    bench.close()
 
 
 # ---------------------------------------------------------------- how often it tries, and for how long

@@ -60,6 +60,7 @@ FLOORS = [
         "logs",
         "tasklog",
         "progress",
+        "background",
         "connecting",
         "host",
         "errand",

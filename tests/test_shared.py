@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shlex
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from mapreduce import effects, runs, shared, wire
+from mapreduce import codec, effects, runs, shared, wire
 from mapreduce import events as ev
 from mapreduce.blame import Blame
 from mapreduce.brokers import base
@@ -96,6 +97,27 @@ def test_what_is_not_as_it_was_is_lost(folder: str, harm: str) -> None:
         list(runs.read_blocks([second]))
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EIO, errno.ETIMEDOUT, errno.EACCES])
+def test_trouble_with_reading_does_not_make_a_file_lost(
+    folder: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: Any, block: Block) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(shared, "checksum_in", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        shared.lost(write(folder), 0.0)
+
+
+@pytest.mark.parametrize(
+    "harm", [{"path": "a\0b"}, {"path": "n" * 300}, {"offset": -1}, {"offset": 1 << 70}, {"length": 1 << 70}]
+)
+def test_what_names_no_file_or_no_place_in_one_is_lost(folder: str, harm: dict[str, Any]) -> None:
+    told = shared.as_sent(write(folder)[0])._replace(**harm)
+    found = shared.as_found(told, folder, ATTEMPT)
+    assert shared.lost([found], 0.0) == [found]
+
+
 def test_a_name_that_comes_late_is_waited_for(folder: str) -> None:
     blocks = write(folder)
     os.rename(blocks[0].path, f"{folder}/elsewhere")
@@ -115,7 +137,29 @@ def test_formatted_output_that_was_changed_is_not_read_to_its_end(folder: str) -
     assert b"".join(runs.read_formatted(blocks)) == b"a\t1\n"
     Path(blocks[0].path).write_bytes(b"a\t2\n")
     with pytest.raises(OSError, match="not what was written"):
-        list(runs.read_formatted(blocks))
+        next(iter(runs.read_formatted(blocks)))
+
+
+def test_what_was_changed_is_not_read_at_all(folder: str) -> None:
+    block = write(folder)[0]
+    path = Path(block.path)
+    data = bytearray(path.read_bytes())
+    data[block.offset + 7] ^= 0x80  # the length of the first chunk: more than there is memory
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="not what was written"):
+        next(runs.read_blocks([block]))
+    with pytest.raises(OSError, match="longer than the block"):
+        next(runs.read_blocks([block._replace(crc=None)]))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [5, [], [[0, [1]]], [[0, 1], [0, 1]], [[0, [1]], []], [[0, [1]], [2, 1]], [[0, [1]], [2, 1, ["x"]]],
+     [[0, [1]], [0, [1, 2]]], [[1, 5], [0, [1]]], [None, None]],
+)  # fmt: skip
+def test_what_is_no_chunk_is_a_value_error(shape: Any) -> None:
+    with pytest.raises(ValueError):
+        codec.decode_chunk(codec.pack(shape))
 
 
 def test_all_is_private_unless_the_folder_is_one_for_a_group(tmp_path: Path) -> None:
@@ -142,6 +186,38 @@ def test_what_a_killed_process_has_removed_half_is_removed(folder: str) -> None:
     os.rename(folder, f"{folder}.gone")
     shared.remove_job_folder(folder)
     assert os.listdir(os.path.dirname(folder)) == []
+
+
+def test_a_folder_that_cannot_be_renamed_is_emptied_and_goes(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*paths: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    write(folder)
+    monkeypatch.setattr(os, "rename", refuse)
+    shared.remove_job_folder(folder)
+    assert os.listdir(os.path.dirname(folder)) == []
+
+
+def test_a_folder_is_removed_beside_what_is_left_of_another_removal(folder: str) -> None:
+    write(folder)
+    write_to = shared.attempt_folder(f"{folder}.gone", ATTEMPT)
+    os.makedirs(write_to)
+    shared.remove_job_folder(folder)
+    assert os.listdir(os.path.dirname(folder)) == []
+
+
+def test_what_attempts_have_not_made_is_not_removed(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder)
+    Path(folder, "thesis.txt").write_text("years of work")
+    with pytest.raises(OSError):
+        shared.remove_job_folder(folder)
+    assert os.listdir(folder) == ["thesis.txt"]
+    monkeypatch.chdir(os.path.dirname(folder))
+    for named in (os.path.basename(folder), f"{folder}\0"):
+        with pytest.raises(ValueError):
+            shared.remove_job_folder(named)
 
 
 def test_a_full_folder_is_named(folder: str) -> None:
