@@ -133,14 +133,16 @@ class Attempt:
         self._from_start, self._gap, self.input_complete = True, False, False
         return ev.input_stream(self.job), "first"
 
-    def take_input(self, msg: Any, body: memoryview) -> list[Command]:
-        """Take the next message of the input; sets `input_complete` with the last one."""
+    def take_input(self, msg: Any, body: memoryview, by_reference: bool = False) -> list[Command]:
+        """Take the next message of the input; sets `input_complete` with the last one. ``by_reference``: as for
+        `Collector.take`.
+        """
         if isinstance(msg, ev.Piece):
             return self._take_piece(msg, body)
         if isinstance(msg, ev.EndOfInput) and self._collector is None:
             self._gap = self.input_complete = True  # ours are not all there, and no more will come
         elif isinstance(msg, ev.BlockHead) and self._collector is not None:
-            return [*self._collector.take(msg, body, self._spool)]
+            return [*self._collector.take(msg, body, self._spool, by_reference)]
         elif isinstance(msg, ev.Seal) and self._collector is not None:
             self._collector.seal(msg)
             self.input_complete = self._collector.complete or self._collector.stale
@@ -173,7 +175,7 @@ class Attempt:
         """None: all is there. For a split whose pieces are gone: an empty tuple."""
         if self._collector is None:
             return () if self._gap else None
-        return self._collector.missing() or None
+        return self._collector.missing(self.shared_folder) or None
 
     @property
     def shared_folder(self) -> str:

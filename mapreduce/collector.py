@@ -99,13 +99,20 @@ class Collector:
         other._growing = self._growing
         return other
 
-    def take(self, head: ev.BlockHead, body: memoryview, spool: Spool) -> list[Append]:
-        """Note a block, or a part of one, and where it will lie; what stores its body. Repeats are dropped."""
+    def take(
+        self, head: ev.BlockHead, body: memoryview, spool: Spool, by_reference: bool = False
+    ) -> list[Append]:
+        """Note a block, or a part of one, and where it will lie; what stores its body. Repeats are dropped.
+
+        ``by_reference``: all roles are in this process, and name their files to each other. Over a broker nobody may
+        name a file of ours: there a reference without a checksum (see `of`) counts as unreadable.
+        """
         key = (head.attempt, head.seq)
         if key in self._blocks:
             return []
         if head.ref is not None:
-            self._blocks[key] = head.ref
+            if by_reference or head.ref.crc is not None:
+                self._blocks[key] = head.ref
             return []
         if head.parts == 1:
             offset, append = spool.append(body)
@@ -145,13 +152,18 @@ class Collector:
         """The seal, in order of task index."""
         return [entry for part in sorted(self._parts) for entry in self._parts[part]]
 
-    def missing(self) -> tuple[int, ...]:
-        """Attempts that the seal lists and of which a block is not there."""
+    def missing(self, folder: str = "") -> tuple[int, ...]:
+        """Attempts that the seal lists and of which a block is not there. ``folder``: as for `of`."""
         return tuple(
             entry.attempt
             for entry in self.entries()
-            if any((entry.attempt, seq) not in self._blocks for seq in range(entry.blocks))
+            if not all(self._is_here(entry.attempt, seq, folder) for seq in range(entry.blocks))
         )
+
+    def _is_here(self, attempt: int, seq: int, folder: str) -> bool:
+        """Or lies in a folder that the job has."""
+        block = self._blocks.get((attempt, seq))
+        return block is not None and (block.crc is None or folder != "")
 
     def of(self, entry: ev.SealEntry, folder: str = "") -> list[Block]:
         """The blocks of one line of the seal, in order. ``folder``: the one that the job shares, if any."""

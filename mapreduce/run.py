@@ -233,6 +233,7 @@ class JobRun:
         """All roles in this process."""
         slots = executors or os.cpu_count() or 1
         broker = MemoryBroker(MemoryServer())
+        self.client.by_reference = broker.by_reference
         pool = self._stack.enter_context(contextlib.closing(ExecutorPool(slots, interpreter, ahead=1)))
         queues = (events.tasks_queue(spec.pool, spec.interpreter),)
         worker = Worker("local", slots, queues, self._scratch.path, broker.by_reference, self._rng)

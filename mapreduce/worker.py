@@ -364,7 +364,7 @@ class Worker:
                 d = attempt.dispatch
                 commands.append(Report("warning", text, "unreadable", d.job, d.stage, d.index))
             elif not attempt.input_complete:
-                commands += attempt.take_input(msg, body)
+                commands += attempt.take_input(msg, body, self._by_reference)
         commands = together(commands)
         if not attempt.input_complete:
             return commands

@@ -145,10 +145,10 @@ MUTATIONS = [
     Mutation(
         "a gap in a partition is not looked for", "3 seals", COLLECTOR,
 """\
-            if any((entry.attempt, seq) not in self._blocks for seq in range(entry.blocks))
+            if not all(self._is_here(entry.attempt, seq, folder) for seq in range(entry.blocks))
 """,
 """\
-            if entry.blocks and (entry.attempt, 0) not in self._blocks
+            if entry.blocks and not self._is_here(entry.attempt, 0, folder)
 """,
     ),
     Mutation(

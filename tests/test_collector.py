@@ -176,3 +176,22 @@ def test_what_is_appended_together_is_what_was_to_be_appended_in_order(
 def test_large_appends_are_not_copied() -> None:
     large = [Append("k", "/a", memoryview(bytes(LITTLE_BYTES + 1))) for _ in range(2)]
     assert together(large) == large
+
+
+def test_a_message_from_elsewhere_names_no_file_of_this_machine() -> None:
+    spool, entry = Spool("/in", "key"), ev.SealEntry(0, 7, 1)
+    for ref, by_reference, folder, here in (
+        (Block("/etc/passwd", 0, 9, 1, 0, ""), False, "", False),
+        (Block("/etc/passwd", 0, 9, 1, 0, ""), False, "/shared/mr-job", False),
+        (Block("/scratch/tmp.blocks", 0, 9, 1, 0, ""), True, "", True),
+        (Block("tmp.blocks", 0, 9, 1, 0, "", crc=1), False, "", False),
+        (Block("tmp.blocks", 0, 9, 1, 0, "", crc=1), False, "/shared/mr-job", True),
+    ):
+        collector = Collector(0)
+        head = ev.BlockHead(0, 7, 0, 1, 0, "", ref)
+        assert collector.take(head, memoryview(b""), spool, by_reference) == []
+        collector.seal(ev.Seal(0, 0, 1, (entry,)))
+        assert collector.missing(folder) == (() if here else (7,))
+        if here:
+            (block,) = collector.of(entry, folder)
+            assert block.path == ref.path if by_reference else block.path.startswith(f"{folder}/")

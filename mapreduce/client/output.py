@@ -63,12 +63,12 @@ class OutputReader:
         self._spool = Spool(os.path.join(directory, "out"), "client/spool:")
         self._collectors: dict[int, Collector] = {0: Collector(0)}
 
-    def take(self, msg: Any, body: memoryview) -> list[Command]:
-        """The next message of `out`; what is here already is dropped."""
+    def take(self, msg: Any, body: memoryview, by_reference: bool) -> list[Command]:
+        """The next message of `out`; what is here already is dropped. ``by_reference``: as for `Collector.take`."""
         if isinstance(msg, ev.Seal):
             self.of(msg.generation).seal(msg)
         elif isinstance(msg, ev.BlockHead):
-            return [*self._collectors[0].take(msg, body, self._spool)]
+            return [*self._collectors[0].take(msg, body, self._spool, by_reference)]
         return []
 
     def of(self, generation: int) -> Collector:

@@ -108,6 +108,9 @@ class Client:
         self.phase = Phase.SUBMITTING if spec is not None else Phase.WAITING
         self.error: Optional[MapReduceError] = None
         self.detached = False  #: set once a detached job can do without us
+        self.by_reference = (
+            False  #: set where all roles are in this process: they name their files to each other
+        )
         self._spec = spec
         self._directory = directory
         self._version = version
@@ -487,7 +490,7 @@ class Client:
     def _on_out(self, msg: Any, body: memoryview) -> list[Command]:
         if self.phase not in _BUSY:
             return []
-        return [*self._output.take(msg, body), *self._check_collected()]
+        return [*self._output.take(msg, body, self.by_reference), *self._check_collected()]
 
     def _check_collected(self) -> list[Command]:
         if self.phase not in (Phase.FEEDING, Phase.WAITING) or not self.state.ready:
@@ -496,10 +499,10 @@ class Client:
         collector = self._output.of(generation)
         if not collector.complete:
             return []
-        missing = collector.missing()
+        folder = shared_folder(self.state)
+        missing = collector.missing(folder)
         if missing:
             return self._report_missing(generation, missing)
-        folder = shared_folder(self.state)
         if not folder or self._found == generation:
             self.phase, self.collected = Phase.COLLECTED, Collected.of(collector, self.state)
         elif self._looked_for != self._check_key:

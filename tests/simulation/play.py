@@ -147,6 +147,7 @@ class Job:
 
     def _come(self, client: Client, what: str) -> None:
         self.client = client
+        client.by_reference = self.play.scenario.by_reference
         self._delivering = False
         self._corrected_before = self._corrected
         self.front = Actor(self.play, f"{what} of {self.plan.name}", [client])
