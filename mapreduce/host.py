@@ -21,7 +21,7 @@ import selectors
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional
 
 from mapreduce import effects, shared
@@ -147,7 +147,10 @@ class Host:
         self._checking.close(0.0)
         if not self._removing.close(REMOVING_SECS):
             text = "a folder that a job has shared is still being removed: what is left of it stays"
-            self._log(effects.Report("warning", text, "folder_left"))
+            self.post(effects.Report("warning", text, "folder_left"))
+        for event in self._all_posted():
+            if isinstance(event, effects.Report):
+                self._log(event)
         self._selector.close()
         with self._waking:
             self._closed = True
@@ -171,14 +174,12 @@ class Host:
             for slot_event in self._pool.poll():
                 found = True
                 self._tell_all(slot_event)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                event = self._posted.get_nowait()
-                found = True
-                if isinstance(event, effects.Report):
-                    self._log(event)
-                else:
-                    self._tell_all(event)
+        for event in self._all_posted():
+            found = True
+            if isinstance(event, effects.Report):
+                self._log(event)
+            else:
+                self._tell_all(event)
         now = self._clock()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECS
@@ -189,6 +190,11 @@ class Host:
             self._retry_at = float("inf")
             self._connecting = Connecting(self._broker, self._wake)
         return found
+
+    def _all_posted(self) -> Iterator[Any]:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._posted.get_nowait()
 
     def _wait(self, timeout: float) -> None:
         wanted = {self._wake_read}
