@@ -110,6 +110,7 @@ tasks_of_pairs = columns_of_keys.flatmap(
 budgets = st.sampled_from([1, 300, 1000, sort.MEMORY_BYTES])
 
 
+@settings(max_examples=60)
 @given(tiny=sizes_of_both, tasks=tasks_of_pairs, write_bytes=budgets, merge_bytes=budgets)
 def test_groups_are_those_of_a_serial_run(
     tiny: bool, tasks: list[list[Any]], write_bytes: int, merge_bytes: int
@@ -155,7 +156,7 @@ def collect_in_two(key: Any, lists: Iterator[list[Any]]) -> list[tuple[Any, list
 @pytest.mark.parametrize(
     "combine", [collect, collect_in_two, Fold(lambda lists: list(chain.from_iterable(lists)))]
 )
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(tiny=sizes_of_both, tasks=tasks_of_pairs, write_bytes=budgets)
 def test_a_combiner_sees_values_in_order_and_changes_nothing_else(
     tiny: bool, combine: Callable[..., Any], tasks: list[list[Any]], write_bytes: int
