@@ -182,4 +182,5 @@ def _standard_input() -> BinaryIO:
     """Not `sys.stdin`'s own buffer: Python closes that as it ends, and dies of it if a thread still waits there."""
     if sys.stdin is None or sys.stdin.closed:
         raise InputError("standard input is closed; redirect a file or a pipe to it")
-    return open(sys.stdin.fileno(), "rb", closefd=False)
+    # unbuffered: what there is comes at once, and can be worked on
+    return cast(BinaryIO, open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
