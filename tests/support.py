@@ -26,7 +26,12 @@ _TELLING = (sys.executable, "-X", "faulthandler")
 background: list[Process] = []
 
 
-def mr(*args: Any, stdin: Optional[bytes] = None, env: Optional[dict[str, str]] = None) -> Any:
+def mr(
+    *args: Any,
+    stdin: Optional[bytes] = None,
+    stdout: Any = subprocess.PIPE,
+    env: Optional[dict[str, str]] = None,
+) -> Any:
     """Run `mr` to its end; a CompletedProcess with bytes. If there is none, fails the test with what it said, and where
     it hangs.
     """
@@ -34,7 +39,7 @@ def mr(*args: Any, stdin: Optional[bytes] = None, env: Optional[dict[str, str]] 
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
     ) as process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -93,13 +92,7 @@ def test_who_writes_to_a_reader_that_is_gone_ends_as_sort_would(args: list[str])
     reads, writes = os.pipe()
     os.close(reads)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "mapreduce.cli", *args],
-            stdout=writes,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
+        done = mr(*args, stdout=writes)
     finally:
         os.close(writes)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -108,13 +101,7 @@ def test_who_writes_to_a_reader_that_is_gone_ends_as_sort_would(args: list[str])
 @pytest.mark.parametrize("args", [["completion", "bash"], ["--help"]])
 def test_output_that_cannot_be_written_is_one_line(args: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "mapreduce.cli", *args],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
+        done = mr(*args, stdout=full)
     line = b"mr: cannot write to standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (5, line)
 

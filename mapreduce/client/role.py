@@ -108,18 +108,16 @@ class Client:
         self.phase = Phase.SUBMITTING if spec is not None else Phase.WAITING
         self.error: Optional[MapReduceError] = None
         self.detached = False  #: set once a detached job can do without us
-        self.by_reference = (
-            False  #: set where all roles are in this process: they name their files to each other
-        )
+        #: set where all roles are in this process: they name their files to each other
+        self.by_reference = False
         self._spec = spec
         self._directory = directory
         self._version = version
         self._rng = rng
         self._submitted_at = time.time() if at is None else at
         self._sent = Sent(self.prefix, rng)
-        self._declaring: Optional[Declaring] = (
-            None  #: from the confirm of the first lease on, in this session
-        )
+        #: from the confirm of the first lease on, in this session
+        self._declaring: Optional[Declaring] = None
         self._may_exist = False  #: the log, and more: somebody was asked to declare it
         self._feeding = Feeding(job, self._sent)
         self._input_confirmed = False
@@ -221,9 +219,8 @@ class Client:
         """Nobody works on the job yet, so we may say ourselves that it is over, and that we know. Who gets its proper
         lease then removes what is declared; else that would wait until the job is given up."""
         again = self._may_exist and self._lease_is_out  # in a new session, whose first lease is on its way
-        if (
-            self._declaring is None and not again
-        ):  # the first lease is all that there can be, or nobody hears us
+        if self._declaring is None and not again:
+            # the first lease is all that there can be, or nobody hears us
             self._end()
             return []
         if self._cancel_reason is not None:

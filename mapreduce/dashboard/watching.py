@@ -81,9 +81,8 @@ class Watching:
         self.followed: dict[str, Followed] = {}
         self.census: Optional[Census] = None
         self.census_at = 0.0  #: by ``clock``
-        self.changed = (
-            True  #: what all jobs and workers do, or the session, since whoever shows it looked last
-        )
+        #: what all jobs and workers do, or the session, since whoever shows it looked last
+        self.changed = True
         #: requests to cancel that are through: "", or why not
         self.answers: dict[int, str] = {}
         self._rng = rng
