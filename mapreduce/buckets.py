@@ -2,17 +2,23 @@
 
 The keys of a bucket are sorted while they are in the processor's cache; to sort all of them in the end is to merge a
 few sorted lists then.
+
+Where a key has the same value many times it is counted: most keys need no list of their own then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from mapreduce.codec import Repeated
+from mapreduce.codec import Repeated, spelled_out
 from mapreduce.runs import CountedBatch, Group
+
+_ALIKE_IF_EQUAL = {str, bytes, int}
+
+_Lists = defaultdict[Any, list[Any]]
 
 
 def group(buckets: Iterable[Iterator[CountedBatch]], totals: bool) -> Generator[Iterable[Group], None, None]:
@@ -21,37 +27,65 @@ def group(buckets: Iterable[Iterator[CountedBatch]], totals: bool) -> Generator[
     Keys are of a kind that Python hashes, and orders, as `order` does.
     """
     keys: list[Any] = []
-    lists: list[Any] = []
+    values: list[Sequence[Any]] = []
     for batches in buckets:
-        found = _added(batches) if totals else _grouped(batches, defaultdict(list))
-        some = sorted(found)
-        keys += some
-        lists += map(found.__getitem__, some)
+        for found in _added(batches) if totals else _grouped(batches, defaultdict(list)):
+            some = sorted(found)
+            keys += some
+            values += map(found.__getitem__, some)
     # `list.sort` finds the sorted lists and merges them
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    yield zip(map(keys.__getitem__, order), map(iter, map(lists.__getitem__, order)))
+    yield zip(map(keys.__getitem__, order), map(iter, map(values.__getitem__, order)))
 
 
-def _grouped(batches: Iterable[CountedBatch], found: defaultdict[Any, list[Any]]) -> dict[Any, list[Any]]:
+def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[Mapping[Any, Sequence[Any]]]:
+    """The values of each key, those in ``lists`` first; each key is in one of the mappings only.
+
+    Of keys that are equal the first stands for all. So those that are counted are of one type, and of one whose equal
+    ones are alike: 1 and True are equal, and so are tuples of them.
+    """
+    counted: Any = None  #: the type of the keys that are counted, and their value
+    one: Any = None
+    counts: dict[Any, int] = {}  #: how many more of that value come after what is in a key's list
+    known = counts.get
     for keys, values in batches:
-        # loops in C: `append` to the list of each key, or `extend` it
-        lists = map(found.__getitem__, keys)
-        if isinstance(values, Repeated):
-            so_many = [(values.value,) * n for n in range(max(values.counts) + 1)]
-            deque(map(list.extend, lists, map(so_many.__getitem__, values.counts)), maxlen=0)
+        if isinstance(values, Repeated) and type(keys[0]) in _ALIKE_IF_EQUAL:
+            its = ({type(keys[0])}, type(values.value), values.value)
+            if its != counted:
+                _spell_out(list(counts), one, counts, lists)
+                counted, one = its, values.value
+            for key, n in zip(keys, values.counts):
+                counts[key] = known(key, 0) + n
         else:
-            deque(map(list.append, lists, values), maxlen=0)
-    return found
+            if counts:
+                _spell_out(keys if counted[0] == {*map(type, keys)} else list(counts), one, counts, lists)
+            each_key, each_value = spelled_out(keys, values)
+            # a loop in C: `append` to the list of each key
+            deque(map(list.append, map(lists.__getitem__, each_key), each_value), maxlen=0)
+    _spell_out(list(lists), one, counts, lists)
+    yield lists
+    # keys with as many of them share these
+    alike = {n: (one,) * n for n in set(counts.values())}
+    yield {key: alike[n] for key, n in counts.items()}
 
 
-def _added(batches: Iterator[CountedBatch]) -> dict[Any, list[Any]]:
+def _spell_out(keys: Iterable[Any], one: Any, counts: dict[Any, int], lists: _Lists) -> None:
+    """Of these keys what was counted goes to their lists."""
+    for key in keys:
+        n = counts.pop(key, 0)
+        if n:
+            lists[key] += (one,) * n
+
+
+def _added(batches: Iterator[CountedBatch]) -> Iterator[Mapping[Any, Sequence[Any]]]:
     """The sum of each key's values, as the only one; as many as there are if not all of them are ints."""
     added: dict[Any, int] = {}
     known = added.get
     for keys, values in batches:
         if isinstance(values, Repeated) or set(map(type, values)) != {int}:
             lists = defaultdict(list, {key: [value] for key, value in added.items()})
-            return _grouped(chain([(keys, values)], batches), lists)
+            yield from _grouped(chain([(keys, values)], batches), lists)
+            return
         for key, value in zip(keys, values):
             added[key] = known(key, 0) + value
-    return {key: [value] for key, value in added.items()}
+    yield {key: [value] for key, value in added.items()}

@@ -20,7 +20,8 @@ A chunk is the msgpack array [keys, values]; a column of it is
 
     [0, [item, …]]           the items as they are
     [1, column, …]           the items are tuples of one width: a column for each position
-    [2, item, [n, …]]        of values alone: each key has this item, so many times (`Repeated`)
+    [2, item, n …]           of values alone: each key has this item, so many times, in bytes (`Repeated`)
+    [3, text]                the items are the lines of this text: strings without a line feed, as most keys are
 
 Values that are equal, types included, become the same bytes in every process. Instances of subclasses are
 refused: they would come back as something else.
@@ -89,14 +90,18 @@ def unpack(data: Union[bytes, memoryview]) -> Any:
 
 
 class Repeated:
-    """A column of values: each key has the same one, so many times."""
+    """A column of values: each key has the same one, so many times: 1 to 255."""
 
-    def __init__(self, value: Any, counts: list[int]) -> None:
+    def __init__(self, value: Any, counts: bytes) -> None:
         self.value = value
         self.counts = counts
 
     def __getitem__(self, keys: slice) -> Repeated:
-        return Repeated(self.value, self.counts[keys])
+        return self.as_often(self.counts[keys])
+
+    def as_often(self, counts: Union[bytes, bytearray]) -> Repeated:
+        """The same value for other keys."""
+        return Repeated(self.value, bytes(counts))
 
 
 Values = Union[Sequence[Any], Repeated]
@@ -120,9 +125,9 @@ def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], Union[list[
         raise ValueError(f"not an encoded chunk: {error}") from error
 
 
-def _repeated(value: Any, counts: list[int]) -> Repeated:
-    if type(counts) is not list or type(sum(counts)) is not int:
-        raise TypeError("no list of counts")
+def _repeated(value: Any, counts: bytes) -> Repeated:
+    if type(counts) is not bytes or not counts or 0 in counts:
+        raise TypeError("no counts")
     return Repeated(value, counts)
 
 
@@ -136,9 +141,17 @@ def spelled_out(keys: list[Any], values: Union[list[Any], Repeated]) -> tuple[li
 
 # ---------------------------------------------------------------- columns
 
+#: of an item, in a column of kind 3
+_END = "\n"
+
 
 def _column(items: Sequence[Any], depth: int) -> list[Any]:
     types = set(map(type, items))
+    if types == {str}:
+        # A third of the time that it takes to pack them one by one: they lie all over the memory
+        text = _END.join(items)
+        if text.count(_END) == len(items) - 1:
+            return [3, text]
     if types == {tuple} and depth < _MAX_COLUMN_DEPTH:
         widths = set(map(len, items))
         if len(widths) == 1 and widths != {0}:
@@ -154,6 +167,11 @@ def _items(column: list[Any]) -> list[Any]:
         if type(items) is not list:
             raise TypeError("no list of items")
         return items
+    if column[0] == 3:
+        (text,) = column[1:]
+        if type(text) is not str:
+            raise TypeError("no text")
+        return text.split(_END)
     return list(zip(*map(_items, column[1:])))
 
 
@@ -363,6 +381,11 @@ def weigh(items: Sequence[Any]) -> int:
             total += sum(len(item) for item in level if type(item) is str or type(item) is bytes)
             total += _weigh_ints([item for item in level if type(item) is int])
     return total
+
+
+def weigh_strings(items: Iterable[Union[str, bytes]], n: int) -> int:
+    """`weigh` of ``n`` items that are known to be str or bytes, in a third of the time."""
+    return n * _ITEM_WEIGHT + sum(map(len, items))
 
 
 def _weigh_ints(items: Sequence[int]) -> int:

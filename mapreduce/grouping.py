@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import chain, islice, repeat, starmap
+from itertools import chain, compress, islice, repeat, starmap
 from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
@@ -101,13 +101,18 @@ class Groups:
             except (TypeError, ValueError):
                 left = [pair, *pairs]
                 break
-            # mostly it is the same object; what is equal must do, too, or where a combiner cuts would hang on that
-            same = value is one or (type(value) is value_kind and value == one)
-            if not same or type(key) is not kind or type(pair) is not tuple:
-                left = [pair, *pairs]
-                break
+            if value is not one or type(key) is not kind or type(pair) is not tuple:
+                # what is equal must do, too, or where a combiner cuts would hang on whether it is the same object
+                equal = type(value) is value_kind and value == one
+                if not equal or type(key) is not kind or type(pair) is not tuple:
+                    left = [pair, *pairs]
+                    break
             counts[key] = known(key, 0) + 1
-        self.weight += self._weigh_new(counts, before)
+        new = len(counts) - before
+        if kind is str or kind is bytes:
+            self.weight += GROUP_BYTES * new + codec.weigh_strings(islice(reversed(counts), new), new)
+        else:
+            self.weight += self._weigh_new(counts, before)
         return None if pair is _UNKNOWN else left
 
     def _spell_out(self) -> None:
@@ -137,17 +142,17 @@ class Groups:
 
     # ------------------------------------------------------------ combining
 
-    def take_out(self, most: int) -> tuple[Any, Iterator[tuple[list[Any], list[int]]]]:
-        """A value, and keys with how often each has it: those that have it ``most`` times or less. The rest stays here.
+    def take_out(self, most: int) -> tuple[list[Any], codec.Repeated]:
+        """Keys, and the value that each has so many times, of those that have ``most`` (up to 255) or less.
 
-        No keys where values differ.
+        The rest stays here: all where values differ.
         """
         if self._value is _VARIOUS or not most:
-            return None, iter(())
+            return [], codec.Repeated(None, b"")
         counts = self._counts
-        self._counts = {key: n for key, n in counts.items() if n > most}
-        few = ([pair for pair in some if pair[1] <= most] for some in _some(counts.items()))
-        return self._value, (([key for key, _ in some], [n for _, n in some]) for some in few)
+        many = list(compress(counts, map(most.__lt__, counts.values())))
+        self._counts = {key: counts.pop(key) for key in many}
+        return list(counts), codec.Repeated(self._value, bytes(counts.values()))
 
     def combined(self, combine: Combine) -> Iterator[Batch]:
         """All keys and values: those of keys that have several combined, the others as they are.

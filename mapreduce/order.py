@@ -225,7 +225,7 @@ def _hashes(keys: Sequence[Any]) -> Iterable[int]:
     types = set(map(type, keys))
     if types == {str}:
         try:
-            return [crc32(key.encode()) for key in keys]
+            return list(map(crc32, map(str.encode, keys)))
         except UnicodeEncodeError:  # lone surrogates
             return [crc32(key.encode("utf-8", "surrogatepass")) for key in keys]
     if types == {bytes}:

@@ -21,7 +21,7 @@ from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices
-from mapreduce.runs import BUCKETED, Batch, BlockWriter, Emit, bucket_count, read_blocks
+from mapreduce.runs import BUCKETED, BlockWriter, Emit, bucket_count, read_blocks
 
 __all__ = [
     "NotAPair",
@@ -43,6 +43,9 @@ FEW = 8
 
 #: whatever value of these types can be encoded
 _ENCODABLE = {int, str, bytes, bool, type(None), float}
+
+#: keys, and values for them
+_Columns = tuple[Sequence[Any], Sequence[Any]]
 
 PartitionAll = Callable[[Sequence[Any]], Sequence[int]]
 
@@ -129,7 +132,7 @@ class PartitionedWriter:
 
     # ------------------------------------------------------------ on disk
 
-    def _spill(self, batches: Iterable[Batch]) -> None:
+    def _spill(self, batches: Iterable[_Columns]) -> None:
         """Write a sorted run for each partition."""
         for partition, (keys, values) in enumerate(
             _distributed(self._partition_all, self._partitions, batches)
@@ -148,33 +151,33 @@ class PartitionedWriter:
         """Write a bucketed run for each partition; a sorted one if Python does not hash these keys as `order` does."""
         kinds: set[str] = set()
         buckets = self._partitions * bucket_count(self._partitions)
-        value, counted = grouped.take_out(self._few)
-        few = _distributed(spread, buckets, _of_kinds(counted, kinds))
+        some, of_some = grouped.take_out(self._few)
+        few = _distributed(spread, buckets, _of_kinds(_cut(some, of_some.counts), kinds), bytearray)
         parts = _distributed(spread, buckets, _of_kinds(grouped.combined(combine), kinds))
         kind = kinds.pop() if len(kinds) == 1 else ""
         for partition in range(self._partitions):
             its, its_few = parts[partition :: self._partitions], few[partition :: self._partitions]
             if not kind:
-                its += [codec.spelled_out(keys, codec.Repeated(value, counts)) for keys, counts in its_few]
+                its += [codec.spelled_out(keys, of_some.as_often(counts)) for keys, counts in its_few]
                 self._write_run(partition, *(list(chain.from_iterable(column)) for column in zip(*its)))
                 continue
             for bucket, ((keys, values), (few_keys, counts)) in enumerate(zip(its, its_few)):
                 if keys:
                     self._writer.write(partition, self._run, BUCKETED + kind, keys, values, bucket)
                 if few_keys:
-                    repeated = codec.Repeated(value, counts)
+                    repeated = of_some.as_often(counts)
                     self._writer.write(partition, self._run, BUCKETED + kind, few_keys, repeated, bucket)
         self._writer.flush()
         self._run += 1
 
 
-def _cut(keys: list[Any], values: list[Any]) -> Iterator[Batch]:
+def _cut(keys: list[Any], values: Sequence[Any]) -> Iterator[_Columns]:
     """As many at a time as are in the processor's cache afterwards."""
     for start in range(0, len(keys), SLICE_PAIRS):
         yield keys[start : start + SLICE_PAIRS], values[start : start + SLICE_PAIRS]
 
 
-def _of_kinds(batches: Iterable[Batch], kinds: set[str]) -> Iterator[Batch]:
+def _of_kinds(batches: Iterable[_Columns], kinds: set[str]) -> Iterator[_Columns]:
     """The same; ``kinds`` gets those of their keys."""
     for keys, values in batches:
         if keys:
@@ -182,14 +185,20 @@ def _of_kinds(batches: Iterable[Batch], kinds: set[str]) -> Iterator[Batch]:
         yield keys, values
 
 
-def _distributed(partition_all: PartitionAll, partitions: int, batches: Iterable[Batch]) -> list[Batch]:
-    """Keys and values of each partition."""
-    parts: list[Batch] = [([], []) for _ in range(partitions)]
+def _distributed(
+    partition_all: PartitionAll,
+    partitions: int,
+    batches: Iterable[_Columns],
+    column: Callable[[], Any] = list,
+) -> list[tuple[list[Any], Any]]:
+    """Keys and values of each partition. ``column`` makes what takes the values."""
+    parts: list[tuple[list[Any], Any]] = [([], column()) for _ in range(partitions)]
+    add_key = [keys.append for keys, _ in parts]
+    add_value = [values.append for _, values in parts]
     for keys, values in batches:
         for partition, key, value in zip(partition_all(keys), keys, values):
-            part_keys, part_values = parts[partition]
-            part_keys.append(key)
-            part_values.append(value)
+            add_key[partition](key)
+            add_value[partition](value)
     return parts
 
 
