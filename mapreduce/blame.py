@@ -98,7 +98,7 @@ class Blame:
             return Failure("files", f"{text}; {hint}")
         if self._shared and str(error.filename).startswith(self._shared):
             hint = "in the folder that the job shares (--shared-dir); workers must be able to write there"
-            return Failure("disk", f"{text}, {hint}")
+            return Failure("folder", f"{text}, {hint}")
         if self._shared and str(error.filename).startswith(os.path.dirname(self._shared) + os.sep):
             return Failure("lost", f"{text}; it was there, as another task had written it")
         hint = "for the worker's own files; make room, or choose another folder for them with TMPDIR"

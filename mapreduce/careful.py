@@ -37,7 +37,7 @@ from mapreduce.spec import JobSpec
 from mapreduce.task import Emit, Pairs, Source, Task, TaskFailed
 
 #: failures that are no record's
-TROUBLE = ("disk", "files")
+TROUBLE = ("disk", "files", "folder", "lost")
 #: failures that are a record's own; such a record can be left out
 OF_RECORDS = ("raised", "value")
 #: what is said of records that `TaskSpec.skip` names

@@ -43,7 +43,9 @@ class Ended:
 
     job: str
     name: str
-    outcome: str  #: "done", "failed", "cancelled"; "lost": nobody knows how, or it was given up
+    outcome: (
+        str  #: "done", "failed", "cancelled"; "lost": nobody knows how, it was given up, or its data is gone
+    )
     cause: str  #: why there is no output, "" if there is
     exit_code: int  #: of `mr`
     secs: float

@@ -35,9 +35,12 @@ PATIENCE_SECS = 1.0
 _LOOK_SECS = 0.2
 _PIECE_BYTES = 1024 * 1024
 _ATTEMPT = re.compile("[0-9a-f]{16}")
-#: of a file that is gone, or of a name that a damaged message has made up. Whatever else goes wrong while it is opened
-#: or read (no descriptors, no memory, a server that does not answer) tells nothing of the file
-_LOST = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EISDIR, errno.ENAMETOOLONG])
+#: of a file that is gone, of what is no file (a pipe, a socket), or of a name that a damaged message has made up.
+#: Whatever else goes wrong while it is opened or read (no descriptors, no memory, a server that does not answer)
+#: tells nothing of the file
+_LOST = frozenset(
+    [errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EISDIR, errno.ENAMETOOLONG, errno.ESPIPE, errno.ENXIO]
+)
 
 
 def folder_of(shared_dir: str, job: str) -> str:
@@ -159,7 +162,7 @@ def _by_file(blocks: Iterable[Block]) -> Iterable[list[Block]]:
 def _damaged(blocks: Sequence[Block]) -> list[Block]:
     """Of one file."""
     try:
-        with open(blocks[0].path, "rb", buffering=0) as file:
+        with open(blocks[0].path, "rb", buffering=0, opener=_at_once) as file:
             return [block for block in blocks if checksum_in(file, block) != block.crc]
     except (ValueError, OverflowError):  # no name, or no place, of a file
         return list(blocks)
@@ -167,6 +170,11 @@ def _damaged(blocks: Sequence[Block]) -> list[Block]:
         if error.errno not in _LOST:
             raise
         return list(blocks)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A descriptor; it does not wait until somebody writes into what has become a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def checksum_in(file: BinaryIO, block: Block) -> int:

@@ -533,7 +533,7 @@ class Worker:
 
     def _fail_here(self, attempt: Attempt, failure: Failure, now: float) -> list[Command]:
         """A try has failed on this machine. With its disk full, or without a folder that the job shares, others had
-        better do the work for a while.
+        better do the work for a while: for a moment only where it is the folder, of which other jobs have no need.
 
         If there are none, the job's tries last the longer, and somebody may make room meanwhile. A worker that
         shares its process with the client has nobody to leave anything to: then it is a try like any other.
@@ -556,7 +556,7 @@ class Worker:
         if kind == "folder":
             secs = self._folder_pause_secs
             self._folder_pause_secs = min(2 * secs, MAX_FOLDER_PAUSE_SECS)
-            return secs, "folder_missing"
+            return secs, "folder_trouble"
         secs = self._disk_pause_secs
         self._disk_pause_secs = min(2 * secs, MAX_DISK_PAUSE_SECS)
         return secs, "disk_full"

@@ -14,8 +14,11 @@ import pytest
 from mapreduce import events as ev
 from mapreduce.brokers import base, open_broker
 from mapreduce.brokers.url import parse
+from mapreduce.client.outcome import error_of
 from mapreduce.commands.options import NonNegative
 from mapreduce.node import PrivateNode
+from mapreduce.refs import Failure
+from mapreduce.state import JobState
 from tests.support import JOBS, ROOT, Process, make_text, mr, mr_ok, workers
 from tests.test_executor import eventually
 
@@ -32,6 +35,14 @@ def nap(tmp_path: Path) -> Path:
     path.write_text(NAP)
     (tmp_path / "lines").write_text("a\nb\n")
     return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("raised", 1), ("folder", 1), ("input", 4), ("room", 5), ("lost", 9)]
+)
+def test_the_exit_code_says_what_has_failed(kind: str, code: int) -> None:
+    error = error_of(ev.Failed(Failure(kind, "no"), 0, 0, 0), JobState())
+    assert (error.exit_code, str(error)) == (code, "no\n  (split 0)")
 
 
 @pytest.fixture

@@ -97,6 +97,13 @@ def test_what_is_not_as_it_was_is_lost(folder: str, harm: str) -> None:
         list(runs.read_blocks([second]))
 
 
+def test_what_has_become_a_pipe_is_lost_and_holds_up_nobody(folder: str) -> None:
+    blocks = write(folder)
+    os.unlink(blocks[0].path)
+    os.mkfifo(blocks[0].path)
+    assert shared.lost(blocks, 0.0) == blocks
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EIO, errno.ETIMEDOUT, errno.EACCES])
 def test_trouble_with_reading_does_not_make_a_file_lost(
     folder: str, code: int, monkeypatch: pytest.MonkeyPatch
@@ -224,7 +231,7 @@ def test_a_full_folder_is_named(folder: str) -> None:
     attempt = shared.attempt_folder(folder, ATTEMPT)
     blame = Blame(Stage(str, None, None, None), 0, 1, "/scratch", 0, attempt)
     failure = blame.failure(OSError(28, "No space left on device", f"{attempt}/tmp.blocks"))
-    assert failure.kind == "disk"
+    assert failure.kind == "folder"
     assert failure.message.startswith(f"{attempt}/tmp.blocks: No space left on device, in the folder that")
     assert "--shared-dir" not in blame.failure(OSError(28, "No space left on device")).message
 
@@ -308,6 +315,17 @@ def test_a_worker_that_does_not_see_the_folder_says_so_and_leaves_the_work_to_ot
     assert base.Cancel("worker/tasks0") in said
     assert FOLDER_PAUSE_SECS < MAX_FOLDER_PAUSE_SECS
     bench.now = FOLDER_PAUSE_SECS
+    assert any(isinstance(command, base.Consume) for command in bench.tell(effects.Tick()))
+
+
+def test_a_full_folder_of_one_job_keeps_a_worker_from_others_for_a_moment_only() -> None:
+    bench = Bench()
+    task = bench.run().task
+    bench.deliver("worker/tasks0", ev.Dispatch("other", 8, 0, 0, 0, SPLIT))
+    said = bench.tell(effects.ExecutorFailed(0, task.attempt, Failure("folder", "no space left")))
+    assert [type(each) for each in said_of(said)] == [ev.AttemptFailed], "nothing else is handed back"
+    assert base.Cancel("worker/tasks0") in said
+    bench.now = MAX_FOLDER_PAUSE_SECS
     assert any(isinstance(command, base.Consume) for command in bench.tell(effects.Tick()))
 
 

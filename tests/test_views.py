@@ -133,8 +133,22 @@ def test_what_is_void_is_lost_and_runs_again() -> None:
     view.note(ev.Missing(20, 1, 0, 0, (10,)), T + 11)
     assert view.phase == "running" and view.ended_at is None
     assert [view.attempts[n].outcome for n in (10, 11, 20, 22)] == ["lost", "won", "lost", "lost"]
-    assert "reduce 0 lacks blocks" in view.notices[-1].text
+    assert view.notices[-1].text == "reduce 0 lacks blocks that the broker has lost; they are made again"
     assert all(attempt.outcome == "won" for attempt in view.slowest(9))
+
+
+def test_of_a_job_with_a_shared_folder_nothing_is_said_of_the_broker() -> None:
+    view = JobView()
+    job = submitted()
+    shared = replace(job, spec=replace(job.spec, shared_dir="/shared"))
+    for entry in (shared, ev.Splits(0, (SPLIT,)), ev.InputComplete(1), started(1, 0, 10), done(1, 0, 10)):
+        view.note(entry, T)
+    assert "0 B between processes" in "\n".join(paragraph(view, False, 1.0))
+    view.note(ev.StageSealed(0, 0), T)
+    view.note(ev.Missing(20, 1, 0, 0, (10,)), T)
+    assert (
+        view.notices[-1].text == "reduce 0 lacks blocks that the shared folder has lost; they are made again"
+    )
 
 
 def test_how_it_ends() -> None:

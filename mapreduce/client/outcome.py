@@ -50,6 +50,8 @@ def describe_failure(terminal: ev.Failed, state: JobState) -> MapReduceError:
     text = "\n".join(lines)
     if failure.kind == "room":
         return OutputError(text)
+    if failure.kind == "lost":
+        return JobLost(text)
     return InputError(text) if failure.kind == "input" else JobFailed(text, failure.traceback)
 
 

@@ -19,7 +19,7 @@ _ENDS = {"done": "done", "failed": "failed", "cancelled": "was cancelled", "aban
 def one_line(view: JobView, local: bool, took_secs: float) -> str:
     """For logs. ``took_secs``: for how long we have watched it."""
     summary = view.summary()
-    parts = [_tasks(summary), _moved(summary, local)]
+    parts = [_tasks(summary), _moved(view, summary, local)]
     return f"{_head(view, summary, took_secs)}: {'; '.join(parts)}"
 
 
@@ -33,7 +33,7 @@ def _paragraph(view: JobView, local: bool, took_secs: float) -> Iterator[str]:
     stages = len(summary.stages)
     yield _head(view, summary, took_secs)
     yield from (f"  {line}" for line in _table(summary))
-    yield f"  {_tasks(summary)}; {_moved(summary, local)}"
+    yield f"  {_tasks(summary)}; {_moved(view, summary, local)}"
     slowest = summary.slowest[:MOST_SLOWEST]
     if slowest:
         named = (
@@ -83,8 +83,9 @@ def _tasks(summary: Summary) -> str:
     return f"{texts.count(summary.tasks, 'task')} done, {tries}{': ' * bool(trouble)}{', '.join(trouble)}"
 
 
-def _moved(summary: Summary, local: bool) -> str:
-    return f"{texts.size(summary.bytes_moved)} {'between processes' if local else 'through the broker'}"
+def _moved(view: JobView, summary: Summary, local: bool) -> str:
+    beside = local or (view.spec is not None and view.spec.shared_dir)
+    return f"{texts.size(summary.bytes_moved)} {'between processes' if beside else 'through the broker'}"
 
 
 def _table(summary: Summary) -> list[str]:

@@ -234,7 +234,8 @@ class JobView:
             self._pace.begin_anew(void)
             self._catch_up(at)
             what = self._name(entry) if entry.stage <= self.state.last else "the output"
-            self._notice(at, "warning", f"{what} lacks blocks that the broker has lost; they are made again")
+            loser = "the shared folder" if self.spec is not None and self.spec.shared_dir else "the broker"
+            self._notice(at, "warning", f"{what} lacks blocks that {loser} has lost; they are made again")
         else:
             self._leave(entry.dispatch, "lost", at)
 

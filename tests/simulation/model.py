@@ -92,7 +92,7 @@ def run(
             return Outcome([], {}, (), Failure(kind, f"bad record {key}", "map model", position=known))
     blocks = _write(spec, task, written, files, folder, block_records)
     if blocks is None:
-        return Outcome([], {}, (), Failure("disk", "the folder that the job shares is gone"))
+        return Outcome([], {}, (), Failure("folder", "the folder that the job shares is gone"))
     counters = {"tasks": 1, f"records {task.stage}": len(written)}
     return Outcome(blocks, {k: v for k, v in counters.items() if v}, tuple(skipped), None)
 
