@@ -13,11 +13,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from mapreduce.brokers import base, open_broker, publisher, wire
+from mapreduce.brokers import base, consumer, open_broker, publisher, wire
 from mapreduce.brokers.base import Kind
 from mapreduce.brokers.url import parse
 from mapreduce.errors import BrokerError, BrokerRefused, BrokerUnsuitable
@@ -284,6 +285,64 @@ def test_a_message_larger_than_the_bound_passes_alone(rabbit_url: str, name: str
     session.wait_for(3, base.Delivered)
     assert session.bodies("c") == [b"before", large, b"after"]
     session.broker.close(1.0)
+
+
+class Acks:
+    """A wire, its channel, and what is acked on that."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, bool]] = []
+        self.listener: Any = None
+
+    def open_channel(self, listener: Any) -> Any:
+        self.listener = listener
+        return self
+
+    def consume(self, queue: str, arguments: object, prefetch: int) -> None:
+        """All that is delivered the test delivers."""
+
+    def ack(self, tag: int, multiple: bool = False) -> None:
+        self.said.append((tag, multiple))
+
+
+def test_acks_of_a_stream_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Acks()
+    events: list[Any] = []
+    duty = consumer.Consumer(channel, events.append)  # type: ignore[arg-type]
+    duty.take(consumer.Start(1, base.Consume("tag", "stream", 8, "first")))
+
+    def deliver(tag: int) -> base.Ack:
+        channel.listener.on_delivery(tag, b"", tag, False, 0.0)
+        return base.Ack(events[-1].receipt)
+
+    acks = {tag: deliver(tag) for tag in range(1, 7)}
+    duty.take(acks[1])
+    assert not channel.said
+    duty.take(acks[2])
+    assert channel.said == [(2, True)]
+    duty.take(acks[4])
+    duty.take(acks[5])
+    assert channel.said == [(2, True)], "3 is not acked yet"
+    duty.take(acks[3])
+    assert channel.said == [(2, True), (5, True)]
+    duty.take(acks[6])
+    monkeypatch.setattr(consumer, "_ACK_SECS", 0.0)
+    duty.advance()
+    assert channel.said[2:] == [(6, True)], "it does not wait for company for ever"
+    duty.advance()
+    assert len(channel.said) == 3
+
+
+def test_acks_of_a_queue_go_at_once() -> None:
+    channel = Acks()
+    events: list[Any] = []
+    duty = consumer.Consumer(channel, events.append)  # type: ignore[arg-type]
+    duty.take(consumer.Start(1, base.Consume("tag", "queue", 500)))
+    for tag in (1, 2):
+        channel.listener.on_delivery(tag, b"", None, False, 0.0)
+    duty.take(base.Ack(events[1].receipt))
+    duty.take(base.Ack(events[0].receipt))
+    assert channel.said == [(2, False), (1, False)]
 
 
 @contextlib.contextmanager

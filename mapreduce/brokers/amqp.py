@@ -21,7 +21,16 @@ from itertools import count
 from typing import Any, Optional, Union
 
 from mapreduce.brokers import base
-from mapreduce.brokers.consumer import Consumer, Ended, PutBack, Start, Stop, serial_of
+from mapreduce.brokers.consumer import (
+    Consumer,
+    Ended,
+    PutBack,
+    Start,
+    Stop,
+    acked_together,
+    completes_acks,
+    serial_of,
+)
 from mapreduce.brokers.link import FAREWELL_SECS, Bell, Link
 from mapreduce.brokers.publisher import Publisher
 from mapreduce.brokers.pyamqp import WireClosed
@@ -195,11 +204,13 @@ class AmqpBroker(base.Broker):
         self._last_inbox: Optional[_Inbox] = None
         self._serials = count(1)
         self._consumers: dict[str, int] = {}  # tag → serial of the consumer that it names now
+        self._acked_together: dict[int, int] = {}  # by serial: of how many deliveries
 
     def connect(self) -> None:
         if self._session:
             raise BrokerError("this session has begun already")
         self._consumers.clear()
+        self._acked_together.clear()
         self._session = _Session(self._url, self._bell, self._limits)
         self._last_inbox = self._session.inbox
 
@@ -216,6 +227,9 @@ class AmqpBroker(base.Broker):
             self._session.publishing.submit(command)
         elif isinstance(command, (base.Consume, base.Listen)):
             self._start(self._session, command)
+        elif isinstance(command, base.Ack):
+            together = self._acked_together.get(serial_of(command.receipt), 1)
+            self._session.consuming.submit(command, urgent=completes_acks(command.receipt, together))
         elif isinstance(command, base.Cancel):
             self._stop(self._session, command.tag)
         else:
@@ -243,11 +257,14 @@ class AmqpBroker(base.Broker):
     def _start(self, session: _Session, command: Union[base.Consume, base.Listen]) -> None:
         self._stop(session, command.tag)  # a tag names one consumer: the newest
         serial = self._consumers[command.tag] = next(self._serials)
+        if isinstance(command, base.Consume):
+            self._acked_together[serial] = acked_together(command)
         session.consuming.submit(Start(serial, command))
 
     def _stop(self, session: _Session, tag: str) -> None:
         serial = self._consumers.pop(tag, None)
         if serial is not None:
+            self._acked_together.pop(serial, None)
             session.consuming.submit(Stop(serial))
 
     def _sift(self, event: Any, events: list[base.BrokerEvent]) -> None:
@@ -260,6 +277,7 @@ class AmqpBroker(base.Broker):
         elif isinstance(event, Ended):
             if self._consumers.get(event.tag) == event.serial:
                 del self._consumers[event.tag]
+                self._acked_together.pop(event.serial, None)
                 events.append(base.Gone(event.tag))
         else:
             if isinstance(event, base.Disconnected):

@@ -5,6 +5,9 @@ that is not there must not disturb the reader of another. Deleting and inspectin
 
 Which consumer a delivery belongs to is told by a serial number, not by the tag: a tag may be used again, and
 what is on its way for the old consumer must not reach the new one. A receipt's number holds both.
+
+What an ack of a stream's delivery means is that there is room for another one. So these travel together, of as many
+deliveries as `acked_together` says, or of a second: an ack alone costs its reader and the broker as much as a message.
 """
 
 from __future__ import annotations
@@ -29,11 +32,24 @@ _TAG_MASK = (1 << _TAG_BITS) - 1
 _TAGS_PER_CHANNEL = 1 << 40
 _NEVER = float("inf")
 
+#: How long an ack of a stream's delivery may wait for others, about: as long as the link may sleep.
+_ACK_SECS = 1.0
+
 #: How often in a row a stream is looked for on a node that has no replica of it yet: ten seconds.
 _MOST_ELSEWHERE = 20
 
 #: Broadcasts are advice: whoever does not listen for a while misses the oldest.
 _CONTROL_QUEUE = {"x-queue-type": "classic", "x-max-length": 1000}
+
+
+def acked_together(consume: base.Consume) -> int:
+    """Of how many deliveries acks travel together; far fewer than may be on their way, so that these do not dry up."""
+    return 1 if consume.offset is None else max(1, consume.prefetch // 4)
+
+
+def completes_acks(receipt: Receipt, together: int) -> bool:
+    """Whether its ack is the last of so many; deliveries are numbered one after the other."""
+    return (receipt.number & _TAG_MASK) % together == 0
 
 
 def serial_of(receipt: Receipt) -> int:
@@ -93,16 +109,19 @@ class _Consumer(Listener):
         self._fruitless = 0  # beginnings since the last delivery
         self._tags_before = 0  # delivery tags of earlier channels: ours go on counting
         self._unacked: set[int] = set()
+        self._together = acked_together(consume) if consume else 1
+        self._acked: set[int] = set()  # and the broker has not been told yet
+        self._acked_since = 0.0  # monotonic seconds, the first of them
         self._held: deque[base.Delivered] = deque()  # more than the prefetch that a stream has sent
         self._stopped = False
-        self.begin_if_due()
+        self.begin_if_due(time.monotonic())
 
     @property
     def ended(self) -> bool:
         return self._begin_at == _NEVER
 
-    def begin_if_due(self) -> None:
-        if self._channel is None and time.monotonic() >= self._begin_at:
+    def begin_if_due(self, now: float) -> None:
+        if self._channel is None and now >= self._begin_at:
             self._fruitless += 1
             self._heard = False
             self._channel = self._wire.open_channel(self)
@@ -131,9 +150,28 @@ class _Consumer(Listener):
     def ack(self, tag: int) -> None:
         if self._channel and tag in self._unacked:
             self._unacked.discard(tag)
-            self._channel.ack(tag - self._tags_before)
+            if self._together > 1:
+                self._acked_since = self._acked_since if self._acked else time.monotonic()
+                self._acked.add(tag)
+                if len(self._acked) >= self._together:
+                    self._send_acks(self._channel)
+            else:
+                self._channel.ack(tag - self._tags_before)
             self._deliver_held()
             self._end_if_done()
+
+    def send_acks_if_due(self, now: float) -> None:
+        if self._acked and self._channel and now - self._acked_since >= _ACK_SECS:
+            self._send_acks(self._channel)
+
+    def _send_acks(self, channel: Channel) -> None:
+        """All at once, but for those behind one that is not acked yet."""
+        first = min(self._unacked, default=_NEVER)
+        sent = {tag for tag in self._acked if tag < first}
+        if sent:
+            channel.ack(max(sent) - self._tags_before, multiple=True)
+            self._acked -= sent
+            self._acked_since = time.monotonic()
 
     def put_back(self, tag: int) -> None:
         if self._channel and tag in self._unacked:
@@ -155,6 +193,7 @@ class _Consumer(Listener):
         self._channel = None
         self._begin_at = begin_at
         self._unacked.clear()
+        self._acked.clear()
         self._held.clear()
 
     # ---- hearing
@@ -260,11 +299,13 @@ class Consumer:
             raise TypeError(f"not a command of this connection: {command!r}")
 
     def advance(self) -> None:
-        """Everything is sent as it is taken; what was unavailable is tried again."""
+        """Everything but streams' acks is sent as it is taken; what was unavailable is tried again."""
         self._inspector.advance()
         self._deleter.advance()
+        now = time.monotonic()
         for serial, consumer in list(self._consumers.items()):
-            consumer.begin_if_due()
+            consumer.begin_if_due(now)
+            consumer.send_acks_if_due(now)
             self._forget(serial, consumer)
 
     @property

@@ -100,6 +100,7 @@ class Link:
         self._duty = duty
         self._report = report
         self._commands: deque[Any] = deque()
+        self._urgent = False  #: some of the commands are
         self._bell = Bell()
         self._abandoned = False
         self._drain_until = float("inf")
@@ -110,13 +111,15 @@ class Link:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, command: Any) -> None:
-        """Never blocks. The thread looks at it after `nudge`, or within a second."""
+    def submit(self, command: Any, urgent: bool = True) -> None:
+        """Never blocks. The thread looks at it after `nudge`, or within a second; so it does if it is not urgent."""
         self._commands.append(command)
+        self._urgent = self._urgent or urgent
 
     def nudge(self) -> None:
         """What was submitted is complete for now: woken for each command, the thread would find one at a time."""
-        if self._commands:
+        if self._urgent:
+            self._urgent = False
             self._bell.ring()
 
     def close(self, drain_until: float) -> None:

@@ -125,8 +125,9 @@ class Channel(amqp.Channel):  # type: ignore[misc]
         """Stop this channel's consumer; what it has delivered can still be acked."""
         self.basic_cancel(_CONSUMER, nowait=True)
 
-    def ack(self, tag: int) -> None:
-        self.basic_ack(tag)
+    def ack(self, tag: int, multiple: bool = False) -> None:
+        """One delivery; ``multiple``: and all before it."""
+        self.basic_ack(tag, multiple)
 
     def put_back(self, tag: int) -> None:
         self.basic_reject(tag, requeue=True)
