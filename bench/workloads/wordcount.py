@@ -71,6 +71,16 @@ GENERATOR = Workload(
         stated("{shared} by {pool}", "×", lambda one: one["shared"]["seconds"] / one["pool"]["seconds"]),
         stated("{shared} by {broker}", "×", lambda one: one["shared"]["seconds"] / one["broker"]["seconds"]),
         stated(
+            "{shared} by {celery_tasks} (warm)",
+            "×",
+            lambda one: one["shared"]["seconds"] / one["celery_tasks"]["warm"],
+        ),
+        stated(
+            "{shared} by {ray_tasks} (warm)",
+            "×",
+            lambda one: one["shared"]["seconds"] / one["ray_tasks"]["warm"],
+        ),
+        stated(
             "CPU of {shared} by that of {broker}",
             "×",
             lambda one: one["shared"]["cpu_seconds"] / one["broker"]["cpu_seconds"],
