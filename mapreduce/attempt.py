@@ -71,7 +71,8 @@ class Attempt:
         self.held = True  #: its dispatch: until it is acked, or would be if it were not in a range
         self.folder = folder
         self.heard_at = now  #: when the input last brought something; it was begun to be read
-        self.since = now  #: of the delivery; later of the last `Long` or `Alive`
+        self.delivered_at = now
+        self.since = now  #: the same; later of the last `Long` or `Alive`
         self.phase = Phase.INPUT
         self.spec: Optional[JobSpec] = None
         self.slot = -1  #: none yet

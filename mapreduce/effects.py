@@ -103,13 +103,20 @@ class Report:
 
 
 @frozen
+class WakeAt:
+    """Send this role a `Tick` then, besides those that come anyway."""
+
+    when: float  #: by the clock of ``now``
+
+
+@frozen
 class Leave:
     """This process is to end in an orderly way, with all the time that it takes: tell all roles `Shutdown`."""
 
 
 Local = Union[
     Append, RemoveTree, ShareFolder, CheckBlocks, RemoveShared, Execute, KillExecutor, ForgetJob, ReadInput, Report,
-    Leave,
+    WakeAt, Leave,
 ]  # fmt: skip
 Command = Union[base.Command, Local]
 

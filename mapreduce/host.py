@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import heapq
+import itertools
 import os
 import queue
 import selectors
@@ -87,6 +89,10 @@ class Host:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._next_tick = 0.0
+        self._alarms: list[
+            tuple[float, int, effects.Role]
+        ] = []  #: a heap: when to send whom a tick of its own
+        self._alarm_numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._watched: set[int] = set()  #: descriptors that are registered there
 
@@ -122,6 +128,7 @@ class Host:
         while not until():
             if not self._step():
                 wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
+                wake_at = min([wake_at, *(when for when, _, _ in self._alarms[:1])])
                 patience = self._pool.wait_secs() if self._pool is not None else None
                 secs = max(0.0, wake_at - self._clock())
                 self._wait(secs if patience is None else min(secs, patience))
@@ -186,6 +193,9 @@ class Host:
             self._tell_all(effects.Tick())
             self.watch()
             found = True  # what it set off must be seen before waiting
+        while self._alarms and now >= self._alarms[0][0]:
+            self._tell(heapq.heappop(self._alarms)[2], effects.Tick())
+            found = True
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = float("inf")
             self._connecting = Connecting(self._broker, self._wake)
@@ -346,6 +356,9 @@ class Host:
         assert self.feeder is not None
         self.feeder.request()
 
+    def _wake_at(self, role: effects.Role, command: effects.WakeAt) -> None:
+        heapq.heappush(self._alarms, (command.when, next(self._alarm_numbers), role))
+
     def _leave(self, role: effects.Role, command: effects.Leave) -> None:
         self.post(effects.Shutdown())
 
@@ -396,5 +409,6 @@ _LOCAL: dict[type, Callable[[Host, effects.Role, Any], None]] = {
     effects.ForgetJob: Host._forget_job,
     effects.ReadInput: Host._read_input,
     effects.Report: Host._say,
+    effects.WakeAt: Host._wake_at,
     effects.Leave: Host._leave,
 }

@@ -44,7 +44,9 @@ from mapreduce.effects import (
     Report,
     Shutdown,
     Tick,
+    WakeAt,
 )
+from mapreduce.foresight import Foresight
 from mapreduce.haste import CALMING_SECS, MESSAGES_AHEAD, Haste
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.intake import Intake
@@ -128,7 +130,7 @@ class Worker:
         self.prefix = "worker/"
         self.finished = False
         self.name = name
-        # One more than there are executors: the next input is here by the time a slot gets free.
+        # One more than there are executors: the next input is here by the time a slot gets free (`_ask_for_more`).
         self._intake = Intake(self.prefix, queues, slots + 1)
         self._directory = directory
         self._by_reference = by_reference
@@ -142,6 +144,9 @@ class Worker:
         self._alone: dict[int, Attempt] = {}  #: those that have to be alone with this host
         self._at_work = 0  #: attempts from `Phase.STARTING` to `Phase.RUNNING`
         self._haste = Haste()
+        self._foresight = Foresight()
+        #: attempts that are over and whose dispatches are not acked yet, for no other is wanted so soon
+        self._over: list[Attempt] = []
         #: what was held in haste, or was still on its way then, is handed back until then
         self._calming_until = float("-inf")
         self._now = 0.0  #: of the event that is handled
@@ -215,6 +220,7 @@ class Worker:
         for attempt in list(self._attempts.values()):
             commands += self._forget(attempt)
         self._losses.clear()
+        self._over.clear()
         self._jobs = {job: known for job, known in self._jobs.items() if known.spec is not None}
         return commands + self._hold_for_less(event.ack_timeout_secs) + self._finish_if_idle()
 
@@ -240,7 +246,8 @@ class Worker:
         """Take nothing new, hand back what has not started, finish what has; after the grace, hand back that too."""
         leave_at = now + event.grace_secs
         self._leave_at = leave_at if self._leave_at is None else min(self._leave_at, leave_at)
-        return self._intake.close() + self._hand_back_all(self._begun(now)) + self._finish_if_idle()
+        commands = self._intake.close() + self._hand_back_all(self._begun(now))
+        return commands + self._ask_for_more() + self._finish_if_idle()
 
     def _begun(self, now: float) -> Phase:
         """What has come this far is finished, however much of a hurry there is."""
@@ -424,6 +431,7 @@ class Worker:
         return self._now_ready(attempt)
 
     def _now_ready(self, attempt: Attempt) -> list[Command]:
+        self._foresight.has_read(attempt, self._now - attempt.delivered_at)
         attempt.phase = Phase.READY
         self._ready.append(attempt)
         commands = self._fill_slots()
@@ -442,13 +450,33 @@ class Worker:
             slot = self._slots.place_for(self._started[0], self._haste.behind, self._now)
             if slot is None:
                 break
-            commands += self._execute(self._started.pop(0), slot)
+            attempt = self._started.pop(0)
+            commands += self._execute(attempt, slot)
+            asks_at = self._foresight.asks_at(attempt)
+            if asks_at > self._now and attempt.phase == Phase.RUNNING:
+                commands.append(WakeAt(asks_at))
         while self._ready and self._may_start(self._ready[0]):
             attempt = self._ready.pop(0)
             attempt.phase, attempt.begun = Phase.STARTING, True
             self._at_work += 1
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
-        return commands
+        return commands + self._ask_for_more()
+
+    def _ask_for_more(self) -> list[Command]:
+        """The broker gives a dispatch for each that is acked, the first of those that wait then. So what is over is
+        acked when the next is wanted: at once while tasks are short, else shortly before an executor is free."""
+        if not self._over or not self._wants_more():
+            return []
+        over, self._over = self._over, []
+        return [command for attempt in over for command in attempt.acknowledge()]
+
+    def _wants_more(self) -> bool:
+        if self._haste.short or self._at_work < len(self._slots) or not self._intake.open:
+            return True
+        if any(self._now - attempt.delivered_at > self._hold_secs for attempt in self._over):
+            return True
+        wait = sum(each.phase < Phase.STARTING for each in self._attempts.values())
+        return wait < sum(self._foresight.asks_at(each) <= self._now for each in self._slots.at_work)
 
     def _may_start(self, attempt: Attempt) -> bool:
         """Whether there is a slot for it, or in haste a place in the line for one.
@@ -507,6 +535,7 @@ class Worker:
         self._leave_slot(attempt)
         took = now - attempt.began
         self._haste.took(took)
+        self._foresight.has_run(attempt, took)
         # as its executor has it: we may hear of the ends of several at once, and so of all their beginnings but one
         attempt.secs = event.stats.get("seconds", took)
         return self._report_done(attempt) + self._fill_slots()
@@ -669,13 +698,14 @@ class Worker:
     # ------------------------------------------------------------ endings
 
     def _close(self, attempt: Attempt) -> list[Command]:
-        """The log has the outcome: ack the dispatch, at last."""
+        """The log has the outcome: the dispatch may be acked, at last."""
         keep = self._by_reference and attempt.wrote
-        commands = attempt.acknowledge()
+        self._over.append(attempt)
         self._drop(attempt)
+        commands = self._fill_slots()
         if not keep:
             commands += self._remove_files(attempt)
-        return commands + self._fill_slots() + self._finish_if_idle()
+        return commands + self._finish_if_idle()
 
     def _abort(self, attempt: Attempt) -> list[Command]:
         """Nobody wants its result any more."""
@@ -729,6 +759,7 @@ class Worker:
 
     def _forget_code(self, code: str) -> list[Command]:
         known = self._jobs.pop(code)
+        self._foresight.forget(code)
         fetching = [base.Cancel(f"worker/job:{code}")] if known.spec is None else []
         return [*fetching, ForgetJob(code)]
 
@@ -749,6 +780,7 @@ class Worker:
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
         commands = self._forget_old_jobs() + self._intake.resume(now) + self._keep_pace(now)
+        commands += self._ask_for_more()
         if self._leave_at is not None:
             commands += self._hand_back_all(self._begun(now))
         for attempt in list(self._attempts.values()):

@@ -82,12 +82,12 @@ MUTATIONS = [
         "an attempt runs before `Started` is confirmed", "1 order", WORKER,
 """\
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
-        return commands
+        return commands + self._ask_for_more()
 """,
 """\
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
             commands += self._execute(attempt)
-        return commands
+        return commands + self._ask_for_more()
 """,
     ),
     # ------------------------------------------------------------ 2 winners
@@ -374,6 +374,17 @@ self._generation(number) < 0:
 """,
 """\
             break
+""",
+    ),
+    Mutation(
+        "a worker with an idle executor asks for no dispatch", "5 dispatch", WORKER,
+"""\
+        if self._haste.short or self._at_work < len(self._slots) or not self._intake.open:
+            return True
+""",
+"""\
+        if self._haste.short or self._at_work < len(self._slots) or not self._intake.open:
+            return False
 """,
     ),
     # ------------------------------------------------------------ 6 duplicates
@@ -710,6 +721,16 @@ self._generation(number) < 0:
 """,
 """\
                 pass
+""",
+        seeds.LONG_TASKS,
+    ),
+    Mutation(
+        "a dispatch that is over is held for as long as executors are busy", "9 time", WORKER,
+"""\
+        if any(self._now - attempt.delivered_at > self._hold_secs for attempt in self._over):
+            return True
+""",
+"""\
 """,
         seeds.LONG_TASKS,
     ),

@@ -175,6 +175,37 @@ def test_a_worker_stops_while_the_broker_is_down(asked_first: bool) -> None:
     bench.close()
 
 
+class Sleeper(Listener):
+    """Asks to be woken three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticks: list[float] = []
+
+    def handle(self, event: Any, now: float) -> list[Any]:
+        if isinstance(event, effects.Connected):
+            return [effects.WakeAt(now + 1.11), effects.WakeAt(now + 1.05), effects.WakeAt(now + 1.11)]
+        self.ticks.append(now)
+        return []
+
+
+def test_who_asks_to_be_woken_is_told_then_and_nobody_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = Sleeper()
+    bench = Bench([sleeper])
+    began = bench.now
+
+    def wait(secs: float) -> None:
+        bench.now += secs
+
+    monkeypatch.setattr(bench.host, "_wait", wait)
+    bench.host.run(lambda: bench.now > began + 2.0)
+    assert [tick - began for tick in sleeper.ticks] == pytest.approx(
+        [0.0, 0.25, 0.5, 0.75, 1.0, 1.05, 1.11, 1.11, 1.25, 1.5, 1.75, 2.0]
+    )
+    assert bench.listener.heard_of(effects.Tick) == len(sleeper.ticks) - 3
+    bench.close()
+
+
 class SlowBroker(Broker):
     """A network that swallows packets: connecting takes until the gate is opened."""
 

@@ -45,6 +45,7 @@ FLOORS = [
         "aside",
         "intake",
         "haste",
+        "foresight",
         "slots",
         "coordination",
         "coordinator",

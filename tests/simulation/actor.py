@@ -132,6 +132,13 @@ class Actor:
         self._tick_gap = min(self._tick_gap * 2, QUIET_TICK_SECS) if quiet else TICK_SECS
         self.world.after(self._tick_gap, self._tick)
 
+    def _alarm(self, role: Any) -> None:
+        """A tick that it has asked for."""
+        if not self.dead and self.world.now >= self._frozen_until and not self._backlog:
+            self.perform(role, role.handle(effects.Tick(), self.world.now))
+            if not self.dead:
+                self._after_event()
+
     # ------------------------------------------------------------ sessions
 
     def _connect_when_awake(self) -> None:
@@ -191,6 +198,8 @@ class Actor:
                     continue  # blocks by reference belong to a broker of one process, whose sessions never break
                 for path in [path for path in self.files if path.startswith(command.path + "/")]:
                     del self.files[path]
+            elif kind is effects.WakeAt:
+                world.at(command.when, self._alarm, role)
             elif kind is effects.ReadInput:
                 if self.input:
                     self._input_at = max(self._input_at, world.now + world.delay())
