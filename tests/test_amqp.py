@@ -430,6 +430,16 @@ def test_a_place_of_another_kind_ends_the_session_for_good(rabbit_url: str, name
     assert name in ended.reason and "x-queue-type" in ended.reason
 
 
+def test_a_work_queue_that_is_there_with_other_arguments_is_used_as_it_is(rabbit_url: str, name: str) -> None:
+    session = begin(rabbit_url)
+    session.declare(name, Kind.QUEUE)
+    session.do(base.Declare(name, Kind.PRIORITY), base.Publish(name, b"task", "t", priority=3))
+    session.wait(base.Declared)
+    session.wait(base.Confirmed)
+    session.do(base.Delete(name))
+    session.wait(base.Deleted)
+
+
 @pytest.mark.parametrize(
     ("properties", "message"),
     [

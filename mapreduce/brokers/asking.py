@@ -1,4 +1,4 @@
-"""Questions about places over a channel of their own: is it there, how much waits in it, delete it.
+"""Questions about places over a channel of their own: is it there, how much waits in it, delete it, make it.
 
 "Not found" is an answer (`replies`), but it costs the channel, and everything that followed on it is asked again.
 """
@@ -10,7 +10,7 @@ from collections import deque
 from typing import Callable, Optional
 
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
-from mapreduce.brokers.replies import is_absent, is_unavailable
+from mapreduce.brokers.replies import is_absent, is_different, is_unavailable
 from mapreduce.brokers.wire import Wire
 
 #: After this long what was unavailable is asked for again.
@@ -58,6 +58,8 @@ class Asker(Listener):
         self._channel = None
         if is_absent(code, text):
             self._answer(self._asked.popleft(), -1, 0)
+        elif is_different(code, text):
+            self._answer(self._asked.popleft(), 0, 0)
         elif is_unavailable(code, text):
             self._unavailable.append(self._asked.popleft())
             self._retry_at = time.monotonic() + RETRY_SECS

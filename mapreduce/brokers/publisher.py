@@ -93,6 +93,10 @@ class _Flow:
         return self.sent_at + PACE_SECS - now if self._level > PACED_BURST else 0.0
 
 
+def _declare_work_queue(channel: Channel, name: str) -> None:
+    channel.declare(name, dict(ARGUMENTS[Kind.PRIORITY]))
+
+
 class Publisher(Listener):
     """A `link.Duty`. All in the link's thread."""
 
@@ -116,6 +120,10 @@ class Publisher(Listener):
         self._blocked = False
         self._wire: Wire
         self._asker: Asker
+        #: makes them over a channel of its own: one that is there with other arguments, made by another build say, is
+        #: used as it is. On the channel that publishes it would end the session, and so each worker that holds a lease
+        #: of one such job in turn. What waits stays in order meanwhile
+        self._work_queues: Asker
         self._channel: Channel
         self._side_channel: Channel  # for what is not confirmed
 
@@ -123,6 +131,7 @@ class Publisher(Listener):
         """Give it its connection, before it starts."""
         self._wire = wire
         self._asker = Asker(wire, Channel.inspect, self._learn_whether_absent)
+        self._work_queues = Asker(wire, _declare_work_queue, lambda name, *_: self._emit(base.Declared(name)))
 
     # -------------------------------------------------------- the duty
 
@@ -181,6 +190,7 @@ class Publisher(Listener):
 
     def advance(self) -> None:
         self._asker.advance()
+        self._work_queues.advance()
         self._check_patience()
         if self._held:
             now = time.monotonic()
@@ -190,13 +200,15 @@ class Publisher(Listener):
             self._side_channel.publish(CONTROL_EXCHANGE, "", self._advice.popleft())
         while self._waiting and self._has_room_for(self._waiting[0]):
             command = self._waiting.popleft()
-            if isinstance(command, base.Declare):
-                self._declaring.append(command.name)
-                self._channel.declare(command.name, dict(ARGUMENTS[command.kind]))
-            else:
+            if not isinstance(command, base.Declare):
                 if self._open.get(command.to) is command:
                     self._close(command)
                 self._publish(command)
+            elif command.kind is Kind.PRIORITY:
+                self._work_queues.ask(command.name)
+            else:
+                self._declaring.append(command.name)
+                self._channel.declare(command.name, dict(ARGUMENTS[command.kind]))
 
     @property
     def pause_secs(self) -> float:
@@ -206,13 +218,13 @@ class Publisher(Listener):
 
     @property
     def idle(self) -> bool:
-        waits = self._waiting or self._held or self._advice or self._declaring
+        waits = self._waiting or self._held or self._advice or self._declaring or not self._work_queues.idle
         return not (waits or self._unconfirmed or self._doubtful)
 
     # -------------------------------------------------------- sending
 
     def _has_room_for(self, command: Union[base.Declare, _Parcel]) -> bool:
-        if self._blocked or self._wire.backlog > MAX_BACKLOG_BYTES:
+        if self._blocked or self._wire.backlog > MAX_BACKLOG_BYTES or not self._work_queues.idle:
             return False
         if isinstance(command, base.Declare) or not self._unconfirmed:
             return True

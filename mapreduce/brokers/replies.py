@@ -36,6 +36,11 @@ def is_elsewhere(code: int, text: str) -> bool:
     return code == _PRECONDITION_FAILED and "does not have a replica on the local node" in text
 
 
+def is_different(code: int, text: str) -> bool:
+    """There is one of that name, declared with other arguments."""
+    return code == _PRECONDITION_FAILED and "inequivalent arg" in text
+
+
 def end_of_session(code: int, text: str) -> base.Disconnected:
     """What to tell the host; ``code`` is 0 where RabbitMQ has not said why."""
     overdue = _ACK_TIMEOUT.search(text) if code == _PRECONDITION_FAILED else None
@@ -43,7 +48,7 @@ def end_of_session(code: int, text: str) -> base.Disconnected:
         text,
         denied=code == _DENIED,
         ack_timeout_secs=int(overdue[1]) / 1000 if overdue else 0.0,
-        unsuitable=code == _PRECONDITION_FAILED and "inequivalent arg" in text,
+        unsuitable=is_different(code, text),
     )
 
 
