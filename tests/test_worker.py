@@ -690,7 +690,7 @@ def hurry(bench: Bench) -> list[Any]:
 def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_turn() -> None:
     bench = Bench()
     assert base.Consume("worker/tasks0+", "tasks", MESSAGES_AHEAD) in hurry(bench)
-    started = [publish for number in range(100, 150) for publish in published(bench.dispatch(number))]
+    started = [publish for number in range(100, 110 + AHEAD) for publish in published(bench.dispatch(number))]
     assert len(started) == 1 + AHEAD
     given = [command for each in started for command in bench.tell(base.Confirmed(each.token))]
     assert kinds(given) == [Execute] * (1 + BEHIND)

@@ -37,7 +37,7 @@ MAX_JOINED = 500
 #: A place that gets more than so many small messages a second, after so many, gets them together, so far apart.
 PACED_RATE = 200.0
 PACED_BURST = 20.0
-PACE_SECS = 0.005
+PACE_SECS = 0.02
 #: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
 MAX_BACKLOG_BYTES = 2 << 20
 #: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say.
