@@ -46,6 +46,8 @@ class OutputDirectory:
         self._file: Optional[BinaryIO] = None
         self._part = -1
         self._lock = -1
+        if not self._name:
+            raise OutputError("the folder for the output has no name")
         if os.path.lexists(self.path):
             raise OutputError(
                 f"{self._name} exists already: remove it, or choose another folder for the output"

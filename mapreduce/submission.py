@@ -206,9 +206,12 @@ def find_again(job: str, spec: JobSpec, names: Sequence[str], spool: str) -> Ite
 
 
 def choose_format(job: Job, options: Options) -> InputFormat:
-    """How the input is read. Raises `JobError`."""
-    chosen = options.input if options.input is not None else job.input
-    fmt = input_format(chosen) if isinstance(chosen, str) else chosen or InputFormat()
+    """How the input is read. Raises `UsageError`."""
+    try:
+        chosen = options.input if options.input is not None else job.input
+        fmt = input_format(chosen) if isinstance(chosen, str) else chosen or InputFormat()
+    except JobError as error:  # the job's own has been looked at when the job was made
+        raise UsageError(str(error)) from error
     return fmt if options.encoding_errors is None else replace(fmt, errors=options.encoding_errors)
 
 

@@ -255,6 +255,7 @@ def test_threads_that_a_job_file_leaves_behind_do_not_keep_it_alive(nap: Path) -
         (("run", "j", "i", "--tries", "x=1"), "neither N nor STAGE=N"),
         (("run", "j", "i", "--task-timeout", "soon"), "not a time such as"),
         (("run", "j", "i", "--max-memory", "lots"), "not a size such as"),
+        (("run", WORDCOUNT, WORDCOUNT, "-i", "fixed:0"), "input format 'fixed:0': choose"),
         (("run", "j", "i", "--skip-bad", "-1"), "skip-bad"),
         (("run", "j", "i", "--tries", "9" * 5000), "neither N nor STAGE=N"),
         (("run", "j", "i", "--tries", "0=0"), "neither N nor STAGE=N"),

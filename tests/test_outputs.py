@@ -66,6 +66,11 @@ def test_what_exists_is_refused_at_once(tmp_path: Path, make: object) -> None:
     assert names(tmp_path) == ["counts"]
 
 
+def test_an_empty_name_is_not_taken_for_the_folder_at_hand() -> None:
+    with pytest.raises(OutputError, match="has no name"):
+        OutputDirectory("")
+
+
 def test_parents_are_made(tmp_path: Path) -> None:
     with OutputDirectory(tmp_path / "a" / "b") as output:
         output.commit()

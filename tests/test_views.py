@@ -259,6 +259,21 @@ def test_rates_and_the_time_left() -> None:
     assert left is not None and left == pytest.approx(12.0 + 500 / (1000 / 8))
 
 
+def test_tasks_that_read_next_to_nothing_do_not_make_the_next_stage_last_for_days() -> None:
+    view = begun(4)
+    for at, index in enumerate(range(3)):
+        view.note(started(index, index, index), T + 2 * at)
+        view.note(
+            replace(done(index, index, index), stats={"bytes_in": 1, "bytes_out": 10**9}), T + 2 * at + 2
+        )
+    assert view.secs_left(T + 6) == pytest.approx(2.0 + 8.0), "as long as the maps took"
+    view.note(started(3, 3, 3), T + 6)
+    view.note(replace(done(3, 3, 3), stats={"bytes_in": 1, "bytes_out": 10**9}), T + 8)
+    view.note(ev.StageSealed(0, 0), T + 8)
+    left = view.secs_left(T + 8)
+    assert left is not None and left <= 8.0
+
+
 def test_what_was_shown_is_not_shown_again_when_the_log_is_read_again() -> None:
     log = [submitted(), ev.Splits(0, (SPLIT,)), started(1, 0, 10), failed(1, 0, 10)]
     log.insert(3, ev.Printed(0, 0, 10, "w", "hello\n", 0))

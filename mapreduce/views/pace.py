@@ -69,7 +69,8 @@ class Pace:
         return sum(b[0] for b in recent) / secs, sum(b[1] for b in recent) / secs
 
     def secs_left(self, stages: list[Stage], running: Collection[AttemptView], now: float) -> Optional[float]:
-        """None: nobody can know yet. The stage at work goes on as it went; those to come take as long for each byte."""
+        """None: nobody can know yet. The stage at work goes on as it went; those to come take as long for each byte
+        that it read, or wrote if that is more: what little some tasks read tells nothing of the rest."""
         current = next((n for n, stage in enumerate(stages) if not stage.complete), None)
         if current is None:
             return 0.0
@@ -86,7 +87,7 @@ class Pace:
         work = stage.done + begun
         pace = work / max(now - since, 0.001)
         left = max(0.0, stage.total - work) / pace
-        bytes_a_sec = stage.bytes_in / stage.done * pace
+        bytes_a_sec = max(stage.bytes_in, stage.bytes_out) / stage.done * pace
         if not bytes_a_sec:
             return left
         to_come = stage.bytes_out / stage.done * stage.total
@@ -100,5 +101,6 @@ class Pace:
             return None
         since = self._stages[current][2] if current in self._stages else now
         took = since - known[2]
-        whole = took * before.bytes_out / before.bytes_in * (len(stages) - current)
+        share = before.bytes_out / max(before.bytes_in, before.bytes_out)
+        whole = took * share * (len(stages) - current)
         return max(0.0, whole - (now - since))
