@@ -50,4 +50,8 @@ class Foresight:
             del self._stages[key]
 
     def _stage(self, attempt: Attempt) -> _Stage:
-        return self._stages.setdefault((attempt.code, attempt.dispatch.stage), _Stage())
+        key = attempt.code, attempt.dispatch.stage
+        stage = self._stages.get(key)
+        if stage is None:
+            stage = self._stages[key] = _Stage()
+        return stage

@@ -89,9 +89,8 @@ class Host:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._next_tick = 0.0
-        self._alarms: list[
-            tuple[float, int, effects.Role]
-        ] = []  #: a heap: when to send whom a tick of its own
+        #: a heap: when to send whom a tick of its own
+        self._alarms: list[tuple[float, int, effects.Role]] = []
         self._alarm_numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._watched: set[int] = set()  #: descriptors that are registered there

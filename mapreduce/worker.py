@@ -452,9 +452,8 @@ class Worker:
                 break
             attempt = self._started.pop(0)
             commands += self._execute(attempt, slot)
-            asks_at = self._foresight.asks_at(attempt)
-            if asks_at > self._now and attempt.phase == Phase.RUNNING:
-                commands.append(WakeAt(asks_at))
+            if not self._haste.short and self._foresight.asks_at(attempt) > self._now:
+                commands.append(WakeAt(self._foresight.asks_at(attempt)))
         while self._ready and self._may_start(self._ready[0]):
             attempt = self._ready.pop(0)
             attempt.phase, attempt.begun = Phase.STARTING, True
