@@ -78,7 +78,7 @@ def _spell_out(keys: Iterable[Any], one: Any, counts: dict[Any, int], lists: _Li
 
 
 def _added(batches: Iterator[CountedBatch]) -> Iterator[Mapping[Any, Sequence[Any]]]:
-    """The sum of each key's values, as the only one; as many as there are if not all of them are ints."""
+    """The sum of each key's values, as the only one; if not all of them are ints, what `_grouped` makes of them."""
     added: dict[Any, int] = {}
     known = added.get
     for keys, values in batches:

@@ -20,7 +20,7 @@ A chunk is the msgpack array [keys, values]; a column of it is
 
     [0, [item, …]]           the items as they are
     [1, column, …]           the items are tuples of one width: a column for each position
-    [2, item, n …]           of values alone: each key has this item, so many times, in bytes (`Repeated`)
+    [2, item, counts]        of values alone: each key has this item, so many times; a byte for each (`Repeated`)
     [3, text]                the items are the lines of this text: strings without a line feed, as most keys are
 
 Values that are equal, types included, become the same bytes in every process. Instances of subclasses are
@@ -143,11 +143,13 @@ def spelled_out(keys: list[Any], values: Union[list[Any], Repeated]) -> tuple[li
 
 #: of an item, in a column of kind 3
 _END = "\n"
+#: larger columns are not joined: that would be a copy of them, four bytes a character if there is one emoji
+_MAX_JOINED_CHARS = 1 << 20
 
 
 def _column(items: Sequence[Any], depth: int) -> list[Any]:
     types = set(map(type, items))
-    if types == {str}:
+    if types == {str} and sum(map(len, items)) <= _MAX_JOINED_CHARS:
         # A third of the time that it takes to pack them one by one: they lie all over the memory
         text = _END.join(items)
         if text.count(_END) == len(items) - 1:
@@ -168,10 +170,11 @@ def _items(column: list[Any]) -> list[Any]:
             raise TypeError("no list of items")
         return items
     if column[0] == 3:
-        (text,) = column[1:]
-        if type(text) is not str:
+        if len(column) != 2 or type(column[1]) is not str:
             raise TypeError("no text")
-        return text.split(_END)
+        return column[1].split(_END)
+    if column[0] != 1:
+        raise ValueError("not an encoded chunk: a column of another kind")
     return list(zip(*map(_items, column[1:])))
 
 

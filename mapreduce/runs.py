@@ -3,7 +3,7 @@
     file:   block block block …         of any partitions, in the order in which they were written
     block:  chunk chunk …               of one partition and one run; up to about BLOCK_BYTES
     chunk:  ┌────────────┬───────────┬────────────┬──────────────────────────────┐
-            │ length, u64│ pairs, u32│ bucket, u16│ `codec.encode_chunk`: length │   little endian; about CHUNK_BYTES
+            │ length, u64│ keys, u32 │ bucket, u16│ `codec.encode_chunk`: length │   little endian; about CHUNK_BYTES
             └────────────┴───────────┴────────────┴──────────────────────────────┘
 
 The keys of a run are in order. Or they are not, but lie in buckets by their hash, and the chunks in the order of these;
@@ -25,8 +25,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import starmap
-from typing import Any, BinaryIO, Callable, Optional, Union
+from typing import Any, BinaryIO, Callable, NamedTuple, Optional, Union
 
 from mapreduce import codec, shared
 from mapreduce.refs import Block
@@ -207,25 +206,34 @@ class RunReader:
             for block in self._blocks:
                 if self._file is None:
                     self._file = open(block.path, "rb")  # noqa: SIM115
-                for _, data in _read_chunks(self._file, block):
-                    yield (*codec.spelled_out(*_decode(data, self._file.name)), len(data))
+                for chunk in _read_chunks(self._file, block):
+                    yield (*codec.spelled_out(*_decode(chunk)), len(chunk.data))
         finally:
             if self._file is not None:
                 self._file.close()
 
 
-def _read_chunks(file: BinaryIO, block: Block) -> Iterator[tuple[int, bytes]]:
-    """The bucket of each chunk, and its bytes."""
+class _Chunk(NamedTuple):
+    """As it lies in a file."""
+
+    data: bytes
+    keys: int  #: how many
+    bucket: int
+    path: str
+
+
+def _read_chunks(file: BinaryIO, block: Block) -> Iterator[_Chunk]:
+    """The chunks of a block. Raises OSError."""
     if block.crc is not None:  # in a pass of its own: a merge has many open, and room for a chunk of each
         _compare(block, shared.checksum_in(file, block))
     file.seek(block.offset)
     left = block.length
     while left > 0:
-        length, _, bucket = _HEADER.unpack(_exactly(file, _HEADER.size))
+        length, keys, bucket = _HEADER.unpack(_exactly(file, _HEADER.size))
         left -= _HEADER.size + length
         if left < 0:
             raise OSError(errno.EIO, "a block is damaged: a chunk is longer than the block", block.path)
-        yield bucket, _exactly(file, length)
+        yield _Chunk(_exactly(file, length), keys, bucket, block.path)
 
 
 def _compare(block: Block, crc: int) -> None:
@@ -241,12 +249,16 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: str) -> CountedBatch:
-    """Keys and values of a chunk. Raises OSError where the bytes are damaged."""
+def _decode(chunk: _Chunk) -> CountedBatch:
+    """Keys and values. Raises OSError where the bytes are damaged."""
     try:
-        return codec.decode_chunk(data)
+        keys, values = codec.decode_chunk(chunk.data)
     except ValueError as error:
-        raise OSError(errno.EIO, f"a block is damaged: {error}", path) from error
+        raise OSError(errno.EIO, f"a block is damaged: {error}", chunk.path) from error
+    if len(keys) != chunk.keys:
+        text = f"a block is damaged: a chunk has {len(keys)} keys, not {chunk.keys}"
+        raise OSError(errno.EIO, text, chunk.path)
+    return keys, values
 
 
 def read_blocks(blocks: Iterable[Block]) -> Iterator[Batch]:
@@ -260,16 +272,17 @@ def read_buckets(blocks: Iterable[Block]) -> Iterator[Iterator[CountedBatch]]:
 
     The bytes of all blocks are in memory meanwhile.
     """
-    chunks: list[list[tuple[bytes, str]]] = [[] for _ in range(MAX_BUCKETS)]
+    chunks: list[list[_Chunk]] = [[] for _ in range(MAX_BUCKETS)]
     for run in split_runs(blocks):
         with open(run[0].path, "rb") as file:
             for block in run:
-                for bucket, data in _read_chunks(file, block):
-                    if bucket >= MAX_BUCKETS:
-                        raise OSError(errno.EIO, f"a block is damaged: it names bucket {bucket}", block.path)
-                    chunks[bucket].append((data, block.path))
+                for chunk in _read_chunks(file, block):
+                    if chunk.bucket >= MAX_BUCKETS:
+                        text = f"a block is damaged: it names bucket {chunk.bucket}"
+                        raise OSError(errno.EIO, text, block.path)
+                    chunks[chunk.bucket].append(chunk)
     while chunks:
-        yield starmap(_decode, chunks.pop(0))
+        yield map(_decode, chunks.pop(0))
 
 
 def read_formatted(blocks: Iterable[Block]) -> Iterator[bytes]:

@@ -46,6 +46,42 @@ def test_columns_of_tuples(column: list[Any]) -> None:
     assert same(codec.decode_chunk(codec.encode_chunk(column, column))[0], column)
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["a", "", "b"],
+        [""],
+        ["", ""],
+        ["a\nb", "c"],
+        ["\n"],
+        ["\ud83d", "\ude00", "é", "\U0001f600"],
+        ["a" * codec._MAX_JOINED_CHARS, "b"],
+        [("a", "b"), ("c\n", "")],
+    ],
+)
+def test_columns_of_strings(column: list[Any]) -> None:
+    assert same(list(codec.decode_chunk(codec.encode_chunk(column, column))), [column, column])
+
+
+@pytest.mark.parametrize("column", [[3], [3, b""], [3, None], [3, "a", "b"], [4, "a"], [2, 1, b"\1"], [], "3a"])
+def test_columns_that_nobody_writes_are_refused(column: Any) -> None:
+    with pytest.raises(ValueError, match="not an encoded chunk"):
+        codec.decode_chunk(codec.pack([column, [0, ["a"]]]))
+    with pytest.raises(ValueError, match="not an encoded chunk"):
+        codec.decode_chunk(codec.pack([column, column]))
+
+
+@pytest.mark.parametrize("counts", [b"", b"\1\0", [1, 2], "a"])
+def test_counts_are_at_least_one(counts: Any) -> None:
+    with pytest.raises(ValueError, match="not an encoded chunk"):
+        codec.decode_chunk(codec.pack([[0, ["a"] * len(counts)], [2, 1, counts]]))
+
+
+@given(st.one_of(st.lists(st.text()), st.lists(st.binary())))
+def test_strings_weigh_what_they_weigh(items: list[Any]) -> None:
+    assert codec.weigh_strings(iter(items), len(items)) == codec.weigh(items)
+
+
 @pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), lambda x: {1: x}, lambda x: frozenset([x])])
 def test_nesting_has_a_limit(wrap: Any) -> None:
     value: Any = 1

@@ -371,7 +371,8 @@ def test_damaged_files_are_an_os_error(tmp_path: Any) -> None:
     (block,) = write(str(tmp_path), [("a", 1)] * 10).blocks[order.partition("a", PARTITIONS)]
     data = pathlib.Path(block.path).read_bytes()
     header = runs.HEADER_BYTES
-    for damaged in (data[:-1], data[:5], data[:header] + b"\xc1" + data[header + 1 :]):
+    fewer = data[:8] + (9).to_bytes(4, "little") + data[12:]
+    for damaged in (data[:-1], data[:5], data[:header] + b"\xc1" + data[header + 1 :], fewer):
         pathlib.Path(block.path).write_bytes(damaged)
         with pytest.raises(OSError) as caught:
             list(sort.merge([block], str(tmp_path)))
