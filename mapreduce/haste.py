@@ -14,8 +14,8 @@ LONG_SECS = 1.0
 #: what was on its way to a worker when its haste ended has come by then
 CALMING_SECS = 5.0
 #: attempts for each slot that may be started and wait for it, no more than are done in so long, and messages
-#: with dispatches that are held for these. That `Started` is confirmed takes as long as 64 tasks of 0.3 ms: a busy
-#: log gets messages some 20 ms apart (`brokers.publisher`)
+#: with dispatches that are held for these. That `Started` is confirmed takes as long as 64 tasks of 0.3 ms: a log
+#: that busy gets messages some 20 ms apart (`brokers.publisher`)
 AHEAD = 64
 AHEAD_SECS = 0.4
 MESSAGES_AHEAD = 16

@@ -174,6 +174,9 @@ class Host:
             found = True
             if isinstance(event, base.Disconnected):
                 self._disconnected(event)
+            elif isinstance(event, base.Unavailable):
+                text = f"the broker cannot use its queue {event.name} for now; what is to go there waits"
+                self._log(effects.Report("warning", text, "unavailable"))
             else:
                 self._route(event)
         if self._pool is not None:

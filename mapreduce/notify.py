@@ -43,9 +43,8 @@ class Ended:
 
     job: str
     name: str
-    outcome: (
-        str  #: "done", "failed", "cancelled"; "lost": nobody knows how, it was given up, or its data is gone
-    )
+    #: "done", "failed", "cancelled"; "lost": nobody knows how, it was given up, or its data is gone
+    outcome: str
     cause: str  #: why there is no output, "" if there is
     exit_code: int  #: of `mr`
     secs: float
@@ -81,9 +80,8 @@ def check_url(text: str) -> str:
     try:
         parts = urllib.parse.urlsplit(text)
         fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
-        (parts.hostname or "").encode(
-            "idna"
-        )  # as it is when it is looked up: each label has 1 to 63 characters
+        # as it is when it is looked up: each label has 1 to 63 characters
+        (parts.hostname or "").encode("idna")
     except ValueError:
         fits = False
     if not fits or not text.isprintable() or " " in text:

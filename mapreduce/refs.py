@@ -110,7 +110,7 @@ class Failure:
     #: "died" (the process), "timeout" and "memory" (the task's limits), "counters" (too many),
     #: "code" (the job does not load on the worker), "disk" (worker's own trouble), "room" (the same where the worker
     #: is the client, too: a run without a broker), "files" (it has no descriptors left), "folder" (it does not see
-    #: the folder that the job shares, or cannot write there), "lost" (the broker lost data)
+    #: the folder that the job shares, or cannot write there), "lost" (the broker, or that folder, lost data)
     kind: str
     message: str  #: one line: "ValueError: invalid literal …"
     function: str = ""  #: "map words", "reduce total", … with the stage where there are several

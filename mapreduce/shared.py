@@ -198,7 +198,7 @@ def copied(blocks: Sequence[Block], path: str) -> list[Block]:
 
 
 def _copied(block: Block, target: BinaryIO) -> Block:
-    with open(block.path, "rb") as source:
+    with open(block.path, "rb", opener=_at_once) as source:
         source.seek(block.offset)
         data = source.read(block.length)
     if checksum(data) != block.crc:

@@ -59,7 +59,7 @@ ALIVE_EVERY_SECS = 60.0
 #: how long a worker whose disk is full leaves the tasks to others; twice as long each time, until a task succeeds
 DISK_PAUSE_SECS = 10.0
 MAX_DISK_PAUSE_SECS = 300.0
-#: the same where it does not see the folder that a job shares: if nobody does, the job should say so soon
+#: the same where it does not see the folder that a job shares, or that is full: other jobs have no need of it
 FOLDER_PAUSE_SECS = 1.0
 MAX_FOLDER_PAUSE_SECS = 4.0
 CONTROL_TAG = "worker/control"
@@ -427,7 +427,6 @@ class Worker:
             return self._fail_here(attempt, Failure("folder", text), now)
         if event.attempts:
             return self._report_missing(attempt, event.attempts)
-        self._folder_pause_secs = FOLDER_PAUSE_SECS
         return self._now_ready(attempt)
 
     def _now_ready(self, attempt: Attempt) -> list[Command]:
@@ -436,9 +435,8 @@ class Worker:
         self._ready.append(attempt)
         commands = self._fill_slots()
         if attempt.promised and attempt.phase == Phase.READY:
-            commands += self._hand_back(
-                attempt
-            )  # another took the slot; its dispatch, acked, would wait for us
+            # another took the slot; its dispatch, acked, would wait for us
+            commands += self._hand_back(attempt)
         return commands
 
     # ------------------------------------------------------------ executing
@@ -529,6 +527,8 @@ class Worker:
         if attempt is None:
             return []
         self._disk_pause_secs = DISK_PAUSE_SECS
+        if attempt.shared_folder:  # that it is there, and can be read, does not say that it can be written
+            self._folder_pause_secs = FOLDER_PAUSE_SECS
         attempt.phase = Phase.PUBLISHING
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
         self._leave_slot(attempt)
@@ -563,8 +563,9 @@ class Worker:
         """A try has failed on this machine. With its disk full, or without a folder that the job shares, others had
         better do the work for a while: for a moment only where it is the folder, of which other jobs have no need.
 
-        If there are none, the job's tries last the longer, and somebody may make room meanwhile. A worker that
-        shares its process with the client has nobody to leave anything to: then it is a try like any other.
+        If there are none, the job's tries last the longer (with a folder for `tries.backoff`), and somebody may make
+        room meanwhile. A worker that shares its process with the client has nobody to leave anything to: then it is a
+        try like any other.
         """
         commands: list[Command] = []
         if failure.kind == "disk" and self._by_reference:

@@ -421,10 +421,15 @@ def test_a_denied_right_ends_the_session_and_says_so(shared_node: PrivateNode) -
     shared_node.control("delete_user", "reader")
 
 
-def test_a_place_of_another_kind_ends_the_session_for_good(rabbit_url: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("there", "wanted"), [(Kind.QUEUE, Kind.STREAM), (Kind.STREAM, Kind.QUEUE), (Kind.STREAM, Kind.PRIORITY)]
+)
+def test_a_place_of_another_kind_ends_the_session_for_good(
+    rabbit_url: str, name: str, there: Kind, wanted: Kind
+) -> None:
     session = begin(rabbit_url)
-    session.declare(name, Kind.QUEUE)
-    session.do(base.Declare(name, Kind.STREAM))
+    session.declare(name, there)
+    session.do(base.Declare(name, wanted))
     ended = session.wait(base.Disconnected)
     assert ended.unsuitable and not ended.denied
     assert name in ended.reason and "x-queue-type" in ended.reason

@@ -47,7 +47,7 @@ def test_a_stream_whose_replica_is_still_being_made_is_asked_for_again(clock: li
     for _ in range(3):
         reader.on_closed(406, NO_REPLICA)
         clock[0] += 1.0
-        reader.begin_if_due()
+        reader.begin_if_due(clock[0])
     assert wire.consumed == [5, 5, 5, 5]
     reader.on_delivery(1, b"body", 5, False, 0.0)
     assert [type(event) for event in events] == [Delivered]
@@ -60,7 +60,7 @@ def test_a_node_that_never_gets_a_replica_ends_the_session(clock: list[float]) -
         for _ in range(consumer._MOST_ELSEWHERE + 2):
             reader.on_closed(406, NO_REPLICA)
             clock[0] += 1.0
-            reader.begin_if_due()
+            reader.begin_if_due(clock[0])
     assert clock[0] - 100.0 >= 5.0
 
 

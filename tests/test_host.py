@@ -112,6 +112,14 @@ def bench() -> Iterator[Bench]:
     made.close()
 
 
+def test_a_work_queue_that_is_not_available_is_named_in_the_log(bench: Bench) -> None:
+    bench.broker._events.append(base.Unavailable("mr.1.work.default.any"))
+    bench.run(0.1)
+    assert bench.said == [
+        "the broker cannot use its queue mr.1.work.default.any for now; what is to go there waits"
+    ]
+
+
 # ---------------------------------------------------------------- without a session
 
 

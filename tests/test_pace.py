@@ -10,9 +10,12 @@ import pytest
 from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base, publisher
-from mapreduce.brokers.publisher import PACE_SECS, PACED_BURST, PACED_RATE, Publisher
+from mapreduce.brokers.publisher import PACES, RATE_SECS, Publisher
 
-BUSY = int(PACED_BURST) + 10
+(_, LONG_SECS), (PACED_RATE, PACE_SECS) = PACES
+#: as many at once are not paced
+BURST = int(PACED_RATE * RATE_SECS)
+BUSY = BURST + 10
 
 
 class Bench:
@@ -60,13 +63,13 @@ class Bench:
         self.now += secs
         self.it.advance()
 
-    def make_busy(self) -> None:
+    def make_busy(self, count: int = BUSY) -> None:
         """More than may come without being paced; all of it is sent and confirmed, and the next may go."""
-        for _ in range(BUSY):
+        for _ in range(count):
             self.put(1)
             self.confirm()
         for _ in range(2):
-            self.wait(PACE_SECS)
+            self.wait(LONG_SECS)
             self.confirm()
         self.sent.clear()
         self.events.clear()
@@ -80,10 +83,10 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_a_single_message_is_sent_at_once_and_so_are_a_few_one_after_the_other(bench: Bench) -> None:
-    for _ in range(int(PACED_BURST) - 1):
+    for _ in range(BURST - 1):
         bench.put(1)
         bench.confirm()
-    assert bench.sent == [("log", 1)] * (int(PACED_BURST) - 1)
+    assert bench.sent == [("log", 1)] * (BURST - 1)
 
 
 def test_what_comes_while_one_is_on_its_way_goes_with_its_confirm(bench: Bench) -> None:
@@ -111,6 +114,28 @@ def test_a_busy_place_gets_one_message_each_few_milliseconds(bench: Bench) -> No
     assert bench.it.idle and len(bench.events) == 8
 
 
+def test_a_very_busy_place_gets_them_further_apart(bench: Bench) -> None:
+    bench.make_busy(1000)
+    bench.put(1)
+    bench.confirm()
+    bench.put(3)
+    bench.wait(LONG_SECS / 2)
+    assert bench.sent == [("log", 1)] and PACE_SECS < LONG_SECS / 2
+    bench.wait(LONG_SECS / 2)
+    assert bench.sent == [("log", 1), ("log", 3)]
+
+
+def test_events_of_tasks_of_60_ms_on_16_executors_are_5_ms_apart(bench: Bench) -> None:
+    """An executor waits for the confirm of its next task's `Started` meanwhile."""
+    for _ in range(1000):
+        bench.put(1)
+        bench.confirm()
+        bench.wait(0.060 / 16 / 2)
+        bench.confirm()
+    apart = 1000 * 0.060 / 16 / 2 / len(bench.sent)
+    assert PACE_SECS <= apart < 1.5 * PACE_SECS
+
+
 def test_a_slow_confirm_is_waited_for_and_not_the_pace_as_well(bench: Bench) -> None:
     bench.make_busy()
     bench.put(1)
@@ -130,7 +155,7 @@ def test_other_places_are_not_held_up(bench: Bench) -> None:
 
 def test_a_place_that_was_busy_is_none_after_a_while(bench: Bench) -> None:
     bench.make_busy()
-    bench.wait(2 * PACED_BURST / PACED_RATE)
+    bench.wait(2 * RATE_SECS)
     for _ in range(5):
         bench.put(1)
         bench.confirm()

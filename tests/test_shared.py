@@ -102,6 +102,8 @@ def test_what_has_become_a_pipe_is_lost_and_holds_up_nobody(folder: str) -> None
     os.unlink(blocks[0].path)
     os.mkfifo(blocks[0].path)
     assert shared.lost(blocks, 0.0) == blocks
+    with pytest.raises(OSError):
+        shared.copied(blocks, f"{folder}/copy")
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EIO, errno.ETIMEDOUT, errno.EACCES])
@@ -258,10 +260,11 @@ class Bench:
             said += self.tell(delivery)
         return said
 
-    def read(self) -> effects.CheckBlocks:
+    def read(self, dispatch: int = 7) -> effects.CheckBlocks:
         """The task's input, as far as it travels."""
-        self.deliver("worker/tasks0", ev.Dispatch("job", 7, 1, 0, 0, None))
-        said = self.deliver("worker/job:job", ev.Submitted("job", SPEC, "0", 0.0))
+        said = self.deliver("worker/tasks0", ev.Dispatch("job", dispatch, 1, 0, 0, None))
+        if dispatch == 7:
+            said = self.deliver("worker/job:job", ev.Submitted("job", SPEC, "0", 0.0))
         (tag,) = (command.tag for command in said if isinstance(command, base.Consume))
         ref = Block("tmp.blocks", 5, 6, 1, 0, "", crc=1)
         head = ev.BlockHead(3, ATTEMPT, 0, 1, 0, "", ref)
@@ -270,12 +273,14 @@ class Bench:
         (check,) = (command for command in said if isinstance(command, effects.CheckBlocks))
         return check
 
-    def run(self) -> effects.Execute:
-        check = self.read()
+    def start(self, check: effects.CheckBlocks) -> effects.Execute:
         (started,) = published(self.tell(effects.BlocksChecked(check.key, "", ())))
-        (execute,) = self.tell(base.Confirmed(started.token))
-        assert isinstance(execute, effects.Execute)
+        said = self.tell(base.Confirmed(started.token))
+        (execute,) = (command for command in said if isinstance(command, effects.Execute))
         return execute
+
+    def run(self) -> effects.Execute:
+        return self.start(self.read())
 
 
 def published(commands: list[Any]) -> list[base.Publish]:
@@ -327,6 +332,26 @@ def test_a_full_folder_of_one_job_keeps_a_worker_from_others_for_a_moment_only()
     assert base.Cancel("worker/tasks0") in said
     bench.now = MAX_FOLDER_PAUSE_SECS
     assert any(isinstance(command, base.Consume) for command in bench.tell(effects.Tick()))
+
+
+def test_a_folder_that_stays_full_is_left_alone_for_longer_each_time_although_it_is_seen() -> None:
+    bench = Bench()
+    check = bench.read()
+    pauses = []
+    for number in range(8, 12):
+        task = bench.start(check).task
+        bench.tell(effects.ExecutorFailed(0, task.attempt, Failure("folder", "no space left")))
+        begin = bench.now
+        while not any(isinstance(command, base.Consume) for command in bench.tell(effects.Tick())):
+            bench.now += 0.5
+        pauses.append(bench.now - begin)
+        check = bench.read(number)
+    assert pauses == [1.0, 2.0, 4.0, 4.0] and MAX_FOLDER_PAUSE_SECS == 4.0
+    bench.tell(effects.ExecutorDone(0, bench.start(check).task.attempt, {}, {}))
+    task = bench.start(bench.read(12)).task
+    said = bench.tell(effects.ExecutorFailed(0, task.attempt, Failure("folder", "no space left")))
+    (report,) = (each for each in said if isinstance(each, effects.Report))
+    assert report.text.endswith("taking no task for 1 s")
 
 
 def test_an_answer_that_comes_late_means_nothing() -> None:

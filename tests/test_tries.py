@@ -151,6 +151,17 @@ def test_backoff_doubles_has_a_limit_and_never_overflows() -> None:
         assert all(limit / 2 <= tries.backoff(task, rng) <= limit for _ in range(20))
 
 
+def test_a_full_folder_has_two_minutes_to_be_emptied_before_a_task_is_given_up() -> None:
+    task, rng, waited = Task(), random.Random(1), 0.0
+    task.failure = Failure("folder", "no space left")
+    for _ in range(tries.MAX_TROUBLES - 1):
+        task.troubles.append("w")
+        waited += tries.backoff(task, rng)
+    assert 120.0 < waited < 300.0
+    task.troubles[1:] = []
+    assert tries.backoff(task, rng) <= tries.FOLDER_BACKOFF_SECS, "one that sees it gets the task soon"
+
+
 def test_backoff_goes_on_over_a_takeover() -> None:
     entries = [*splits(1)]
     for dispatch in range(1, 11):  # a minute of backoff, nearly

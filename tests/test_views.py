@@ -274,6 +274,14 @@ def test_tasks_that_read_next_to_nothing_do_not_make_the_next_stage_last_for_day
     assert left is not None and left <= 8.0
 
 
+def test_maps_whose_input_is_empty_tell_how_long_a_stage_takes_all_the_same() -> None:
+    view = begun(1)
+    view.note(started(0, 0, 0), T)
+    view.note(replace(done(0, 0, 0), stats={"bytes_in": 0, "bytes_out": 10**9}), T + 2)
+    view.note(ev.StageSealed(0, 0), T + 2)
+    assert view.secs_left(T + 2) == pytest.approx(2.0)
+
+
 def test_what_was_shown_is_not_shown_again_when_the_log_is_read_again() -> None:
     log = [submitted(), ev.Splits(0, (SPLIT,)), started(1, 0, 10), failed(1, 0, 10)]
     log.insert(3, ev.Printed(0, 0, 10, "w", "hello\n", 0))

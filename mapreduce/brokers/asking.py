@@ -10,7 +10,7 @@ from collections import deque
 from typing import Callable, Optional
 
 from mapreduce.brokers.pyamqp import Channel, Listener, WireClosed
-from mapreduce.brokers.replies import is_absent, is_different, is_unavailable
+from mapreduce.brokers.replies import is_absent, is_different, is_stream_instead, is_unavailable
 from mapreduce.brokers.wire import Wire
 
 #: After this long what was unavailable is asked for again.
@@ -58,7 +58,7 @@ class Asker(Listener):
         self._channel = None
         if is_absent(code, text):
             self._answer(self._asked.popleft(), -1, 0)
-        elif is_different(code, text):
+        elif is_different(code, text) and not is_stream_instead(code, text):
             self._answer(self._asked.popleft(), 0, 0)
         elif is_unavailable(code, text):
             self._unavailable.append(self._asked.popleft())

@@ -243,6 +243,13 @@ class Unblocked:
 
 
 @frozen
+class Unavailable:
+    """A work queue could not be declared for a minute: the node that has it is down, say. What goes there waits."""
+
+    name: str
+
+
+@frozen
 class Disconnected:
     """The session has ended. ``denied`` tells a refused right (trying again will not help).
 
@@ -258,7 +265,17 @@ class Disconnected:
 
 
 BrokerEvent = Union[
-    Declared, Confirmed, Unroutable, Delivered, Gone, Deleted, Depth, Blocked, Unblocked, Disconnected
+    Declared,
+    Confirmed,
+    Unroutable,
+    Delivered,
+    Gone,
+    Deleted,
+    Depth,
+    Blocked,
+    Unblocked,
+    Unavailable,
+    Disconnected,
 ]
 
 

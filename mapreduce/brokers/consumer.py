@@ -6,8 +6,8 @@ that is not there must not disturb the reader of another. Deleting and inspectin
 Which consumer a delivery belongs to is told by a serial number, not by the tag: a tag may be used again, and
 what is on its way for the old consumer must not reach the new one. A receipt's number holds both.
 
-What an ack of a stream's delivery means is that there is room for another one. So these travel together, of as many
-deliveries as `acked_together` says, or of a second: an ack alone costs its reader and the broker as much as a message.
+An ack of a stream's delivery only makes room for another one. So acks travel together: as many as `acked_together`
+says, or what came in a second. An ack alone costs its reader and the broker as much as a message.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Link:
         self._duty = duty
         self._report = report
         self._commands: deque[Any] = deque()
-        self._urgent = False  #: some of the commands are
+        self._urgent = False  #: one of the commands is not to wait for the next tick
         self._bell = Bell()
         self._abandoned = False
         self._drain_until = float("inf")

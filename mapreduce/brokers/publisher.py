@@ -9,11 +9,12 @@ as references to files.
 Small messages to one stream that may be joined wait while another is on its way there, and then travel together: the
 broker, the network and whoever reads the stream have a price for each message, whatever its size. So events of busy
 workers travel in dozens, and a single one at once. While a place gets hundreds of them a second, messages to it are
-`PACE_SECS` apart at least, so that dozens it is, however fast the broker confirms.
+some milliseconds apart (`PACES`), so that dozens it is, however fast the broker confirms.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from typing import Any, Callable, Union
@@ -34,13 +35,15 @@ MAX_SMALL_BYTES = 16 << 10
 #: What they come to together, at most.
 MAX_JOINED_BYTES = 128 << 10
 MAX_JOINED = 500
-#: A place that gets more than so many small messages a second, after so many, gets them together, so far apart.
-PACED_RATE = 200.0
-PACED_BURST = 20.0
-PACE_SECS = 0.02
+#: A place that gets more than so many small messages a second gets them together, so many seconds apart. Twenty
+#: milliseconds save most, and cost what an executor waits between tasks: little where those are short and done ahead.
+PACES = ((1000.0, 0.02), (200.0, 0.005))
+#: Messages a second are a mean over about so long.
+RATE_SECS = 0.1
 #: Bytes that may lie in our own buffer: enough to keep the socket busy, few enough for heartbeats to pass.
 MAX_BACKLOG_BYTES = 2 << 20
-#: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say.
+#: A message that RabbitMQ has read and still not confirmed will not be: a stream whose writer moved, say. After as
+#: long somebody should know of a work queue that is still not available.
 CONFIRM_SECS = 60.0
 
 #: On a single node; work queues of a cluster would be "quorum" (see `docs/protocol.md`).
@@ -76,21 +79,34 @@ class _Parcel:
 
 
 class _Flow:
-    """How many small messages go to a place: a bucket that leaks at `PACED_RATE`."""
+    """How many small messages a second go to a place: a mean, to which older ones add exponentially less."""
 
-    __slots__ = ("_at", "_level", "sent_at")
+    __slots__ = ("_at", "_rate", "sent_at")
 
     def __init__(self) -> None:
-        self._level = self._at = 0.0
+        self._rate = self._at = 0.0
         self.sent_at = 0.0  #: monotonic seconds, the last parcel
 
     def add(self, now: float) -> None:
-        self._level = min(max(0.0, self._level - (now - self._at) * PACED_RATE) + 1.0, 2 * PACED_BURST)
+        self._rate = self._rate * math.exp((self._at - now) / RATE_SECS) + 1.0 / RATE_SECS
         self._at = now
 
     def pause(self, now: float) -> float:
         """Seconds until the next parcel; at most 0: now."""
-        return self.sent_at + PACE_SECS - now if self._level > PACED_BURST else 0.0
+        for rate, secs in PACES:
+            if self._rate > rate:
+                return self.sent_at + secs - now
+        return 0.0
+
+
+class _Undeclared:
+    """What waits for a work queue that is being declared."""
+
+    __slots__ = ("parcels", "since")
+
+    def __init__(self) -> None:
+        self.parcels: list[_Parcel] = []
+        self.since = time.monotonic()  #: it was asked for, or last said to be unavailable
 
 
 def _declare_work_queue(channel: Channel, name: str) -> None:
@@ -122,8 +138,9 @@ class Publisher(Listener):
         self._asker: Asker
         #: makes them over a channel of its own: one that is there with other arguments, made by another build say, is
         #: used as it is. On the channel that publishes it would end the session, and so each worker that holds a lease
-        #: of one such job in turn. What waits stays in order meanwhile
+        #: of one such job in turn
         self._work_queues: Asker
+        self._undeclared: dict[str, _Undeclared] = {}  #: by the work queue's name: all else is sent meanwhile
         self._channel: Channel
         self._side_channel: Channel  # for what is not confirmed
 
@@ -131,7 +148,7 @@ class Publisher(Listener):
         """Give it its connection, before it starts."""
         self._wire = wire
         self._asker = Asker(wire, Channel.inspect, self._learn_whether_absent)
-        self._work_queues = Asker(wire, _declare_work_queue, lambda name, *_: self._emit(base.Declared(name)))
+        self._work_queues = Asker(wire, _declare_work_queue, self._go_on_with)
 
     # -------------------------------------------------------- the duty
 
@@ -192,6 +209,7 @@ class Publisher(Listener):
         self._asker.advance()
         self._work_queues.advance()
         self._check_patience()
+        self._name_unavailable()
         if self._held:
             now = time.monotonic()
             for place in [each for each in self._held if not self._has_to_wait(each, now)]:
@@ -200,15 +218,29 @@ class Publisher(Listener):
             self._side_channel.publish(CONTROL_EXCHANGE, "", self._advice.popleft())
         while self._waiting and self._has_room_for(self._waiting[0]):
             command = self._waiting.popleft()
-            if not isinstance(command, base.Declare):
+            if isinstance(command, base.Declare):
+                self._declare(command)
+            elif command.to in self._undeclared:
+                self._undeclared[command.to].parcels.append(command)
+            else:
                 if self._open.get(command.to) is command:
                     self._close(command)
                 self._publish(command)
-            elif command.kind is Kind.PRIORITY:
-                self._work_queues.ask(command.name)
-            else:
-                self._declaring.append(command.name)
-                self._channel.declare(command.name, dict(ARGUMENTS[command.kind]))
+
+    def _declare(self, command: base.Declare) -> None:
+        if command.kind is Kind.PRIORITY:
+            self._undeclared.setdefault(command.name, _Undeclared())
+            self._work_queues.ask(command.name)
+        else:
+            self._declaring.append(command.name)
+            self._channel.declare(command.name, dict(ARGUMENTS[command.kind]))
+
+    def _go_on_with(self, work_queue: str, messages: int, consumers: int) -> None:
+        """It is there: what waits for it goes before what has come later."""
+        known = self._undeclared.pop(work_queue, None)  # None: it was declared twice
+        if known is not None:
+            self._waiting.extendleft(reversed(known.parcels))
+        self._emit(base.Declared(work_queue))
 
     @property
     def pause_secs(self) -> float:
@@ -224,7 +256,7 @@ class Publisher(Listener):
     # -------------------------------------------------------- sending
 
     def _has_room_for(self, command: Union[base.Declare, _Parcel]) -> bool:
-        if self._blocked or self._wire.backlog > MAX_BACKLOG_BYTES or not self._work_queues.idle:
+        if self._blocked or self._wire.backlog > MAX_BACKLOG_BYTES:
             return False
         if isinstance(command, base.Declare) or not self._unconfirmed:
             return True
@@ -273,6 +305,16 @@ class Publisher(Listener):
         oldest = next(iter(self._unconfirmed.values()))
         if now - max(oldest.at, self._patient_since) > CONFIRM_SECS:
             raise WireClosed(f"RabbitMQ did not confirm a message to {oldest.to} for a minute")
+
+    def _name_unavailable(self) -> None:
+        """Once a minute. It is no reason to end the session, for other jobs have no need of that work queue."""
+        now = time.monotonic()
+        for name, known in self._undeclared.items():
+            if self._blocked or self._wire.backlog:
+                known.since = now
+            elif now - known.since > CONFIRM_SECS:
+                known.since = now
+                self._emit(base.Unavailable(name))
 
     # -------------------------------------------------------- hearing
 

@@ -18,6 +18,7 @@ from mapreduce.brokers import base
 _DENIED = 403
 _PRECONDITION_FAILED = 406
 _ACK_TIMEOUT = re.compile(r"delivery acknowledgement on channel \d+ timed out.*?(\d+) ms")
+_IS_STREAM = re.compile(r"'x-queue-type'.* current is .*'stream'")
 _TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
 
 
@@ -39,6 +40,11 @@ def is_elsewhere(code: int, text: str) -> bool:
 def is_different(code: int, text: str) -> bool:
     """There is one of that name, declared with other arguments."""
     return code == _PRECONDITION_FAILED and "inequivalent arg" in text
+
+
+def is_stream_instead(code: int, text: str) -> bool:
+    """A queue was asked for, and what has that name is a stream: whoever consumed from it would be given everything."""
+    return is_different(code, text) and _IS_STREAM.search(text) is not None
 
 
 def end_of_session(code: int, text: str) -> base.Disconnected:

@@ -17,7 +17,13 @@ import random
 from mapreduce.spec import JobSpec
 from mapreduce.state import KILLED, LOCAL, TROUBLE, JobState, Task
 
+#: before the first try again, and by how much longer each time
 BACKOFF_SECS = 0.1
+BACKOFF_GROWTH = 2.0
+#: the same where the folder that a job shares is full or not seen: all tries together last for two minutes at least,
+#: in which somebody may make room, and hold up no other job
+FOLDER_BACKOFF_SECS = 1.0
+FOLDER_BACKOFF_GROWTH = 4.0
 MAX_BACKOFF_SECS = 60.0
 #: failures that another try cannot mend
 FINAL_KINDS = ("input", "counters")
@@ -71,5 +77,8 @@ def _troubles_allowed(state: JobState, task: Task) -> int:
 
 def backoff(task: Task, rng: random.Random) -> float:
     """Seconds until the next try: exponential, with jitter."""
-    doublings = min(task.failures + len(task.troubles), 20)
-    return min(BACKOFF_SECS * 2.0 ** (doublings - 1), MAX_BACKOFF_SECS) * rng.uniform(0.5, 1.0)
+    times = min(task.failures + len(task.troubles), 20)
+    first, growth = BACKOFF_SECS, BACKOFF_GROWTH
+    if task.failure is not None and task.failure.kind == "folder":
+        first, growth = FOLDER_BACKOFF_SECS, FOLDER_BACKOFF_GROWTH
+    return min(first * growth ** (times - 1), MAX_BACKOFF_SECS) * rng.uniform(0.5, 1.0)

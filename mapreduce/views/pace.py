@@ -23,9 +23,8 @@ class Pace:
         self._wins = 0
         self._secs = 0.0  #: of all wins
         self._by_second: dict[int, list[int]] = {}  #: records and bytes read by those that ended in it
-        self._stages: dict[
-            int, list[float]
-        ] = {}  #: wins and their seconds, since when its tasks have been running
+        #: wins and their seconds, since when its tasks have been running
+        self._stages: dict[int, list[float]] = {}
 
     def began(self, stage: int, at: float) -> None:
         """An attempt has started."""
@@ -97,7 +96,7 @@ class Pace:
         """Of a stage none of whose tasks is done: as fast as the one before."""
         known = self._stages.get(current - 1)
         before = stages[current - 1] if current else None
-        if known is None or before is None or not before.bytes_in:
+        if known is None or before is None or not max(before.bytes_in, before.bytes_out):
             return None
         since = self._stages[current][2] if current in self._stages else now
         took = since - known[2]
