@@ -38,7 +38,7 @@ class Phase(IntEnum):
     GIVEN = 6  #: to an executor that is still at another one
     RUNNING = 7
     PUBLISHING = 8  #: the executor is done; the broker does not have all blocks yet
-    CLOSING = 9  #: the outcome is on its way to the log; then the ack
+    CLOSING = 9  #: the outcome is on its way to the log; with its confirm the attempt is over
 
 
 class Delivery:
@@ -71,12 +71,13 @@ class Attempt:
         self.held = True  #: its dispatch: until it is acked, or would be if it were not in a range
         self.folder = folder
         self.heard_at = now  #: when the input last brought something; it was begun to be read
-        self.delivered_at = now
-        self.since = now  #: the same; later of the last `Long` or `Alive`
+        self.delivered_at = now  #: when its dispatch came
+        self.since = now  #: when its dispatch came; later, when the last `Long` or `Alive` was sent
         self.phase = Phase.INPUT
         self.spec: Optional[JobSpec] = None
         self.slot = -1  #: none yet
         self.begun = False  #: from `Phase.STARTING` to `Phase.RUNNING`
+        self.started_at = 0.0  #: when its `Started` was sent
         self.began = 0.0  #: when an executor began with it
         self.secs = 0.0  #: for how long that was at it
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way

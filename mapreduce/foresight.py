@@ -2,8 +2,8 @@
 
 A dispatch that comes long before there is an executor for it is taken from whoever has one sooner, and one of a higher
 priority that is published meanwhile stands behind it. So a worker asks for the next dispatch shortly before it is
-wanted: as long before as it takes for the dispatch to come and its input to be read. While tasks are shorter than that,
-it asks at once.
+wanted: as long before as it takes for the dispatch to come and its input to be read. It may be one
+of another job, so the inputs of all count. While tasks are shorter than that, it asks at once.
 """
 
 from __future__ import annotations
@@ -12,46 +12,43 @@ from collections import deque
 
 from mapreduce.attempt import Attempt
 
-#: the way of a dispatch from the broker, and of its `Started` there and back, on a host whose cores are busy
+#: the way of an ack to the broker and of a dispatch back, on a host whose cores are busy; longer where a `Started` and
+#: its confirm, which go the same way, take longer. These cannot be had earlier by asking earlier: `Started` is sent
+#: when an executor is free
 WAYS_SECS = 0.05
-#: of how many tasks of a stage it is known what they took; the shortest of them counts, and the slowest input
+#: of how many tasks of a stage it is known what they took, of which the shortest counts; and of how many of all stages
+#: what their input and confirms took to come, of which the longest does
 REMEMBERED = 4
-
-
-class _Stage:
-    def __init__(self) -> None:
-        self.ran: deque[float] = deque(maxlen=REMEMBERED)
-        self.read: deque[float] = deque(maxlen=REMEMBERED)
 
 
 class Foresight:
     """What is known of the stages of the jobs that this worker runs. All times are in seconds."""
 
     def __init__(self) -> None:
-        self._stages: dict[tuple[str, int], _Stage] = {}  #: (code, stage): as `Attempt.code`
+        self._ran: dict[tuple[str, int], deque[float]] = {}  #: by (code, stage): as `Attempt.code`
+        self._read: deque[float] = deque(maxlen=REMEMBERED)
+        self._heard: deque[float] = deque(maxlen=REMEMBERED)
 
-    def has_read(self, attempt: Attempt, secs: float) -> None:
-        """Its input is here so long after its dispatch."""
-        self._stage(attempt).read.append(secs)
+    def has_read(self, secs: float) -> None:
+        """The input of one is here so long after its dispatch."""
+        self._read.append(secs)
+
+    def has_heard(self, secs: float) -> None:
+        """The broker has confirmed a `Started` after so long."""
+        self._heard.append(secs)
 
     def has_run(self, attempt: Attempt, secs: float) -> None:
         """An executor was at it for so long."""
-        self._stage(attempt).ran.append(secs)
+        key = attempt.code, attempt.dispatch.stage
+        self._ran.setdefault(key, deque(maxlen=REMEMBERED)).append(secs)
 
     def asks_at(self, attempt: Attempt) -> float:
         """When the dispatch after one that runs is to be asked for: not before it runs; at once if nothing is known."""
-        stage = self._stage(attempt)
-        lead = WAYS_SECS + max(stage.read, default=0.0)
-        return attempt.began + max(0.0, min(stage.ran, default=0.0) - lead)
+        ran = self._ran.get((attempt.code, attempt.dispatch.stage), (0.0,))
+        lead = max((WAYS_SECS, *self._heard)) + max(self._read, default=0.0)
+        return attempt.began + max(0.0, min(ran) - lead)
 
     def forget(self, code: str) -> None:
         """Nothing of it will run here."""
-        for key in [key for key in self._stages if key[0] == code]:
-            del self._stages[key]
-
-    def _stage(self, attempt: Attempt) -> _Stage:
-        key = attempt.code, attempt.dispatch.stage
-        stage = self._stages.get(key)
-        if stage is None:
-            stage = self._stages[key] = _Stage()
-        return stage
+        for key in [key for key in self._ran if key[0] == code]:
+            del self._ran[key]

@@ -241,6 +241,10 @@ class JobState:
                     entries.setdefault(partition, []).append(ev.SealEntry(index, winner.attempt, blocks))
         return entries
 
+    def has_ended(self, dispatch: int) -> bool:
+        """Whether the log has its end; what it says of the dispatch later means nothing."""
+        return dispatch in self._ended
+
     def skipped(self) -> list[tuple[int, int, Skipped]]:
         """The records that the winners left out, with stage and index of their task, in this order."""
         return [

@@ -8,8 +8,9 @@
 The order is rule 1: each step is confirmed by the broker before the next is taken. An attempt dies with the
 connection it began on; whatever it wrote is then ignored, because no seal will ever name it.
 
-No dispatch is held unacked for long (`_too_long`): an attempt that goes on logs `Long` and acks, one that is not about
-to run is handed back.
+An ack lets the broker send the next dispatch, so one that is over keeps its own until that is wanted (`_ask_for_more`).
+None is held unacked for long (`_hold_secs`): an attempt that goes on logs `Long` and acks, one that is not about to run
+is handed back (`_too_long`), what is over is acked.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class Worker:
         self.prefix = "worker/"
         self.finished = False
         self.name = name
-        # One more than there are executors: the next input is here by the time a slot gets free (`_ask_for_more`).
+        # One more than there are executors: the next input is here by the time a slot gets free. Each queue gives as
+        # many, so what is asked for is counted (`_ask_for_more`).
         self._intake = Intake(self.prefix, queues, slots + 1)
         self._directory = directory
         self._by_reference = by_reference
@@ -147,6 +149,8 @@ class Worker:
         self._foresight = Foresight()
         #: attempts that are over and whose dispatches are not acked yet, for no other is wanted so soon
         self._over: list[Attempt] = []
+        self._asked = 0  #: how many dispatches were asked for and have not come
+        self._wakes_at = 0.0  #: when the host was told to last
         #: what was held in haste, or was still on its way then, is handed back until then
         self._calming_until = float("-inf")
         self._now = 0.0  #: of the event that is handled
@@ -221,6 +225,7 @@ class Worker:
             commands += self._forget(attempt)
         self._losses.clear()
         self._over.clear()
+        self._asked = 0
         self._jobs = {job: known for job, known in self._jobs.items() if known.spec is not None}
         return commands + self._hold_for_less(event.ack_timeout_secs) + self._finish_if_idle()
 
@@ -281,6 +286,7 @@ class Worker:
     def _on_dispatch(self, event: base.Delivered, now: float) -> list[Command]:
         dispatches, commands = read_all_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
         delivery = Delivery(event.receipt, len(dispatches))
+        self._asked = max(0, self._asked - 1)
         if delivery.is_range:
             self._haste.hear()
         for dispatch in dispatches:
@@ -430,7 +436,7 @@ class Worker:
         return self._now_ready(attempt)
 
     def _now_ready(self, attempt: Attempt) -> list[Command]:
-        self._foresight.has_read(attempt, self._now - attempt.delivered_at)
+        self._foresight.has_read(self._now - attempt.delivered_at)
         attempt.phase = Phase.READY
         self._ready.append(attempt)
         commands = self._fill_slots()
@@ -450,30 +456,48 @@ class Worker:
                 break
             attempt = self._started.pop(0)
             commands += self._execute(attempt, slot)
-            if not self._haste.short and self._foresight.asks_at(attempt) > self._now:
-                commands.append(WakeAt(self._foresight.asks_at(attempt)))
         while self._ready and self._may_start(self._ready[0]):
             attempt = self._ready.pop(0)
-            attempt.phase, attempt.begun = Phase.STARTING, True
+            attempt.phase, attempt.begun, attempt.started_at = Phase.STARTING, True, self._now
             self._at_work += 1
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
         return commands + self._ask_for_more()
 
     def _ask_for_more(self) -> list[Command]:
         """The broker gives a dispatch for each that is acked, the first of those that wait then. So what is over is
-        acked when the next is wanted: at once while tasks are short, else shortly before an executor is free."""
-        if not self._over or not self._wants_more():
+        acked when another is wanted: at once while tasks are short, else shortly before an executor is free."""
+        if not self._over:
             return []
-        over, self._over = self._over, []
-        return [command for attempt in over for command in attempt.acknowledge()]
+        if self._at_work < len(self._slots):
+            self._asked = 0  # what was asked for did not come in time: its queue may be empty
+        wanted, over, self._over = self._wanted(), self._over, []
+        commands: list[Command] = []
+        for attempt in over:  # the oldest first, so that the queues take turns
+            if len(commands) < wanted or self._now - attempt.delivered_at > self._hold_secs:
+                commands += attempt.acknowledge()
+            else:
+                self._over.append(attempt)
+        self._asked += len(commands)
+        return commands + self._wake_to_ask()
 
-    def _wants_more(self) -> bool:
-        if self._haste.short or self._at_work < len(self._slots) or not self._intake.open:
-            return True
-        if any(self._now - attempt.delivered_at > self._hold_secs for attempt in self._over):
-            return True
+    def _wanted(self) -> int:
+        """How many dispatches are to be asked for now."""
+        if self._haste.short or not self._intake.open:
+            return len(self._over)
         wait = sum(each.phase < Phase.STARTING for each in self._attempts.values())
-        return wait < sum(self._foresight.asks_at(each) <= self._now for each in self._slots.at_work)
+        free = len(self._slots) - self._at_work  # negative: so many are started and stand in line
+        if free > 0:
+            return free + 1 - wait
+        due = sum(self._foresight.asks_at(each) <= self._now for each in self._slots.at_work)
+        return free + due - wait - self._asked
+
+    def _wake_to_ask(self) -> list[Command]:
+        """When the next executor is about to be free; ends of other tasks may have changed what is known of that."""
+        later = [when for when in map(self._foresight.asks_at, self._slots.at_work) if when > self._now]
+        if not self._over or not later or min(later) == self._wakes_at:
+            return []
+        self._wakes_at = min(later)
+        return [WakeAt(self._wakes_at)]
 
     def _may_start(self, attempt: Attempt) -> bool:
         """Whether there is a slot for it, or in haste a place in the line for one.
@@ -606,7 +630,7 @@ class Worker:
         return self._end(attempt, ev.Returned(d.dispatch, d.stage, d.index))
 
     def _end(self, attempt: Attempt, outcome: Any) -> list[Command]:
-        """Stop the attempt where it is, log its outcome, and then ack."""
+        """Stop the attempt where it is and log its outcome; what is left to do waits for the confirm (`_close`)."""
         commands = self._halt(attempt)
         attempt.phase = Phase.CLOSING
         commands.append(self._log(attempt.job, outcome, attempt.token("close")))
@@ -636,6 +660,7 @@ class Worker:
         if attempt is None:
             return []
         if kind == "start" and attempt.phase == Phase.STARTING:
+            self._foresight.has_heard(now - attempt.started_at)
             attempt.phase = Phase.STARTED
             self._started.append(attempt)
             return self._fill_slots()
@@ -698,7 +723,7 @@ class Worker:
     # ------------------------------------------------------------ endings
 
     def _close(self, attempt: Attempt) -> list[Command]:
-        """The log has the outcome: the dispatch may be acked, at last."""
+        """The log has the outcome: the dispatch may be acked, once another is wanted."""
         keep = self._by_reference and attempt.wrote
         self._over.append(attempt)
         self._drop(attempt)

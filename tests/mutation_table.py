@@ -379,12 +379,10 @@ self._generation(number) < 0:
     Mutation(
         "a worker with an idle executor asks for no dispatch", "5 dispatch", WORKER,
 """\
-        if self._haste.short or self._at_work < len(self._slots) or not self._intake.open:
-            return True
+            self._asked = 0  # what was asked for did not come in time: its queue may be empty
 """,
 """\
-        if self._haste.short or self._at_work < len(self._slots) or not self._intake.open:
-            return False
+            return []
 """,
     ),
     # ------------------------------------------------------------ 6 duplicates
@@ -727,10 +725,10 @@ self._generation(number) < 0:
     Mutation(
         "a dispatch that is over is held for as long as executors are busy", "9 time", WORKER,
 """\
-        if any(self._now - attempt.delivered_at > self._hold_secs for attempt in self._over):
-            return True
+            if len(commands) < wanted or self._now - attempt.delivered_at > self._hold_secs:
 """,
 """\
+            if len(commands) < wanted:
 """,
         seeds.LONG_TASKS,
     ),

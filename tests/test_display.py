@@ -338,6 +338,14 @@ def test_each_event_of_the_log_is_told_once_also_when_it_is_read_again() -> None
     assert (line["event"], line["text"], line["dropped"], line["index"]) == ("printed", "hé\n", 3, 3)
 
 
+def test_that_a_dispatch_is_lost_is_told_unless_it_had_ended() -> None:
+    watched = Watched(JsonDisplay)
+    watched.said()
+    watched.feed(ev.Lost(1, 0, 0), ev.Lost(4, 0, 3))
+    told = [json.loads(line) for line in watched.said()]
+    assert [(each["event"], each["index"]) for each in told] == [("lost", 3)]
+
+
 def test_progress_reports_and_the_summary_are_events() -> None:
     watched = Watched(JsonDisplay)
     watched.feed(ev.Back("another"))

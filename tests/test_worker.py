@@ -43,12 +43,15 @@ SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
 class Bench:
     """A worker, what it was told, and what it asked for."""
 
-    def __init__(self, slots: int = 1, by_reference: bool = False) -> None:
-        self.worker = Worker("w", slots, ("tasks",), "/d", by_reference, random.Random(1))
+    def __init__(
+        self, slots: int = 1, by_reference: bool = False, queues: tuple[str, ...] = ("tasks",)
+    ) -> None:
+        self.worker = Worker("w", slots, queues, "/d", by_reference, random.Random(1))
         self.now = 0.0
         self._serial = 0
         self.tell(Connected())
-        self.tell(base.Declared("tasks"))
+        for queue in queues:
+            self.tell(base.Declared(queue))
 
     def tell(self, event: Any) -> list[Any]:
         return self.worker.handle(event, self.now)

@@ -34,13 +34,15 @@ class EventView(JobView):
         self._told = 0  #: entries, of all readings
 
     def note(self, entry: Any, at: float) -> None:
+        # what a worker had not acked when it died comes redelivered, though it may have ended long before
+        means_nothing = isinstance(entry, ev.Lost) and self.state.has_ended(entry.dispatch)
         super().note(entry, at)
         self._read += 1
         if self._read <= self._told:
             return
         self._told = self._read
         found = _EVENTS.get(type(entry))
-        if found is not None and self.shown:
+        if found is not None and self.shown and not means_nothing:
             self._tell(found[0], at, {"job": self.job, **found[1](entry)})
 
     def restart(self) -> None:
