@@ -63,7 +63,9 @@ def test_columns_of_strings(column: list[Any]) -> None:
     assert same(list(codec.decode_chunk(codec.encode_chunk(column, column))), [column, column])
 
 
-@pytest.mark.parametrize("column", [[3], [3, b""], [3, None], [3, "a", "b"], [4, "a"], [2, 1, b"\1"], [], "3a"])
+@pytest.mark.parametrize(
+    "column", [[3], [3, b""], [3, None], [3, "a", "b"], [4, "a"], [2, 1, b"\1"], [], "3a"]
+)
 def test_columns_that_nobody_writes_are_refused(column: Any) -> None:
     with pytest.raises(ValueError, match="not an encoded chunk"):
         codec.decode_chunk(codec.pack([column, [0, ["a"]]]))
