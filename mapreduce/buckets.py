@@ -44,13 +44,13 @@ def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[Mapping
     Of keys that are equal the first stands for all. So those that are counted are of one type, and of one whose equal
     ones are alike: 1 and True are equal, and so are tuples of them.
     """
-    counted: Any = None  #: the type of the keys that are counted, and their value
+    counted: Any = None  #: the type of the keys that are counted, that of their value, and this
     one: Any = None
     counts: dict[Any, int] = {}  #: how many more of that value come after what is in a key's list
     known = counts.get
     for keys, values in batches:
         if isinstance(values, Repeated) and type(keys[0]) in _ALIKE_IF_EQUAL:
-            its = ({type(keys[0])}, type(values.value), values.value)
+            its = (type(keys[0]), type(values.value), values.value)
             if its != counted:
                 _spell_out(list(counts), one, counts, lists)
                 counted, one = its, values.value
@@ -58,7 +58,7 @@ def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[Mapping
                 counts[key] = known(key, 0) + n
         else:
             if counts:
-                _spell_out(keys if counted[0] == {*map(type, keys)} else list(counts), one, counts, lists)
+                _spell_out(keys if {*map(type, keys)} == {counted[0]} else list(counts), one, counts, lists)
             each_key, each_value = spelled_out(keys, values)
             # a loop in C: `append` to the list of each key
             deque(map(list.append, map(lists.__getitem__, each_key), each_value), maxlen=0)

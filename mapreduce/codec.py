@@ -375,10 +375,11 @@ def weigh(items: Sequence[Any]) -> int:
     for depth, (level, types) in enumerate(levels(items)):
         if depth > MAX_DEPTH:  # will be refused when it is encoded
             break
-        total += len(level) * (_NUMBER_WEIGHT if types <= _NUMBERS else _ITEM_WEIGHT)
         if types in ({str}, {bytes}):
-            total += sum(map(len, level))
-        elif types == {int}:
+            total += weigh_strings(level, len(level))
+            continue
+        total += len(level) * (_NUMBER_WEIGHT if types <= _NUMBERS else _ITEM_WEIGHT)
+        if types == {int}:
             total += _weigh_ints(level)
         elif int in types or not types <= _NUMBERS:
             total += sum(len(item) for item in level if type(item) is str or type(item) is bytes)

@@ -2,8 +2,8 @@
 
 A dispatch that comes long before there is an executor for it is taken from whoever has one sooner, and one of a higher
 priority that is published meanwhile stands behind it. So a worker asks for the next dispatch shortly before it is
-wanted: as long before as it takes for the dispatch to come and its input to be read. It may be one
-of another job, so the inputs of all count. While tasks are shorter than that, it asks at once.
+wanted: as long before as it takes for the dispatch to come and its input to be read. It may be one of another job, so
+the inputs of all count. While tasks are shorter than that, it asks at once.
 """
 
 from __future__ import annotations

@@ -127,7 +127,8 @@ class Host:
         while not until():
             if not self._step():
                 wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
-                wake_at = min([wake_at, *(when for when, _, _ in self._alarms[:1])])
+                if self._alarms:
+                    wake_at = min(wake_at, self._alarms[0][0])
                 patience = self._pool.wait_secs() if self._pool is not None else None
                 secs = max(0.0, wake_at - self._clock())
                 self._wait(secs if patience is None else min(secs, patience))
