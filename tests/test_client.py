@@ -512,18 +512,22 @@ class TestLeases:
         play.confirm("lease")
         assert not any("lease" in c.token for c in play.tell(effects.Connected()) if hasattr(c, "token"))
 
-    def test_it_does_not_leave_before_its_lease_is_confirmed(self) -> None:
+    @staticmethod
+    def at_its_end() -> Play:
+        """All is said but its lease."""
         play = Play()
         play.log(ev.Cancelled("its client wants it to end"))
         play.confirm("delivered")
+        return play
+
+    def test_it_does_not_leave_before_its_lease_is_confirmed(self) -> None:
+        play = self.at_its_end()
         assert not play.client.finished, "a broker that restarts now may lose what owns the log"
         play.confirm("lease")
         assert play.client.finished
 
     def test_one_that_comes_back_when_all_else_is_said_is_sent_again_before_it_leaves(self) -> None:
-        play = Play()
-        play.log(ev.Cancelled("its client wants it to end"))
-        play.confirm("delivered")
+        play = self.at_its_end()
         play.tell(base.Unroutable(play.published("lease")[-1].token))
         assert not play.client.finished and self.leases(play.wait(0.25))
         play.confirm("lease")
@@ -540,9 +544,7 @@ class TestLeases:
         assert play.client.finished
 
     def test_one_that_the_broker_refuses_when_all_else_is_said_is_not_waited_for(self) -> None:
-        play = Play()
-        play.log(ev.Cancelled("its client wants it to end"))
-        play.confirm("delivered")
+        play = self.at_its_end()
         play.tell(base.Unroutable(play.published("lease")[-1].token, "too large"))
         assert play.client.finished
 
