@@ -44,8 +44,9 @@ class Phase(IntEnum):
 class Delivery:
     """A message of a work queue, with one dispatch or a range of them: acked when none of them needs it any more."""
 
-    def __init__(self, receipt: base.Receipt, dispatches: int) -> None:
+    def __init__(self, receipt: base.Receipt, dispatches: int, priority: int = 0) -> None:
         self._receipt = receipt
+        self.priority = priority
         self._needed_by = dispatches
         self.is_range = dispatches > 1
 
@@ -83,6 +84,7 @@ class Attempt:
         self.promised = False  #: counts as started, its dispatch let go of, while its input is on its way
         self.unconfirmed: set[str] = set()
         self.wrote = False
+        self.wrote_at: Optional[float] = None  #: when its first block came
         self.may_win = False  #: its `Done` was sent: what it wrote stays
         self.failure_logged = False
         self._printed = 0  #: times that it was told of

@@ -26,6 +26,7 @@ from mapreduce.aside import read_all_or_set_aside
 from mapreduce.attempt import Attempt, Delivery, Phase
 from mapreduce.brokers import base
 from mapreduce.collector import together
+from mapreduce.demand import Demand
 from mapreduce.effects import (
     AppendFailed,
     BlocksChecked,
@@ -45,7 +46,6 @@ from mapreduce.effects import (
     Report,
     Shutdown,
     Tick,
-    WakeAt,
 )
 from mapreduce.foresight import Foresight
 from mapreduce.haste import CALMING_SECS, MESSAGES_AHEAD, Haste
@@ -147,10 +147,7 @@ class Worker:
         self._at_work = 0  #: attempts from `Phase.STARTING` to `Phase.RUNNING`
         self._haste = Haste()
         self._foresight = Foresight()
-        #: attempts that are over and whose dispatches are not acked yet, for no other is wanted so soon
-        self._over: list[Attempt] = []
-        self._asked = 0  #: how many dispatches were asked for and have not come
-        self._wakes_at = 0.0  #: when the host was told to last
+        self._demand = Demand(self._slots, self._haste, self._foresight)
         #: what was held in haste, or was still on its way then, is handed back until then
         self._calming_until = float("-inf")
         self._now = 0.0  #: of the event that is handled
@@ -224,8 +221,7 @@ class Worker:
         for attempt in list(self._attempts.values()):
             commands += self._forget(attempt)
         self._losses.clear()
-        self._over.clear()
-        self._asked = 0
+        self._demand.disconnected()
         self._jobs = {job: known for job, known in self._jobs.items() if known.spec is not None}
         return commands + self._hold_for_less(event.ack_timeout_secs) + self._finish_if_idle()
 
@@ -285,8 +281,9 @@ class Worker:
 
     def _on_dispatch(self, event: base.Delivered, now: float) -> list[Command]:
         dispatches, commands = read_all_or_set_aside(event, ev.Dispatch, "the work queue", "worker/aside")
-        delivery = Delivery(event.receipt, len(dispatches))
-        self._asked = max(0, self._asked - 1)
+        delivery = Delivery(event.receipt, len(dispatches), event.priority)
+        if dispatches:
+            self._demand.came(dispatches[0].job, event.priority)
         if delivery.is_range:
             self._haste.hear()
         for dispatch in dispatches:
@@ -436,7 +433,7 @@ class Worker:
         return self._now_ready(attempt)
 
     def _now_ready(self, attempt: Attempt) -> list[Command]:
-        self._foresight.has_read(self._now - attempt.delivered_at)
+        self._foresight.has_read(attempt, self._now - attempt.delivered_at)
         attempt.phase = Phase.READY
         self._ready.append(attempt)
         commands = self._fill_slots()
@@ -464,40 +461,11 @@ class Worker:
         return commands + self._ask_for_more()
 
     def _ask_for_more(self) -> list[Command]:
-        """The broker gives a dispatch for each that is acked, the first of those that wait then. So what is over is
-        acked when another is wanted: at once while tasks are short, else shortly before an executor is free."""
-        if not self._over:
-            return []
-        if self._at_work < len(self._slots):
-            self._asked = 0  # what was asked for did not come in time: its queue may be empty
-        wanted, over, self._over = self._wanted(), self._over, []
-        commands: list[Command] = []
-        for attempt in over:  # the oldest first, so that the queues take turns
-            if len(commands) < wanted or self._now - attempt.delivered_at > self._hold_secs:
-                commands += attempt.acknowledge()
-            else:
-                self._over.append(attempt)
-        self._asked += len(commands)
-        return commands + self._wake_to_ask()
-
-    def _wanted(self) -> int:
-        """How many dispatches are to be asked for now."""
         if self._haste.short or not self._intake.open:
-            return len(self._over)
-        wait = sum(each.phase < Phase.STARTING for each in self._attempts.values())
-        free = len(self._slots) - self._at_work  # negative: so many are started and stand in line
-        if free > 0:
-            return free + 1 - wait
-        due = sum(self._foresight.asks_at(each) <= self._now for each in self._slots.at_work)
-        return free + due - wait - self._asked
-
-    def _wake_to_ask(self) -> list[Command]:
-        """When the next executor is about to be free; ends of other tasks may have changed what is known of that."""
-        later = [when for when in map(self._foresight.asks_at, self._slots.at_work) if when > self._now]
-        if not self._over or not later or min(later) == self._wakes_at:
-            return []
-        self._wakes_at = min(later)
-        return [WakeAt(self._wakes_at)]
+            return self._demand.all_over()
+        waiting = sum(each.phase < Phase.STARTING for each in self._attempts.values())
+        free = len(self._slots) - self._at_work
+        return self._demand.ask(free, waiting, self._hold_secs, self._now)
 
     def _may_start(self, attempt: Attempt) -> bool:
         """Whether there is a slot for it, or in haste a place in the line for one.
@@ -527,6 +495,8 @@ class Worker:
         attempt = self._running(event.attempt)
         if attempt is None:
             return []
+        if attempt.wrote_at is None:
+            attempt.wrote_at = now
         return [*attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)]
 
     def _on_printed(self, event: ExecutorPrinted, now: float) -> list[Command]:
@@ -558,7 +528,8 @@ class Worker:
         self._leave_slot(attempt)
         took = now - attempt.began
         self._haste.took(took)
-        self._foresight.has_run(attempt, took)
+        self._foresight.has_run(attempt, now)
+        self._demand.left(attempt, now)
         # as its executor has it: we may hear of the ends of several at once, and so of all their beginnings but one
         attempt.secs = event.stats.get("seconds", took)
         return self._report_done(attempt) + self._fill_slots()
@@ -725,7 +696,7 @@ class Worker:
     def _close(self, attempt: Attempt) -> list[Command]:
         """The log has the outcome: the dispatch may be acked, once another is wanted."""
         keep = self._by_reference and attempt.wrote
-        self._over.append(attempt)
+        self._demand.is_over(attempt)
         self._drop(attempt)
         commands = self._fill_slots()
         if not keep:

@@ -21,6 +21,7 @@ class Mutation(NamedTuple):
 
 WORKER = "mapreduce/worker.py"
 SLOTS = "mapreduce/slots.py"
+DEMAND = "mapreduce/demand.py"
 STATE = "mapreduce/state.py"
 COLLECTOR = "mapreduce/collector.py"
 COORDINATOR = "mapreduce/coordinator.py"
@@ -377,13 +378,15 @@ self._generation(number) < 0:
 """,
     ),
     Mutation(
-        "a worker with an idle executor asks for no dispatch", "5 dispatch", WORKER,
+        "a worker with an idle executor asks for no dispatch", "5 dispatch", DEMAND,
 """\
-            self._asked = 0  # what was asked for did not come in time: its queue may be empty
-""",
-"""\
+        if not self._over:
             return []
-""",
+        wanted""",
+"""\
+        if not self._over or free > 0:
+            return []
+        wanted""",
     ),
     # ------------------------------------------------------------ 6 duplicates
     Mutation(
@@ -723,9 +726,9 @@ self._generation(number) < 0:
         seeds.LONG_TASKS,
     ),
     Mutation(
-        "a dispatch that is over is held for as long as executors are busy", "9 time", WORKER,
+        "a dispatch that is over is held for as long as executors are busy", "9 time", DEMAND,
 """\
-            if len(commands) < wanted or self._now - attempt.delivered_at > self._hold_secs:
+            if len(commands) < wanted or now - attempt.delivered_at > hold_secs:
 """,
 """\
             if len(commands) < wanted:

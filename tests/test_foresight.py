@@ -8,10 +8,14 @@ import pytest
 
 from mapreduce import events as ev
 from mapreduce import wire
+from mapreduce.attempt import Attempt, Delivery
 from mapreduce.brokers import base
+from mapreduce.demand import Demand
 from mapreduce.effects import Connected, Execute, ExecutorFailed, Shutdown, Tick, WakeAt
-from mapreduce.foresight import REMEMBERED, WAYS_SECS
+from mapreduce.foresight import REMEMBERED, REMEMBERED_INPUTS, WAYS_SECS, Foresight
+from mapreduce.haste import Haste
 from mapreduce.refs import Failure
+from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS
 from tests.test_worker import SPLIT, Bench, logged, published
 
@@ -95,9 +99,16 @@ def test_short_tasks_have_the_next_in_advance_at_once() -> None:
 
 def test_slow_input_is_asked_for_sooner() -> None:
     line = Line(LONG_TASK_SECS)
-    for secs in (0.5, *[0.1] * (REMEMBERED - 1)):
-        line.worker._foresight.has_read(secs)
-    assert alarms(line.next()) == [line.now + LONG_TASK_SECS - WAYS_SECS - 0.5]
+    for _ in range(REMEMBERED_INPUTS):
+        line.worker._foresight.has_read(line.running, 0.5)
+    assert alarms(line.next()) == pytest.approx([line.now + LONG_TASK_SECS - WAYS_SECS - 0.5])
+
+
+def test_one_input_that_was_late_is_not_taken_for_the_usual() -> None:
+    line = Line(LONG_TASK_SECS)
+    for secs in (0.5, *[0.1] * (REMEMBERED_INPUTS - 1)):
+        line.worker._foresight.has_read(line.running, secs)
+    assert alarms(line.next()) == pytest.approx([line.now + LONG_TASK_SECS - WAYS_SECS - 0.1])
 
 
 def test_the_input_of_another_job_s_tasks_counts_for_what_comes_may_be_of_that() -> None:
@@ -108,13 +119,26 @@ def test_the_input_of_another_job_s_tasks_counts_for_what_comes_may_be_of_that()
     assert alarms(line.next()) == pytest.approx([line.now + LONG_TASK_SECS - WAYS_SECS - 1.0])
 
 
+def test_slow_inputs_count_while_some_come() -> None:
+    line = Line(LONG_TASK_SECS)
+    line.deliver("worker/tasks0", ev.Dispatch("other", 3, 0, 0, 0, SPLIT))
+    line.now = 1.0
+    line.submitted("other")
+    for _ in range(REMEMBERED_INPUTS - 1):
+        line.worker._foresight.has_read(line.running, 0.1)
+    began, slow, cheap = line.running.began, WAYS_SECS + 1.0, WAYS_SECS + 0.1
+    line.worker._foresight.has_run(line.running, began + LONG_TASK_SECS)
+    assert line.worker._foresight.asks_at(line.running) == pytest.approx(began + LONG_TASK_SECS - slow)
+    line.worker._foresight.has_read(line.running, 0.1)
+    assert line.worker._foresight.asks_at(line.running) == pytest.approx(began + LONG_TASK_SECS - cheap)
+
+
 def test_a_distant_broker_is_asked_sooner() -> None:
     line = Line(LONG_TASK_SECS)
-    line.now = LONG_TASK_SECS
-    started = published(line.done(line.running))[-1]
-    line.now += 0.3
-    line.tell(base.Confirmed(started.token))
-    assert line.worker._foresight.asks_at(line.running) == pytest.approx(line.now + LONG_TASK_SECS - 0.3)
+    line.worker._foresight.has_run(line.running, line.running.began + LONG_TASK_SECS)
+    for secs, way in ((0.3, WAYS_SECS), (0.3, 0.3), (0.3, 0.3), (4.0, 0.3)):  # after one that took no time
+        line.worker._foresight.has_heard(secs)
+        assert line.worker._foresight.asks_at(line.running) == pytest.approx(LONG_TASK_SECS - way)
 
 
 def test_the_shortest_of_the_last_tasks_counts() -> None:
@@ -123,14 +147,53 @@ def test_the_shortest_of_the_last_tasks_counts() -> None:
     assert alarms(line.next()) == [line.now + 0.5 - WAYS_SECS]
 
 
+WRITES_SECS = 0.1
+
+
+def writes_in_the_end() -> Line:
+    """One whose tasks write when they have computed for two seconds, and take no less than that."""
+    line = Line(LONG_TASK_SECS)
+    for secs in (LONG_TASK_SECS, *[LONG_TASK_SECS + 1] * (REMEMBERED - 1)):
+        line.running.wrote_at = secs - WRITES_SECS
+        line.worker._foresight.has_run(line.running, secs)
+    line.running.wrote_at = None
+    return line
+
+
+def test_of_tasks_that_write_in_the_end_the_usual_time_counts_until_they_do() -> None:
+    line = writes_in_the_end()
+    assert alarms(line.next()) == pytest.approx([line.now + LONG_TASK_SECS + 1 - WAYS_SECS])
+
+
+def test_what_is_written_tells_of_the_end() -> None:
+    line = writes_in_the_end()
+    line.next()
+    line.now += 0.5
+    line.wrote(line.running, 0)
+    assert alarms(line.tell(Tick())) == pytest.approx([line.now + WRITES_SECS - WAYS_SECS])
+    assert line.tick_at(line.now + WRITES_SECS - WAYS_SECS) == [1]
+
+
+def test_of_tasks_that_write_all_the_time_the_shortest_counts() -> None:
+    line = Line(LONG_TASK_SECS)
+    for secs in (LONG_TASK_SECS, LONG_TASK_SECS + 1, LONG_TASK_SECS + 1):
+        line.running.wrote_at = 0.0
+        line.worker._foresight.has_run(line.running, secs)
+    line.next()
+    line.wrote(line.running, 0)
+    assert line.worker._foresight.asks_at(line.running) == pytest.approx(
+        line.now + LONG_TASK_SECS - WAYS_SECS
+    )
+
+
 def test_an_idle_executor_s_next_is_asked_for_at_once() -> None:
     line = Line(LONG_TASK_SECS)
     assert acked(line.next()) == []
     line.now += 1.0
     over = line.running
-    assert logged(line.done(over)) == ["Done"]
-    assert acked(line.tell(base.Confirmed(f"worker/close:{over.number}"))) == [2]
-    assert not line.worker._over
+    commands = line.done(over)
+    assert logged(commands) == ["Done"] and acked(commands) == [1]
+    assert acked(line.tell(base.Confirmed(f"worker/close:{over.number}"))) == [], "one is on its way"
 
 
 def test_a_failed_executor_s_next_is_asked_for_at_once() -> None:
@@ -168,9 +231,9 @@ def test_the_next_session_does_not_ack_what_this_one_held(seconds: float) -> Non
 def test_of_a_job_that_is_gone_nothing_is_known() -> None:
     line = Line(LONG_TASK_SECS)
     line.next()
-    assert line.worker._foresight._ran
+    assert line.worker._foresight._stages
     line.deliver("worker/control", ev.StopJob("job"))
-    assert not line.worker._foresight._ran
+    assert not line.worker._foresight._stages
 
 
 def test_the_executor_that_is_free_first_is_asked_for_first() -> None:
@@ -190,7 +253,7 @@ def test_the_executor_that_is_free_first_is_asked_for_first() -> None:
 def test_what_is_learnt_meanwhile_counts() -> None:
     line = Line(LONG_TASK_SECS)
     line.next()
-    line.worker._foresight.has_run(line.running, 1.0)
+    line.worker._foresight.has_run(line.running, line.now + 1.0)
     assert alarms(line.tell(Tick())) == pytest.approx([line.now + 1.0 - WAYS_SECS])
     assert alarms(line.tell(Tick())) == []
 
@@ -219,7 +282,10 @@ def test_of_several_queues_no_more_is_asked_for_than_is_wanted() -> None:
 def test_where_nothing_came_an_idle_executor_asks_the_other_queue() -> None:
     line = with_three_over()
     assert line.tick_at(line.now + LONG_TASK_SECS - WAYS_SECS) == [1]
-    assert acked(line.done(line.running)) == [2, 3]
+    commands = line.done(line.running)
+    assert acked(commands) == [] and alarms(commands) == [line.now + WAYS_SECS]
+    assert line.tick_at(alarms(commands)[0]) == [2]
+    assert line.tick_at(line.now + WAYS_SECS) == [3]
 
 
 def test_who_takes_no_tasks_for_a_while_acks_all_that_is_over() -> None:
@@ -255,3 +321,48 @@ def test_who_has_acked_already_since_it_took_long_brings_none() -> None:
     line._task_secs = LONG_TASK_SECS
     line.next()
     assert line.tick_at(line.now + LONG_TASK_SECS - WAYS_SECS) == [3]
+
+
+def at_work(job: str, priority: int, number: int = 1) -> Attempt:
+    delivery = Delivery(base.Receipt("worker/tasks0", number), 1, priority)
+    return Attempt(number, ev.Dispatch(job, number, 0, 0, 0, SPLIT), delivery, "/d", 0.0)
+
+
+class Beside:
+    """One executor is at a task of a job that goes first; a dispatch is over. Nothing is known of its stage."""
+
+    def __init__(self, job: str, priority: int) -> None:
+        """``job``, ``priority``: of the dispatch that came last."""
+        self._slots = Slots(1)
+        self._demand = Demand(self._slots, Haste(), Foresight())
+        self._runs = at_work("small", 5)
+        self._slots.enter(self._runs, 0, 0.0)
+        self._demand.came(job, priority)
+        self._demand.is_over(at_work("large", 3, 2))
+
+    def asks(self, now: float) -> list[Any]:
+        return self._demand.ask(len(self._slots) - len(self._slots.at_work), 0, LONG_SECS, now)
+
+    def ends(self, now: float) -> None:
+        self._slots.leave(self._runs, now)
+        self._demand.left(self._runs, now)
+
+
+def test_an_executor_at_a_job_that_goes_first_waits_a_moment_for_its_next_stage() -> None:
+    beside = Beside("large", 3)
+    assert beside.asks(1.0) == []
+    beside.ends(2.0)
+    assert alarms(beside.asks(2.0)) == [2.0 + WAYS_SECS]
+    assert acked(beside.asks(2.0 + WAYS_SECS)) == [2]
+
+
+@pytest.mark.parametrize(("job", "priority"), [("small", 4), ("large", 5)])
+def test_more_of_that_job_or_of_an_equal_is_asked_for_in_advance(job: str, priority: int) -> None:
+    assert acked(Beside(job, priority).asks(1.0)) == [2]
+
+
+@pytest.mark.parametrize(("job", "priority"), [("small", 4), ("large", 5)])
+def test_nobody_waits_for_more_of_a_job_that_has_more_on_the_queue(job: str, priority: int) -> None:
+    beside = Beside(job, priority)
+    beside.ends(2.0)
+    assert acked(beside.asks(2.0)) == [2]

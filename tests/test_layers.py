@@ -46,6 +46,7 @@ FLOORS = [
         "intake",
         "haste",
         "foresight",
+        "demand",
         "slots",
         "coordination",
         "coordinator",

@@ -209,6 +209,7 @@ class Delivered:
     #: when it was sent, by the clock of the host that sent it: seconds since the epoch, 0.0 if it does not say. For
     #: people: hosts' clocks differ
     at: float = 0.0
+    priority: int = 0  #: of a message of a queue, as it was published
 
 
 @frozen

@@ -198,7 +198,9 @@ class _Consumer(Listener):
 
     # ---- hearing
 
-    def on_delivery(self, tag: int, body: bytes, offset: Optional[int], redelivered: bool, at: float) -> None:
+    def on_delivery(
+        self, tag: int, body: bytes, offset: Optional[int], redelivered: bool, at: float, priority: int = 0
+    ) -> None:
         if self._channel is None:
             return
         if self._stopped:
@@ -214,7 +216,8 @@ class _Consumer(Listener):
             self._fruitless = 0
             number = self._serial << _TAG_BITS | self._tags_before + tag
             receipt = Receipt(self._command.tag, number)
-            self._held.append(base.Delivered(self._command.tag, receipt, body, offset, redelivered, at))
+            delivered = base.Delivered(self._command.tag, receipt, body, offset, redelivered, at, priority)
+            self._held.append(delivered)
             self._deliver_held()
 
     def _is_too_early(self, offset: int) -> bool:

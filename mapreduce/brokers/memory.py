@@ -83,7 +83,7 @@ class _Queue:
             self.consumers.append(consumer)
             message = heapq.heappop(self.ready)
             number = consumer.session._deliver(
-                consumer.tag, message.body, None, message.redelivered, message.at
+                consumer.tag, message.body, None, message.redelivered, message.at, message.priority
             )
             consumer.unacked[number] = message
 
@@ -274,9 +274,12 @@ class MemoryBroker(base.Broker):
 
     # -------------------------------------------------------- details
 
-    def _deliver(self, tag: str, body: bytes, offset: Optional[int], redelivered: bool, at: float) -> int:
+    def _deliver(
+        self, tag: str, body: bytes, offset: Optional[int], redelivered: bool, at: float, priority: int = 0
+    ) -> int:
         number = next(self._numbers)
-        self._inbox.append(base.Delivered(tag, Receipt(tag, number), body, offset, redelivered, at))
+        receipt = Receipt(tag, number)
+        self._inbox.append(base.Delivered(tag, receipt, body, offset, redelivered, at, priority))
         return number
 
     def _stop(self, tag: str) -> None:

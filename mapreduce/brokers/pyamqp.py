@@ -32,7 +32,9 @@ class WireClosed(Exception):
 class Listener:
     """What a channel's owner hears. The default is that a closed channel ends the connection."""
 
-    def on_delivery(self, tag: int, body: bytes, offset: Optional[int], redelivered: bool, at: float) -> None:
+    def on_delivery(
+        self, tag: int, body: bytes, offset: Optional[int], redelivered: bool, at: float, priority: int = 0
+    ) -> None:
         """A message of the channel's consumer; ``at``: when it was sent, in seconds since the epoch, 0.0: unknown."""
 
     def on_cancelled(self) -> None:
@@ -174,6 +176,7 @@ class Channel(amqp.Channel):  # type: ignore[misc]
             headers.get("x-stream-offset"),
             redelivered,
             sent_ms / 1000 if isinstance(sent_ms, int) else 0.0,
+            message.properties.get("priority", 0),
         )
 
     def _on_basic_return(self, _code: int, _text: str, _exchange: str, _key: str, message: Any) -> None:

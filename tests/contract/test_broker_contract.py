@@ -260,6 +260,7 @@ def test_of_what_waits_the_highest_priority_goes_first(session: Session, name: s
     for count in range(1, len(priorities) + 1):
         session.ack(session.wait_for(count, base.Delivered)[-1])
     assert session.bodies("c") == [b"2", b"5", b"1", b"3", b"0", b"4"]
+    assert [e.priority for e in session.all(base.Delivered)] == sorted(priorities, reverse=True)
 
 
 def test_what_is_delivered_is_not_overtaken_and_what_returns_is_not_either(

@@ -100,7 +100,9 @@ class Queue:
             self.consumers.append(consumer)
             message = heapq.heappop(self.ready)
             message.since = self._world.now
-            number = consumer.session.deliver(consumer, message.body, None, message.redelivered)
+            number = consumer.session.deliver(
+                consumer, message.body, None, message.redelivered, message.priority
+            )
             consumer.unacked[number] = message
 
 
@@ -431,10 +433,12 @@ class Session:
         place.consumers.append(consumer)
         place.pump()
 
-    def deliver(self, consumer: Consumer, body: bytes, offset: Optional[int], redelivered: bool) -> int:
+    def deliver(
+        self, consumer: Consumer, body: bytes, offset: Optional[int], redelivered: bool, priority: int = 0
+    ) -> int:
         number = consumer.serial << 32 | next(self._numbers)
         receipt = base.Receipt(consumer.tag, number)
-        event = base.Delivered(consumer.tag, receipt, body, offset, redelivered)
+        event = base.Delivered(consumer.tag, receipt, body, offset, redelivered, priority=priority)
         self._answer_consumer(consumer.serial, event)
         return number
 
