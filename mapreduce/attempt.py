@@ -92,7 +92,7 @@ class Attempt:
         self.stats: Stats = {}
         self.skipped: tuple[Skipped, ...] = ()
         self._blocks_out: dict[int, int] = {}
-        self._spool = Spool(os.path.join(folder, "input"), f"worker/spool:{number}")
+        self._spool = Spool(f"{folder}{os.sep}input", f"worker/spool:{number}")
         self._next_piece = 0
         self._gap = False
         self._from_start = False  #: the pieces were looked for in all of the stream
@@ -210,7 +210,7 @@ class Attempt:
             if d.input.pieces:
                 segments = tuple(replace(segment, path=self._spool.path) for segment in split.segments)
                 split = replace(split, segments=segments)
-        folder = os.path.join(self.folder, "out")
+        folder = f"{self.folder}{os.sep}out"
         return TaskSpec(
             self.job, d.stage, d.index, self.number, folder, split, blocks, d.careful, d.skip, d.skip_limit,
             data=data, carries=0 if by_reference or d.careful else CARRIED_BYTES, shared=self.output_folder,

@@ -23,6 +23,7 @@ import click
 
 from mapreduce import __version__
 from mapreduce.errors import JobFailed, MapReduceError, OutputError, ReaderGone
+from mapreduce.garbage import seldom_collect
 from mapreduce.shown import escaped
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, _leave)
+    seldom_collect()
     _leave_with(_run())
 
 

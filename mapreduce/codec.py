@@ -75,8 +75,12 @@ def pack(value: Any) -> bytes:
 
 
 def pack_known(value: Any) -> bytes:
-    """The same of what is known to hold supported types only, in less than half the time."""
-    return _pack(value)
+    """The same of what is known to hold supported types only, in a fourth of the time where all are msgpack's own."""
+    try:
+        packed: bytes = _pack_plain(value)
+    except (TypeError, ValueError, OverflowError):  # others among them, lone surrogates, large ints
+        return _pack(value)
+    return packed
 
 
 def unpack(data: Union[bytes, memoryview]) -> Any:
@@ -257,6 +261,16 @@ def _pack(value: Any) -> bytes:
         raise UnsupportedValue(f"too large to be encoded: {error}", value) from error
 
 
+def _packer_of_plain() -> Callable[[Any], bytes]:
+    """To make a packer and its buffer takes longer than to pack a small message. msgpack's own in C can be used again,
+    by any thread, for while it packs nothing else runs; the one in Python cannot.
+    """
+    if msgpack.Packer.__module__ != "msgpack._cmsgpack":
+        return _pack
+    pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, strict_types=True).pack
+    return pack
+
+
 def _packb(value: Any, unicode_errors: Optional[str]) -> bytes:
     result: bytes = msgpack.packb(
         value, use_bin_type=True, strict_types=True, default=_extend, unicode_errors=unicode_errors
@@ -361,6 +375,7 @@ _EXTENSIONS: list[_Codec] = [
     (10, uuid.UUID, lambda u: u.bytes, lambda data: uuid.UUID(bytes=data)),
 ]
 _ENCODERS = {kind: (code, encode) for code, kind, encode, _ in _EXTENSIONS}
+_pack_plain = _packer_of_plain()
 _DECODERS = {code: decode for code, _, _, decode in _EXTENSIONS}
 
 # ---------------------------------------------------------------- weight

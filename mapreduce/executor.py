@@ -11,7 +11,6 @@ from __future__ import annotations
 import _thread
 import contextvars
 import fcntl
-import gc
 import os
 import random  # noqa: F401  # so that it is there, and seeded by the task, when user code imports it late
 import select
@@ -25,6 +24,7 @@ from mapreduce.capture import new_mark
 from mapreduce.careful import run_careful
 from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
+from mapreduce.garbage import seldom_collect
 from mapreduce.job import Job
 from mapreduce.limits import cap_memory
 from mapreduce.refs import Block, Failure, Skipped, TaskSpec
@@ -49,7 +49,7 @@ def main() -> None:
     _die_with_parent(lifeline)
     os.set_inheritable(fd, False)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # user code, too, may want to know how its children end
-    _tune_collector()
+    seldom_collect()
     _Executor(fd).serve()
 
 
@@ -189,15 +189,6 @@ class _Executor:
 
 def _failed(task: TaskSpec, message: str) -> pipe.Failed:
     return pipe.Failed(task.attempt, Failure("raised", message))
-
-
-def _tune_collector() -> None:
-    """Look for cyclic garbage less often: pairs are many, and none of them is garbage of that kind (-20 %
-    time).
-    """
-    if hasattr(gc, "freeze") and hasattr(gc, "set_threshold"):  # PyPy collects in its own way
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 100)
 
 
 def _die_with_parent(lifeline: int) -> None:

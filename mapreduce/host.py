@@ -94,6 +94,7 @@ class Host:
         self._alarm_numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._watched: set[int] = set()  #: descriptors that are registered there
+        self._executes: Optional[effects.Role] = None  #: whose attempts the executors run
 
     # ------------------------------------------------------------ from outside
 
@@ -183,7 +184,8 @@ class Host:
         if self._pool is not None:
             for slot_event in self._pool.poll():
                 found = True
-                self._tell_all(slot_event)
+                assert self._executes is not None
+                self._tell(self._executes, slot_event)
         for event in self._all_posted():
             found = True
             if isinstance(event, effects.Report):
@@ -337,6 +339,7 @@ class Host:
 
     def _execute(self, role: effects.Role, command: effects.Execute) -> None:
         assert self._pool is not None
+        self._executes = role
         try:
             if not command.task.carries:
                 os.makedirs(command.task.directory, exist_ok=True)

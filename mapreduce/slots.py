@@ -37,6 +37,8 @@ class Slots:
         """The slot that may have the attempt next: a free one, else one with less than ``most_behind`` behind the one
         at work, if that has just begun. An executor has one job's code; and what may end it, or has to be alone,
         stands in no line."""
+        if min(map(len, self._lanes)) > most_behind:
+            return None  # in haste nearly always
         fitting = [
             slot
             for slot, lane in enumerate(self._lanes)

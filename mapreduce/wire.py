@@ -149,6 +149,8 @@ def from_plain(cls: type[T], plain: Any) -> T:
     return result
 
 
+#: types of fields that are taken as they come
+_EXACT = frozenset([int, str, bytes, bool, float])
 #: what has no messages inside
 _AS_THEY_ARE = frozenset([int, str, bytes, dict, type(None), float, bool])
 
@@ -178,7 +180,7 @@ def _record(cls: Any) -> Convert:
     names: tuple[str, ...] = getattr(cls, "_fields", ()) or _names(cls)
     converters = [_converter(hints[name]) for name in names]
 
-    def convert(plain: Any) -> Any:
+    def convert_or_explain(plain: Any) -> Any:
         if type(plain) is not list:
             raise BadMessage(f"{cls.__name__}: {type(plain).__name__} instead of a list of fields")
         values: list[Any] = []
@@ -192,6 +194,27 @@ def _record(cls: Any) -> Convert:
         except TypeError as error:  # too few fields, and no defaults for the rest
             raise BadMessage(f"{cls.__name__}: {error}") from error
 
+    return _compiled(cls, [hints[name] for name in names], converters, convert_or_explain)
+
+
+def _compiled(cls: Any, hints: list[Any], converters: list[Convert], otherwise: Convert) -> Convert:
+    """A converter without a loop, which takes four fifths of the time, for a list that has all the fields, and no more.
+    All else is left to ``otherwise``: what another build has sent, what is damaged.
+    """
+    scope: dict[str, Any] = {"cls": cls, "otherwise": otherwise, "BadMessage": BadMessage}
+    values, checks = [], ["type(plain) is list", f"len(plain) == {len(hints)}"]
+    for number, (hint, converter) in enumerate(zip(hints, converters)):
+        value = f"plain[{number}]"
+        if hint in _EXACT:
+            scope[f"type{number}"] = hint
+            checks.append(f"type({value}) is type{number}")
+        elif hint is not Any:
+            scope[f"convert{number}"] = converter
+            value = f"convert{number}({value})"
+        values.append(value)
+    made = f"try: return cls({', '.join(values)})\n  except BadMessage: pass"
+    exec(f"def convert(plain):\n if {' and '.join(checks)}:\n  {made}\n return otherwise(plain)", scope)
+    convert: Convert = scope["convert"]
     return convert
 
 
@@ -209,10 +232,10 @@ def _converter(hint: Any) -> Convert:
     if origin is list:
         return _sequence(list, _converter(args[0]))
     if origin is dict:
-        return _mapping(_converter(args[0]), _converter(args[1]))
+        return _mapping(args[0], args[1])
     if hint is float:
         return _of_types(float, (float, int))
-    if hint in (int, str, bytes, bool):
+    if hint in _EXACT:
         return _exactly(hint)
     return _record(hint)
 
@@ -246,7 +269,7 @@ def _sequence(make: type, inner: Convert) -> Convert:
     def convert(plain: Any) -> Any:
         if type(plain) is not list:
             raise BadMessage(f"{type(plain).__name__} instead of a list")
-        return make(inner(item) for item in plain)
+        return make(map(inner, plain))
 
     return convert
 
@@ -260,10 +283,19 @@ def _fixed(inners: list[Convert]) -> Convert:
     return convert
 
 
-def _mapping(key: Convert, value: Convert) -> Convert:
+def _mapping(key: Any, value: Any) -> Convert:
+    of_key, of_value = _converter(key), _converter(value)
+
     def convert(plain: Any) -> Any:
         if type(plain) is not dict:
             raise BadMessage(f"{type(plain).__name__} instead of a dict")
-        return {key(k): value(v) for k, v in plain.items()}
+        if _are_exactly(key, plain) and _are_exactly(value, plain.values()):
+            return plain
+        return {of_key(k): of_value(v) for k, v in plain.items()}
 
     return convert
+
+
+def _are_exactly(hint: Any, items: Iterable[Any]) -> bool:
+    """Whether there is nothing to convert in any of them."""
+    return hint is Any or (hint in _EXACT and set(map(type, items)) <= {hint})

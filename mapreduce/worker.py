@@ -140,9 +140,9 @@ class Worker:
         self._slots = Slots(slots)
         self._jobs: dict[str, KnownJob] = {}
         self._attempts: dict[int, Attempt] = {}
-        self._ready: list[Attempt] = []
+        self._ready: dict[int, Attempt] = {}
         #: attempts that may run, in this order, as slots get free; more than there are slots only in `Haste`
-        self._started: list[Attempt] = []
+        self._started: dict[int, Attempt] = {}
         self._alone: dict[int, Attempt] = {}  #: those that have to be alone with this host
         self._at_work = 0  #: attempts from `Phase.STARTING` to `Phase.RUNNING`
         self._haste = Haste()
@@ -435,7 +435,7 @@ class Worker:
     def _now_ready(self, attempt: Attempt) -> list[Command]:
         self._foresight.has_read(attempt, self._now - attempt.delivered_at)
         attempt.phase = Phase.READY
-        self._ready.append(attempt)
+        self._ready[attempt.number] = attempt
         commands = self._fill_slots()
         if attempt.promised and attempt.phase == Phase.READY:
             # another took the slot; its dispatch, acked, would wait for us
@@ -448,13 +448,17 @@ class Worker:
         """Run what is started, start what is ready: as many as there are slots, in haste some more."""
         commands: list[Command] = []
         while self._started:
-            slot = self._slots.place_for(self._started[0], self._haste.behind, self._now)
+            attempt = next(iter(self._started.values()))
+            slot = self._slots.place_for(attempt, self._haste.behind, self._now)
             if slot is None:
                 break
-            attempt = self._started.pop(0)
+            del self._started[attempt.number]
             commands += self._execute(attempt, slot)
-        while self._ready and self._may_start(self._ready[0]):
-            attempt = self._ready.pop(0)
+        while self._ready:
+            attempt = next(iter(self._ready.values()))
+            if not self._may_start(attempt):
+                break
+            del self._ready[attempt.number]
             attempt.phase, attempt.begun, attempt.started_at = Phase.STARTING, True, self._now
             self._at_work += 1
             commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
@@ -633,7 +637,7 @@ class Worker:
         if kind == "start" and attempt.phase == Phase.STARTING:
             self._foresight.has_heard(now - attempt.started_at)
             attempt.phase = Phase.STARTED
-            self._started.append(attempt)
+            self._started[attempt.number] = attempt
             return self._fill_slots()
         if kind == "block":
             attempt.unconfirmed.discard(event.token)
@@ -730,9 +734,8 @@ class Worker:
         self._alone.pop(attempt.number, None)
 
     def _leave_slot(self, attempt: Attempt) -> None:
-        for line in (self._ready, self._started):
-            if attempt in line:
-                line.remove(attempt)
+        self._ready.pop(attempt.number, None)
+        self._started.pop(attempt.number, None)
         if attempt.begun:
             attempt.begun = False
             self._at_work -= 1
@@ -806,7 +809,7 @@ class Worker:
         room = len(self._slots) + 1 - len(running)
         for attempt in self._slots.stuck(now, LONG_TASK_SECS):
             commands += self._hand_back(attempt)
-        for attempt in [*self._started, *self._ready][room:]:
+        for attempt in [*self._started.values(), *self._ready.values()][room:]:
             if attempt.delivery.is_range or now <= self._calming_until:
                 commands += self._hand_back(attempt)
         return commands
@@ -834,4 +837,4 @@ class Worker:
         return os.path.join(self._directory, job)
 
     def _folder(self, job: str, attempt: int) -> str:
-        return os.path.join(self._job_folder(job), f"{attempt:016x}")
+        return f"{self._directory}{os.sep}{job}{os.sep}{attempt:016x}"

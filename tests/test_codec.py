@@ -8,6 +8,7 @@ import datetime
 import enum
 import subprocess
 import sys
+import uuid
 from typing import Any
 
 import pytest
@@ -180,3 +181,20 @@ def test_weight_grows_with_the_data() -> None:
     ]
     for small, large in grown:
         assert codec.weigh(large) - codec.weigh(small) >= 900
+
+
+def test_what_could_not_be_packed_leaves_nothing_in_the_packer_that_is_used_again() -> None:
+    whole = codec.pack_known(["a", 1])
+    for value in (["a", (1,)], ["a", 1 << 80], ["a", "\ud800"], ["a", uuid.UUID(int=1)]):
+        assert codec.unpack(codec.pack_known(value)) == value
+        assert codec.pack_known(["a", 1]) == whole
+    with pytest.raises(codec.UnsupportedValue):
+        codec.pack_known(_deep(2000))
+    assert codec.pack_known(["a", 1]) == whole
+
+
+def _deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value

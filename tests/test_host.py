@@ -160,6 +160,8 @@ def test_without_a_broker_the_condition_is_looked_at(bench: Bench) -> None:
 def test_without_a_broker_executors_are_listened_to(tmp_path: Path) -> None:
     pool = Pool()
     bench = Bench(pool=pool)
+    task = TaskSpec("job", 0, 0, 1, str(tmp_path / "out"), None, ())
+    bench.host.perform(bench.listener, [effects.Execute(0, "job", SPEC, task)])
     bench.broker.trouble = BrokerError("nobody there")
     bench.broker.drop()
     bench.run(0.1)

@@ -369,7 +369,7 @@ def test_who_was_promised_a_slot_that_another_has_taken_is_handed_back() -> None
     commands = bench.deliver(attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=0)
     assert logged(commands) == ["Returned"]
     bench.tell(base.Confirmed(published(commands)[0].token))
-    assert attempt.number not in bench.worker._attempts and bench.worker._ready == []
+    assert attempt.number not in bench.worker._attempts and not bench.worker._ready
 
 
 # ---------------------------------------------------------------- input that does not come
