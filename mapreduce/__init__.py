@@ -7,26 +7,44 @@ Tasks run in child processes (`executor`, `pool`). Who runs what is decided by r
 over one log of events (`coordinator`, `worker`, `client`, `state`), performed by one loop (`host`) on a
 broker (`brokers`): RabbitMQ, or memory.
 
-This file is what users import; it must stay cheap, so it knows nothing of all that.
+This file is what users import, and what `mr` begins with: it imports nothing until somebody asks for a name.
 """
 
 from __future__ import annotations
 
-from mapreduce.errors import (
-    BrokerError,
-    BrokerRefused,
-    BrokerUnsuitable,
-    Cancelled,
-    InputError,
-    JobError,
-    JobFailed,
-    JobLost,
-    MapReduceError,
-    OutputError,
-    UsageError,
-)
-from mapreduce.job import Job, count, sampled_ranges, source, whole
-from mapreduce.spec import InputFormat
+#: as type checkers know it: `typing` is not imported for nothing
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mapreduce.errors import (
+        BrokerError,
+        BrokerRefused,
+        BrokerUnsuitable,
+        Cancelled,
+        InputError,
+        JobError,
+        JobFailed,
+        JobLost,
+        MapReduceError,
+        OutputError,
+        UsageError,
+    )
+    from mapreduce.job import Job, count, sampled_ranges, source, whole
+    from mapreduce.spec import InputFormat
+else:  # which is of no use to them
+
+    def __getattr__(name: str) -> object:
+        """Each name of `__all__`, when one of them is first asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from mapreduce import errors, job, spec
+
+        for module in (errors, job, spec):
+            globals().update((each, value) for each, value in vars(module).items() if each in __all__)
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 

@@ -14,6 +14,8 @@ import stat
 import tempfile
 import weakref
 
+from mapreduce.signals import Stopped
+
 try:
     import fcntl
 except ImportError:  # not POSIX: leftovers of killed processes stay
@@ -71,7 +73,11 @@ def _make(prefix: str) -> tuple[str, int]:
 
 def _remove(path: str, lock: int, owner: int) -> None:
     if os.getpid() == owner:  # else a copy of the process ends, not the process
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+        except (KeyboardInterrupt, Stopped):  # a signal in the middle: what was begun is ended first
+            shutil.rmtree(path, ignore_errors=True)
+            raise
     if lock >= 0:
         os.close(lock)
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from mapreduce import config, errors
-from mapreduce.cli import COMMANDS, cli
+from mapreduce.commands.main import COMMANDS, cli
 
 DOCS = (Path(__file__).parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
 
@@ -50,6 +50,6 @@ def test_every_exit_code_is_explained() -> None:
     kinds = [errors.MapReduceError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    codes = {kind.exit_code for kind in kinds} | {0, 2, 130, 143}  # the latter: those of cli.py
+    codes = {kind.exit_code for kind in kinds} | {0, 2, 130, 143}  # the latter: those of signals.py
     table = DOCS.partition("\n## Exit codes\n")[2].partition("\n## ")[0]
     assert codes == {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)}

@@ -13,12 +13,12 @@ from typing import Any, Callable, NamedTuple
 
 import pytest
 
-from mapreduce import cli, wire
 from mapreduce import events as ev
+from mapreduce import wire
 from mapreduce.brokers import base, open_broker
 from mapreduce.brokers.base import Kind
 from mapreduce.census import Census, take_census
-from mapreduce.commands import naming
+from mapreduce.commands import main, naming
 from mapreduce.node import PrivateNode
 from mapreduce.spec import JobSpec
 from tests.contract.harness import Session
@@ -49,7 +49,7 @@ def mr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> M
     def run(*args: Any) -> Said:
         monkeypatch.setattr(sys, "argv", ["mr", *map(str, args)])
         capsys.readouterr()
-        return Said(cli._run(), *capsys.readouterr())
+        return Said(main._run(), *capsys.readouterr())
 
     return run
 

@@ -220,7 +220,9 @@ def test_input_formats_by_name() -> None:
 
 
 def test_importing_the_package_is_cheap() -> None:
-    code = "import sys, mapreduce; print([m for m in sys.modules if m.startswith('mapreduce.')])"
+    code = (
+        "import sys; from mapreduce import Job; print([m for m in sys.modules if m.startswith('mapreduce.')])"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert sorted(eval(loaded)) == [
         "mapreduce.errors",

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "mapreduce"
 
 #: the same table as in docs/architecture.md
 FLOORS = [
-    ["errors", "config", "frozen", "garbage"],
+    ["errors", "config", "frozen", "garbage", "signals"],
     ["refs", "spec", "codec", "parameters", "brokers.base", "units", "settings", "shown", "versions"],
     ["job", "wire", "order", "splits", "brokers", "brokers.memory", "brokers.amqp", "__init__"],
     [
@@ -75,7 +75,7 @@ FLOORS = [
     ],
     ["worker", "submission", "respondent", "census", "notify"],
     ["run", "debugging", "metrics", "dashboard", "doctor"],
-    ["commands", "cli"],
+    ["commands", "cli", "__main__"],
 ]
 #: the one late import upward: `job.run(...)` is how people start the engine
 ALLOWED = {("job", "run")}

@@ -17,6 +17,7 @@ from typing import Any, Iterable, Optional, cast
 
 from mapreduce.errors import JobError
 from mapreduce.job import Context, Job, enter
+from mapreduce.signals import Stopped
 
 Bundle = dict[str, Any]
 
@@ -125,7 +126,7 @@ def _load_source(bundle: Bundle) -> Job:
         module = importlib.import_module(bundle["module"])
     except JobError as error:
         raise JobError(f"{_user_line(finder, error)}{error}") from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         raise
     except BaseException as error:  # whatever the user's module does, exit() included
         raise JobError(_explain(finder, error)) from error
@@ -190,7 +191,7 @@ def _load_pickle(bundle: Bundle) -> Job:
         import pickle  # late: few jobs are
 
         job = pickle.loads(bundle["data"])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         raise
     except BaseException as error:  # unpickling runs user code
         if isinstance(error, ModuleNotFoundError) and error.name:

@@ -1,1 +1,1 @@
-"""The subcommands of `mr`, one module each, each with a `command`."""
+"""The command `mr`: `main`, and its subcommands, one module each, each with a `command`."""

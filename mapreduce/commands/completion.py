@@ -20,7 +20,7 @@ def command(shell: str) -> None:
     mr completion fish > ~/.config/fish/completions/mr.fish
     eval "$(mr completion bash)"                      for this session alone
     """
-    from mapreduce.cli import cli
+    from mapreduce.commands.main import cli
 
     machinery = get_completion_class(shell)
     assert machinery is not None
