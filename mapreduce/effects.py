@@ -219,6 +219,7 @@ class InputSplit:
     split: Split
     inline: bool  #: in pieces
     data: Optional[bytes] = None
+    goes_on: bool = False  #: more comes of what was asked for: such splits are small, and come by the dozen
 
 
 @frozen

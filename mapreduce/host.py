@@ -98,13 +98,14 @@ class Host:
 
     # ------------------------------------------------------------ from outside
 
-    def post(self, event: Any) -> None:
+    def post(self, event: Any, urgent: bool = True) -> None:
         """Hand an event to all roles, a `Report` to the log; from any thread, also from a signal handler.
 
-        Nothing happens after `close`.
+        One that is not urgent is handled with the next that is, or the next tick. Nothing happens after `close`.
         """
         self._posted.put(event)
-        self._wake()
+        if urgent:
+            self._wake()
 
     def _wake(self) -> None:
         with self._waking, contextlib.suppress(BlockingIOError):  # full: it is awake already

@@ -67,7 +67,7 @@ class Feeding:
         return [self._to_input(head), *self.read_ahead()]
 
     def split(self, event: InputSplit) -> list[Command]:
-        self._reads -= 1
+        self._reads -= not event.goes_on
         pieces = self._piece - self._first_piece_of_split if event.inline else 0
         split = ev.SplitInput(event.split, self._first_piece_of_split, pieces, event.data)
         self._splits.append((split, len(wire.encode(split))))

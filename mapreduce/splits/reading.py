@@ -16,6 +16,8 @@ from mapreduce.splits.formats import make_format
 from mapreduce.splits.opening import opened, read_range
 
 _COPY_BYTES = MIB  # what travels as one message
+#: of a segment with so few bytes these are read when its borders are looked for
+_SMALL_BYTES = 1024
 
 
 def read(split: Split, fmt: InputFormat, data: Optional[bytes] = None) -> Iterator[Batch]:
@@ -39,18 +41,21 @@ def inline(split: Split, fmt: InputFormat) -> tuple[Split, Iterator[bytes]]:
     """
     form = make_format(fmt)
     owned = [_aligned(segment) for segment in split.segments]
-    owned = [part for part in owned if part.start < part.end or form.keeps_empty_files]
+    owned = [part for part in owned if part[0].start < part[0].end or form.keeps_empty_files]
     moved = []
     start = 0
-    for part in owned:
+    for part, _ in owned:
         end = start + part.end - part.start
         moved.append(replace(part, path="", pin="", start=start, end=end))
         start = end
     return Split(tuple(moved)), _copy(owned)
 
 
-def _copy(segments: list[Segment]) -> Iterator[bytes]:
-    for segment in segments:
+def _copy(segments: list[tuple[Segment, Optional[bytes]]]) -> Iterator[bytes]:
+    for segment, data in segments:
+        if data is not None:
+            yield data
+            continue
         with opened(segment) as file:
             yield from read_range(file, segment.start, segment.end, segment.name, _COPY_BYTES)
 
@@ -68,11 +73,15 @@ def _read_segment(segment: Segment, form: Format, data: Optional[bytes]) -> Iter
         yield from form.batches(pieces, owned.name, header)
 
 
-def _aligned(segment: Segment) -> Segment:
+def _aligned(segment: Segment) -> tuple[Segment, Optional[bytes]]:
+    """Where its records lie, and their bytes if they are few: then the file is not opened again for them."""
     if segment.aligned:
-        return segment
+        return segment, None
     with opened(segment) as file:
-        return align(segment, file)
+        owned = align(segment, file)
+        if not 0 < owned.end - owned.start <= _SMALL_BYTES:
+            return owned, None
+        return owned, b"".join(read_range(file, owned.start, owned.end, owned.name))
 
 
 def align(segment: Segment, file: BinaryIO) -> Segment:
