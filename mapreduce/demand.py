@@ -20,6 +20,9 @@ from mapreduce.foresight import WAYS_SECS, Foresight
 from mapreduce.haste import Haste
 from mapreduce.slots import Slots
 
+#: in advance one is asked for so long after another: what that brings tells what the queue holds
+ANSWER_SECS = 0.005
+
 
 class Demand:
     """What is over, what was asked for, and when the next is. All times are in seconds."""
@@ -34,6 +37,7 @@ class Demand:
         self._asked: deque[float] = deque()
         self._last: Optional[tuple[str, int]] = None  #: job and priority of the dispatch that came last
         self._waits_until = 0.0  #: with a free executor, for the next of the job that it was at
+        self._answered_at = 0.0  #: what was asked for last should be here by then
         self._wakes_at = 0.0  #: when the host was told to last
 
     def came(self, job: str, priority: int) -> None:
@@ -70,26 +74,32 @@ class Demand:
         """
         if not self._over:
             return []
-        wanted, over, self._over = self._wanted(free, now) - waiting, self._over, []
+        wanted, over, self._over = self._wanted(free, waiting, now), self._over, []
         commands: list[Command] = []
         for attempt in over:  # the oldest first, so that the queues take turns
             if len(commands) < wanted or now - attempt.delivered_at > hold_secs:
                 commands += attempt.acknowledge()
             else:
                 self._over.append(attempt)
-        self._asked.extend([now + WAYS_SECS] * len(commands))
+        if commands:
+            self._asked.extend([now + WAYS_SECS] * len(commands))
+            self._answered_at = now + ANSWER_SECS
         return commands + self._wake(free, now)
 
-    def _wanted(self, free: int, now: float) -> int:
-        """How many dispatches should be here, or on their way, without a slot."""
+    def _wanted(self, free: int, waiting: int, now: float) -> int:
+        """How many are to be asked for: those that an executor could run at once, and in advance one at a time."""
         while self._asked and self._asked[0] <= now:
             self._asked.popleft()
+        if free > 0 and now < self._waits_until:
+            free = 0
+        free -= waiting + len(self._asked)
         due = sum(when <= now for when in self._asks_at())
-        return (0 if free > 0 and now < self._waits_until else free) + due - len(self._asked)
+        at_a_time = 0 if self._asked and now < self._answered_at else 1
+        return min(free + due, max(0, free) + at_a_time)
 
     def _wake(self, free: int, now: float) -> list[Command]:
         """When the next executor is about to be free; ends of other tasks may have changed what is known of that."""
-        times = self._asks_at()
+        times = [max(when, self._answered_at) for when in self._asks_at()]
         if free > 0:
             times += [self._waits_until, *self._asked]
         later = [when for when in times if when > now]

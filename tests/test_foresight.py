@@ -10,7 +10,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.attempt import Attempt, Delivery
 from mapreduce.brokers import base
-from mapreduce.demand import Demand
+from mapreduce.demand import ANSWER_SECS, Demand
 from mapreduce.effects import Connected, Execute, ExecutorFailed, Shutdown, Tick, WakeAt
 from mapreduce.foresight import REMEMBERED, REMEMBERED_INPUTS, WAYS_SECS, Foresight
 from mapreduce.haste import Haste
@@ -366,3 +366,29 @@ def test_nobody_waits_for_more_of_a_job_that_has_more_on_the_queue(job: str, pri
     beside = Beside(job, priority)
     beside.ends(2.0)
     assert acked(beside.asks(2.0)) == [2]
+
+
+def two_due() -> Demand:
+    """Both executors are at tasks of which nothing is known, and two dispatches are over."""
+    slots = Slots(2)
+    demand = Demand(slots, Haste(), Foresight())
+    for slot in range(2):
+        slots.enter(at_work("job", 5, slot), slot, 0.0)
+        demand.is_over(at_work("job", 5, 2 + slot))
+    return demand
+
+
+def test_in_advance_one_is_asked_for_after_the_other() -> None:
+    demand = two_due()
+    commands = demand.ask(0, 0, LONG_SECS, 1.0)
+    assert acked(commands) == [2] and alarms(commands) == [1.0 + ANSWER_SECS]
+    assert acked(demand.ask(0, 0, LONG_SECS, 1.0)) == []
+    assert acked(demand.ask(0, 0, LONG_SECS, alarms(commands)[0])) == [3]
+
+
+@pytest.mark.parametrize(("job", "priority", "asked"), [("job", 5, [3]), ("other", 4, [])])
+def test_what_has_come_tells_whether_the_next_is_asked_for(job: str, priority: int, asked: list[int]) -> None:
+    demand = two_due()
+    assert acked(demand.ask(0, 0, LONG_SECS, 1.0)) == [2]
+    demand.came(job, priority)
+    assert acked(demand.ask(0, 0, LONG_SECS, 1.0)) == asked
