@@ -20,6 +20,11 @@ class Mutation(NamedTuple):
 
 
 WORKER = "mapreduce/worker.py"
+ATTEMPTS = "mapreduce/attempts.py"
+LINE = "mapreduce/line.py"
+KNOWN = "mapreduce/known.py"
+READING = "mapreduce/reading.py"
+FOLDERS = "mapreduce/folders.py"
 SLOTS = "mapreduce/slots.py"
 DEMAND = "mapreduce/demand.py"
 STATE = "mapreduce/state.py"
@@ -41,7 +46,7 @@ RETRY = "mapreduce/client/retry.py"
 MUTATIONS = [
     # ------------------------------------------------------------ 1 order
     Mutation(
-        "the dispatch is acked when the attempt starts", "1 order", WORKER,
+        "the dispatch is acked when the attempt starts", "1 order", ATTEMPTS,
 """\
         return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
@@ -51,7 +56,7 @@ MUTATIONS = [
 """,
     ),
     Mutation(
-        "`Done` is published before its blocks are confirmed", "1 order", WORKER,
+        "`Done` is published before its blocks are confirmed", "1 order", ATTEMPTS,
 """\
         if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
 """,
@@ -60,35 +65,36 @@ MUTATIONS = [
 """,
     ),
     Mutation(
-        "the dispatch is acked before `Done` is confirmed", "1 order", WORKER,
+        "the dispatch is acked before `Done` is confirmed", "1 order", ATTEMPTS,
 """\
-        return [self._log(attempt.job, attempt.done(self.name), attempt.token("close"))]
+        return [self.log(attempt, attempt.done(self._worker), "close")]
 """,
 """\
-        return [self._log(attempt.job, attempt.done(self.name), attempt.token("close")), *attempt.acknowledge()]
+        return [self.log(attempt, attempt.done(self._worker), "close"), *attempt.acknowledge()]
 """,
     ),
     Mutation(
-        "an attempt lives on in the next session", "1 order", WORKER,
+        "an attempt lives on in the next session", "1 order", ATTEMPTS,
 """\
         for attempt in list(self._attempts.values()):
             commands += self._forget(attempt)
-        self._losses.clear()
+        self.demand.disconnected()
 """,
 """\
-        self._losses.clear()
+        self.demand.disconnected()
 """,
     ),
     Mutation(
-        "an attempt runs before `Started` is confirmed", "1 order", WORKER,
+        "an attempt runs before `Started` is confirmed", "1 order", ATTEMPTS,
 """\
-            commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
-        return commands + self._ask_for_more()
+            commands.append(self.log(attempt, attempt.started(self._worker), "start"))
+        return commands + self.ask_for_more()
 """,
 """\
-            commands.append(self._log(attempt.job, attempt.started(self.name), attempt.token("start")))
+            commands.append(self.log(attempt, attempt.started(self._worker), "start"))
+            self.line._slots.enter(attempt, 0, self.now)
             commands += self._execute(attempt)
-        return commands + self._ask_for_more()
+        return commands + self.ask_for_more()
 """,
     ),
     # ------------------------------------------------------------ 2 winners
@@ -592,11 +598,11 @@ self._generation(number) < 0:
     Mutation(
         "`Lost` is acked before it is confirmed", "8 losses", WORKER,
 """\
-        return [self._log(dispatch.job, make(dispatch.dispatch, dispatch.stage, dispatch.index), token)]
+        return [publish(dispatch.job, make(dispatch.dispatch, dispatch.stage, dispatch.index), token)]
 """,
 """\
         lost = make(dispatch.dispatch, dispatch.stage, dispatch.index)
-        return [*delivery.let_go(), self._log(dispatch.job, lost, token)]
+        return [*delivery.let_go(), publish(dispatch.job, lost, token)]
 """,
     ),
     Mutation(
@@ -615,17 +621,17 @@ self._generation(number) < 0:
         seeds.SHORT_TASKS,
     ),
     Mutation(
-        "an attempt of a task that has lost a worker is started ahead", "8 losses", WORKER,
+        "an attempt of a task that has lost a worker is started ahead", "8 losses", LINE,
 """\
         if attempt.dispatch.alone:
-""",
+            return sum""",
 """\
         if False:
-""",
+            return sum""",
         seeds.SHORT_TASKS,
     ),
     Mutation(
-        "attempts are started ahead behind one of a task that has lost a worker", "8 losses", WORKER,
+        "attempts are started ahead behind one of a task that has lost a worker", "8 losses", LINE,
 """\
         return in_line and not any(each.phase >= Phase.STARTING for each in self._alone.values())
 """,
@@ -639,7 +645,7 @@ self._generation(number) < 0:
         "what an executor was given waits behind a task that takes long", "5 ranges", WORKER,
 """\
         for attempt in self._slots.stuck(now, LONG_TASK_SECS):
-            commands += self._hand_back(attempt)
+            commands += self._attempts.hand_back(attempt)
 """,
 """\
 """,
@@ -718,7 +724,7 @@ self._generation(number) < 0:
     Mutation(
         "a long attempt does not say that it is alive", "9 time", WORKER,
 """\
-                commands.append(self._log(attempt.job, attempt.alive(self.name), attempt.token("alive")))
+                commands.append(self._attempts.log(attempt, attempt.alive(self.name), "alive"))
 """,
 """\
                 pass
@@ -997,7 +1003,7 @@ self._generation(number) < 0:
         seeds.RETRIES,
     ),
     Mutation(
-        "a worker runs the code that was submitted", "15 failed", WORKER,
+        "a worker runs the code that was submitted", "15 failed", KNOWN,
 """\
             bundle = self._submitted.bundle if entry.bundle is None else entry.bundle
 """,
@@ -1007,7 +1013,7 @@ self._generation(number) < 0:
         seeds.RETRIES,
     ),
     Mutation(
-        "old and new code share executors", "15 failed", WORKER,
+        "old and new code share executors", "15 failed", ATTEMPTS,
 """\
         return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 """,
@@ -1038,14 +1044,14 @@ self._generation(number) < 0:
     ),
     # ------------------------------------------------------------ shared folders
     Mutation(
-        "a reader does not look for files", "3 seals", WORKER,
+        "a reader does not look for files", "3 seals", READING,
 """\
         if not attempt.shared_folder:
-            return self._now_ready(attempt)
+            return self._attempts.ready(attempt)
 """,
 """\
         if True:
-            return self._now_ready(attempt)
+            return self._attempts.ready(attempt)
 """,
         seeds.SHARED,
     ),
@@ -1072,7 +1078,7 @@ self._generation(number) < 0:
         seeds.SHARED,
     ),
     Mutation(
-        "the files of a winner are removed", "6 duplicates", WORKER,
+        "the files of a winner are removed", "6 duplicates", FOLDERS,
 """\
         if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
 """,

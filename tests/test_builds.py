@@ -17,6 +17,7 @@ from mapreduce.client import CancelClient, Client, RetryingClient, WatchingClien
 from mapreduce.coordination.succession import MAX_STRANGERS, MAX_UNREAD
 from mapreduce.effects import Connected
 from mapreduce.errors import JobLost
+from mapreduce.known import KnownJob
 from mapreduce.legible import Legibility
 from mapreduce.node import PrivateNode
 from mapreduce.observer import Observer
@@ -24,7 +25,7 @@ from mapreduce.refs import Failure
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState
 from mapreduce.views import JobView
-from mapreduce.worker import KnownJob, Worker
+from mapreduce.worker import Worker
 from tests import coordinating
 from tests.coordinating import Bench, of_type, splits
 from tests.support import JOBS, ROOT, Process, count_words, make_text, mr

@@ -100,14 +100,14 @@ def test_short_tasks_have_the_next_in_advance_at_once() -> None:
 def test_slow_input_is_asked_for_sooner() -> None:
     line = Line(LONG_TASK_SECS)
     for _ in range(REMEMBERED_INPUTS):
-        line.worker._foresight.has_read(line.running, 0.5)
+        line.worker._attempts.foresight.has_read(line.running, 0.5)
     assert alarms(line.next()) == pytest.approx([line.now + LONG_TASK_SECS - WAYS_SECS - 0.5])
 
 
 def test_one_input_that_was_late_is_not_taken_for_the_usual() -> None:
     line = Line(LONG_TASK_SECS)
     for secs in (0.5, *[0.1] * (REMEMBERED_INPUTS - 1)):
-        line.worker._foresight.has_read(line.running, secs)
+        line.worker._attempts.foresight.has_read(line.running, secs)
     assert alarms(line.next()) == pytest.approx([line.now + LONG_TASK_SECS - WAYS_SECS - 0.1])
 
 
@@ -125,25 +125,29 @@ def test_slow_inputs_count_while_some_come() -> None:
     line.now = 1.0
     line.submitted("other")
     for _ in range(REMEMBERED_INPUTS - 1):
-        line.worker._foresight.has_read(line.running, 0.1)
+        line.worker._attempts.foresight.has_read(line.running, 0.1)
     began, slow, cheap = line.running.began, WAYS_SECS + 1.0, WAYS_SECS + 0.1
-    line.worker._foresight.has_run(line.running, began + LONG_TASK_SECS)
-    assert line.worker._foresight.asks_at(line.running) == pytest.approx(began + LONG_TASK_SECS - slow)
-    line.worker._foresight.has_read(line.running, 0.1)
-    assert line.worker._foresight.asks_at(line.running) == pytest.approx(began + LONG_TASK_SECS - cheap)
+    line.worker._attempts.foresight.has_run(line.running, began + LONG_TASK_SECS)
+    assert line.worker._attempts.foresight.asks_at(line.running) == pytest.approx(
+        began + LONG_TASK_SECS - slow
+    )
+    line.worker._attempts.foresight.has_read(line.running, 0.1)
+    assert line.worker._attempts.foresight.asks_at(line.running) == pytest.approx(
+        began + LONG_TASK_SECS - cheap
+    )
 
 
 def test_a_distant_broker_is_asked_sooner() -> None:
     line = Line(LONG_TASK_SECS)
-    line.worker._foresight.has_run(line.running, line.running.began + LONG_TASK_SECS)
+    line.worker._attempts.foresight.has_run(line.running, line.running.began + LONG_TASK_SECS)
     for secs, way in ((0.3, WAYS_SECS), (0.3, 0.3), (0.3, 0.3), (4.0, 0.3)):  # after one that took no time
-        line.worker._foresight.has_heard(secs)
-        assert line.worker._foresight.asks_at(line.running) == pytest.approx(LONG_TASK_SECS - way)
+        line.worker._attempts.foresight.has_heard(secs)
+        assert line.worker._attempts.foresight.asks_at(line.running) == pytest.approx(LONG_TASK_SECS - way)
 
 
 def test_the_shortest_of_the_last_tasks_counts() -> None:
     line = Line(LONG_TASK_SECS)
-    line.worker._foresight.has_run(line.running, 0.5)
+    line.worker._attempts.foresight.has_run(line.running, 0.5)
     assert alarms(line.next()) == [line.now + 0.5 - WAYS_SECS]
 
 
@@ -155,7 +159,7 @@ def writes_in_the_end() -> Line:
     line = Line(LONG_TASK_SECS)
     for secs in (LONG_TASK_SECS, *[LONG_TASK_SECS + 1] * (REMEMBERED - 1)):
         line.running.wrote_at = secs - WRITES_SECS
-        line.worker._foresight.has_run(line.running, secs)
+        line.worker._attempts.foresight.has_run(line.running, secs)
     line.running.wrote_at = None
     return line
 
@@ -178,10 +182,10 @@ def test_of_tasks_that_write_all_the_time_the_shortest_counts() -> None:
     line = Line(LONG_TASK_SECS)
     for secs in (LONG_TASK_SECS, LONG_TASK_SECS + 1, LONG_TASK_SECS + 1):
         line.running.wrote_at = 0.0
-        line.worker._foresight.has_run(line.running, secs)
+        line.worker._attempts.foresight.has_run(line.running, secs)
     line.next()
     line.wrote(line.running, 0)
-    assert line.worker._foresight.asks_at(line.running) == pytest.approx(
+    assert line.worker._attempts.foresight.asks_at(line.running) == pytest.approx(
         line.now + LONG_TASK_SECS - WAYS_SECS
     )
 
@@ -206,7 +210,7 @@ def test_a_failed_executor_s_next_is_asked_for_at_once() -> None:
 def test_nothing_is_held_for_long_after_its_end() -> None:
     line = Line(LONG_TASK_SECS)
     for _ in range(REMEMBERED):
-        line.worker._foresight.has_run(line.running, 10 * LONG_SECS)
+        line.worker._attempts.foresight.has_run(line.running, 10 * LONG_SECS)
     assert acked(line.next()) == []
     line.now = LONG_SECS + 0.1
     assert acked(line.tell(Tick())) == [1]
@@ -231,9 +235,9 @@ def test_the_next_session_does_not_ack_what_this_one_held(seconds: float) -> Non
 def test_of_a_job_that_is_gone_nothing_is_known() -> None:
     line = Line(LONG_TASK_SECS)
     line.next()
-    assert line.worker._foresight._stages
+    assert line.worker._attempts.foresight._stages
     line.deliver("worker/control", ev.StopJob("job"))
-    assert not line.worker._foresight._stages
+    assert not line.worker._attempts.foresight._stages
 
 
 def test_the_executor_that_is_free_first_is_asked_for_first() -> None:
@@ -253,7 +257,7 @@ def test_the_executor_that_is_free_first_is_asked_for_first() -> None:
 def test_what_is_learnt_meanwhile_counts() -> None:
     line = Line(LONG_TASK_SECS)
     line.next()
-    line.worker._foresight.has_run(line.running, line.now + 1.0)
+    line.worker._attempts.foresight.has_run(line.running, line.now + 1.0)
     assert alarms(line.tell(Tick())) == pytest.approx([line.now + 1.0 - WAYS_SECS])
     assert alarms(line.tell(Tick())) == []
 

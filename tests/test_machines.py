@@ -32,7 +32,7 @@ _SMALL_TMPDIR = (
     "os.execvp('unshare', ['unshare', '--mount', 'sh', '-c', "
     "'mount -t tmpfs -o size=$0 tmpfs $TMPDIR && exec \"$@\"', *sys.argv[1:2], sys.executable, *sys.argv[2:]])"
 )
-_IMPATIENT = (str(ROOT / "tests" / "impatient.py"), "mapreduce.worker.DISK_PAUSE_SECS=0.2", "--")
+_IMPATIENT = (str(ROOT / "tests" / "impatient.py"), "mapreduce.pauses.DISK_PAUSE_SECS=0.2", "--")
 _LIBRARIES = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 
 

@@ -27,10 +27,11 @@ from mapreduce.client.role import LOOK_EVERY_SECS, SHARE, UNSEEN_SECS
 from mapreduce.coordination.ending import Ending
 from mapreduce.errors import OutputError
 from mapreduce.job import Stage
+from mapreduce.pauses import FOLDER_PAUSE_SECS, MAX_FOLDER_PAUSE_SECS
 from mapreduce.refs import Block, Failure, Segment, Split
 from mapreduce.spec import JobSpec
 from mapreduce.state import JobState
-from mapreduce.worker import FOLDER_PAUSE_SECS, MAX_FOLDER_PAUSE_SECS, Worker
+from mapreduce.worker import Worker
 from tests.gates import Gates
 from tests.support import JOBS, ROOT, Process, count_words, make_text, mr, mr_ok, workers
 

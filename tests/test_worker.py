@@ -31,10 +31,12 @@ from mapreduce.effects import (
 )
 from mapreduce.haste import AHEAD, BEHIND, MESSAGES_AHEAD
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
+from mapreduce.known import REMEMBERED_JOBS
+from mapreduce.pauses import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS
 from mapreduce.refs import Block, Failure, Segment, Split
 from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS, JobSpec
-from mapreduce.worker import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS, REMEMBERED_JOBS, Worker
+from mapreduce.worker import Worker
 
 SPEC = JobSpec("j", {}, {}, 2, 2)
 SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
@@ -369,7 +371,7 @@ def test_who_was_promised_a_slot_that_another_has_taken_is_handed_back() -> None
     commands = bench.deliver(attempt.input_tag, ev.Seal(0, 0, 1, ()), offset=0)
     assert logged(commands) == ["Returned"]
     bench.tell(base.Confirmed(published(commands)[0].token))
-    assert attempt.number not in bench.worker._attempts and not bench.worker._ready
+    assert attempt.number not in bench.worker._attempts and not bench.worker._attempts.line.waiting
 
 
 # ---------------------------------------------------------------- input that does not come
@@ -576,8 +578,8 @@ def test_when_the_link_breaks_everything_at_hand_is_forgotten() -> None:
     assert KillExecutor(attempt.slot, attempt.number) in commands and RemoveTree(attempt.folder) in commands
     assert not published(commands) and base.Ack not in kinds(commands)
     worker = bench.worker
-    assert (worker._attempts, worker._losses, worker._slots.at_work) == ({}, {}, [])
-    assert set(worker._jobs) == {"job"} and worker._jobs["job"].waiting == []
+    assert (dict(worker._attempts), worker._losses, worker._slots.at_work) == ({}, {}, [])
+    assert set(worker._attempts.jobs) == {"job"} and worker._attempts.jobs["job"].waiting == []
     assert not worker.finished
     # what its executor, or the old session, still says is for nobody
     assert bench.done(attempt) == bench.tell(base.Confirmed(attempt.token("start"))) == []
@@ -617,7 +619,7 @@ def test_a_job_that_has_ended_leaves_nothing() -> None:
     assert commands[:2] == [base.Ack(base.Receipt("worker/tasks0", 1)), KillExecutor(0, attempt.number)]
     assert commands[-2:] == [ForgetJob("job"), RemoveTree("/d/job")]
     assert RemoveTree(attempt.folder) in commands and logged(commands) == []
-    assert not bench.worker._jobs and not bench.worker._attempts
+    assert not bench.worker._attempts.jobs and not bench.worker._attempts
 
 
 def test_jobs_whose_end_nobody_told_us_are_forgotten_in_the_end() -> None:
@@ -632,7 +634,7 @@ def test_jobs_whose_end_nobody_told_us_are_forgotten_in_the_end() -> None:
     assert commands == [
         command for n in (1, 2) for command in (ForgetJob(f"job{n}"), RemoveTree(f"/d/job{n}"))
     ]
-    assert len(bench.worker._jobs) == REMEMBERED_JOBS + 1 and "job0" in bench.worker._jobs
+    assert len(bench.worker._attempts.jobs) == REMEMBERED_JOBS + 1 and "job0" in bench.worker._attempts.jobs
     assert bench.tell(Tick()) == []
     assert kinds(bench.dispatch(100, "job1")) == [base.Consume]  # its code is fetched again
 

@@ -1,0 +1,245 @@
+"""The attempts of a worker: how each is started and run, and how it ends.
+
+Every step is confirmed by the broker before the next is taken (rule 1); `Worker` hears of these confirms, this decides
+nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.attempt import Attempt, Delivery, Phase
+from mapreduce.brokers import base
+from mapreduce.demand import Demand
+from mapreduce.effects import Command, Execute, ForgetJob, KillExecutor
+from mapreduce.folders import Folders
+from mapreduce.foresight import Foresight
+from mapreduce.haste import Haste
+from mapreduce.intake import Intake
+from mapreduce.known import KnownJobs
+from mapreduce.line import Line
+from mapreduce.refs import Failure
+from mapreduce.slots import Slots
+from mapreduce.spec import LONG_SECS
+
+
+class Attempts(Mapping[int, Attempt]):
+    """By number, in the order in which their dispatches came. ``by_reference``: as for `Folders`."""
+
+    def __init__(
+        self, worker: str, slots: Slots, intake: Intake, folders: Folders, by_reference: bool
+    ) -> None:
+        self._worker = worker
+        self._intake = intake
+        self._folders = folders
+        self._by_reference = by_reference
+        self._attempts: dict[int, Attempt] = {}
+        self.jobs = KnownJobs()
+        self.haste = Haste()
+        self.foresight = Foresight()
+        self.line = Line(slots, self.haste, self._attempts)
+        self.demand = Demand(slots, self.haste, self.foresight)
+        self.hold_secs = LONG_SECS  #: how long a dispatch is held unacked
+        self.now = 0.0  #: of the event that is handled
+
+    def __getitem__(self, number: int) -> Attempt:
+        return self._attempts[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._attempts)
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def running(self, number: int) -> Optional[Attempt]:
+        attempt = self._attempts.get(number)
+        return attempt if attempt is not None and attempt.phase == Phase.RUNNING else None
+
+    def log(self, attempt: Attempt, event: Any, kind: str) -> Command:
+        """``kind``: of the token, see `Attempt.token`."""
+        return publish(attempt.job, event, attempt.token(kind))
+
+    # ------------------------------------------------------------ beginnings
+
+    def begin(self, number: int, dispatch: ev.Dispatch, delivery: Delivery) -> Attempt:
+        """A dispatch is here."""
+        folder = self._folders.of_attempt(dispatch.job, number)
+        attempt = self._attempts[number] = Attempt(number, dispatch, delivery, folder, self.now)
+        self.line.came(attempt)
+        return attempt
+
+    def ready(self, attempt: Attempt) -> list[Command]:
+        """Its input is here."""
+        self.foresight.has_read(attempt, self.now - attempt.delivered_at)
+        self.line.ready(attempt)
+        commands = self.fill_slots()
+        if attempt.promised and attempt.phase == Phase.READY:
+            # another took the slot; its dispatch, acked, would wait for us
+            commands += self.hand_back(attempt)
+        return commands
+
+    def started(self, attempt: Attempt) -> list[Command]:
+        """The log has its `Started`."""
+        self.foresight.has_heard(self.now - attempt.started_at)
+        self.line.started(attempt)
+        return self.fill_slots()
+
+    def fill_slots(self) -> list[Command]:
+        """Run what is started, start what is ready: as many as there are slots, in haste some more."""
+        commands: list[Command] = []
+        while (attempt := self.line.next_to_run(self.now)) is not None:
+            commands += self._execute(attempt)
+        while (attempt := self.line.next_to_start(self.now)) is not None:
+            commands.append(self.log(attempt, attempt.started(self._worker), "start"))
+        return commands + self.ask_for_more()
+
+    def _execute(self, attempt: Attempt) -> list[Command]:
+        assert attempt.spec is not None
+        return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
+
+    def ask_for_more(self) -> list[Command]:
+        if self.haste.short or not self._intake.open:
+            return self.demand.all_over()
+        waiting = sum(each.phase < Phase.STARTING for each in self._attempts.values())
+        return self.demand.ask(self.line.free, waiting, self.hold_secs, self.now)
+
+    # ------------------------------------------------------------ outcomes
+
+    def ran(self, attempt: Attempt) -> list[Command]:
+        """Its executor is done with it, and has said what the attempt has counted."""
+        attempt.phase = Phase.PUBLISHING
+        self.line.leave(attempt, self.now)
+        took = self.now - attempt.began
+        self.haste.took(took)
+        self.foresight.has_run(attempt, self.now)
+        self.demand.left(attempt, self.now)
+        # as its executor has it: we may hear of the ends of several at once, and so of all their beginnings but one
+        attempt.secs = attempt.stats.get("seconds", took)
+        return self.report_done(attempt) + self.fill_slots()
+
+    def report_done(self, attempt: Attempt) -> list[Command]:
+        """`Done` goes out only after the broker has every block."""
+        if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
+            return []
+        attempt.phase = Phase.CLOSING
+        attempt.may_win = True
+        return [self.log(attempt, attempt.done(self._worker), "close")]
+
+    def report_missing(self, attempt: Attempt, missing: tuple[int, ...]) -> list[Command]:
+        """What was confirmed of its input is not there any more: what these attempts have written."""
+        d = attempt.dispatch
+        if d.stage == 0:
+            text = "the broker lost a part of the input that it had confirmed"
+            return self.fail(attempt, Failure("lost", text))
+        attempt.phase = Phase.CLOSING
+        event = ev.Missing(d.dispatch, d.stage, d.index, d.generation, missing)
+        return [self.log(attempt, event, "close")]
+
+    def fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
+        d = attempt.dispatch
+        attempt.failure_logged = True
+        if attempt.phase == Phase.RUNNING:
+            attempt.secs = self.now - attempt.began
+        event = ev.AttemptFailed(
+            d.dispatch, d.stage, d.index, d.generation, attempt.number, self._worker, failure, not d.careful,
+            round(attempt.secs, 6), attempt.slot, d.revision,
+        )  # fmt: skip
+        return self._end(attempt, event)
+
+    def hand_back(self, attempt: Attempt) -> list[Command]:
+        d = attempt.dispatch
+        return self._end(attempt, ev.Returned(d.dispatch, d.stage, d.index))
+
+    def hand_back_all(self, before: Phase, but: Optional[Attempt] = None) -> list[Command]:
+        """All attempts that have not come so far; those that wait for a slot before those that would free one."""
+        early = [each for each in self._attempts.values() if each.phase < before and each is not but]
+        early.sort(key=lambda attempt: attempt.phase)
+        return [command for attempt in early for command in self.hand_back(attempt)]
+
+    def _end(self, attempt: Attempt, outcome: Any) -> list[Command]:
+        """Stop the attempt where it is and log its outcome; what is left to do waits for the confirm (`close`)."""
+        commands = self._halt(attempt)
+        attempt.phase = Phase.CLOSING
+        commands.append(self.log(attempt, outcome, "close"))
+        return commands + self.fill_slots()
+
+    def _halt(self, attempt: Attempt) -> list[Command]:
+        """Whatever goes on for the attempt here goes on no longer."""
+        commands: list[Command] = []
+        if attempt.phase in (Phase.GIVEN, Phase.RUNNING):
+            commands.append(KillExecutor(attempt.slot, attempt.number))  # nothing, if it is over there
+        if attempt.phase == Phase.INPUT:
+            commands.append(base.Cancel(attempt.input_tag))
+        known = self.jobs.get(attempt.code)
+        if known is not None and attempt in known.waiting:
+            known.waiting.remove(attempt)
+        self.line.leave(attempt, self.now)
+        return commands
+
+    # ------------------------------------------------------------ endings
+
+    def close(self, attempt: Attempt) -> list[Command]:
+        """The log has the outcome: the dispatch may be acked, once another is wanted."""
+        self.demand.is_over(attempt)
+        self._drop(attempt)
+        return self.fill_slots() + self._folders.when_over(attempt)
+
+    def abort(self, attempt: Attempt) -> list[Command]:
+        """Nobody wants its result any more."""
+        return attempt.acknowledge() + self._forget(attempt) + self.fill_slots()
+
+    def disconnected(self) -> list[Command]:
+        """An attempt dies with the session that it began on, and so does what was held of it."""
+        commands: list[Command] = []
+        for attempt in list(self._attempts.values()):
+            commands += self._forget(attempt)
+        self.demand.disconnected()
+        self.jobs.disconnected()
+        return commands
+
+    def _forget(self, attempt: Attempt) -> list[Command]:
+        """Let go of everything but the ack."""
+        commands = self._halt(attempt)
+        self._drop(attempt)
+        return commands + self._folders.when_forgotten(attempt)
+
+    def _drop(self, attempt: Attempt) -> None:
+        self.line.drop(attempt, self.now)
+        self._attempts.pop(attempt.number, None)
+
+    # ------------------------------------------------------------ jobs
+
+    def stop_job(self, job: str, revision: int) -> list[Command]:
+        """It has ended; attempts of a later revision belong to a retry of which the sender did not know."""
+        commands: list[Command] = []
+        its = [attempt for attempt in self._attempts.values() if attempt.job == job]
+        for attempt in sorted(its, key=lambda each: each.phase):  # first what would begin when others leave
+            if attempt.dispatch.revision <= revision:
+                commands += self.abort(attempt)
+        if any(attempt.dispatch.revision > revision for attempt in its):
+            return commands
+        for code in self.jobs.codes_of(job):
+            commands += self._forget_code(code)
+        return commands + self._folders.when_job_is_over(job)
+
+    def forget_old_jobs(self) -> list[Command]:
+        """Those with nothing to do here, but for the latest."""
+        commands: list[Command] = []
+        for code in self.jobs.needless({attempt.job for attempt in self._attempts.values()}):
+            job = self.jobs[code].job
+            commands += self._forget_code(code) + self._folders.when_job_is_over(job)
+        return commands
+
+    def _forget_code(self, code: str) -> list[Command]:
+        known = self.jobs.forget(code)
+        self.foresight.forget(code)
+        fetching = [base.Cancel(f"worker/job:{code}")] if known is not None and known.spec is None else []
+        return [*fetching, ForgetJob(code)]
+
+
+def publish(job: str, event: Any, token: str) -> base.Publish:
+    """An event to the job's log."""
+    return base.Publish(ev.log_stream(job), wire.encode(event), token, joins=True)
