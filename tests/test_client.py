@@ -19,7 +19,7 @@ from mapreduce.client.reading import STANDSTILL_SECS
 from mapreduce.client.role import CANCEL_SECS, NEWS_SECS, OUT_TAG
 from mapreduce.client.silence import ASK_SECS, SILENT_SECS
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputError
-from mapreduce.progress import PATIENCE_SECS, SILENCE_SECS, WaitNotice
+from mapreduce.progress import ANSWER_SECS, PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
 from mapreduce.views import JobView
@@ -628,6 +628,40 @@ class TestWaitNotice:
         play.log(ev.Dispatched((ev.DispatchRef(1, 0, 0), ev.DispatchRef(2, 0, 1))))
         play.log(ev.Started(1, 0, 0, 0, 7, "w"), ev.Done(1, 0, 0, 0, 7, "w", {}, {}, {}))
         assert "all workers are busy" in self.said(play)
+
+    def test_a_work_queue_that_the_broker_cannot_use_is_named_once_and_so_is_its_return(self) -> None:
+        play = self.play()
+        notice, said, asked = WaitNotice(play.client), [], 0
+
+        def wait(secs: float) -> None:
+            nonlocal asked
+            for _ in range(int(secs)):
+                play.now += 1.0
+                play.log(ev.Passed(play.now))  # its coordinator is there
+                commands = notice.handle(effects.Tick(), play.now)
+                said.extend(each.text for each in commands if isinstance(each, effects.Report))
+                asked += commands.count(base.Inspect("mr.1.work.default.any"))
+
+        wait(PATIENCE_SECS + 1)
+        assert asked == 1, "it is asked for when nothing has run for long"
+        notice.handle(base.Depth("mr.1.work.default.any", 0, 1), play.now)
+        wait(60)
+        assert asked == 2 and said == [said[0]] and "cannot use the queue mr.1.work.default.any" in said[0]
+        notice.handle(base.Depth("mr.1.work.default.any", 0, 1), play.now)
+        wait(1)
+        assert said[1:] == ["job j1 goes on"]
+
+    def test_a_lost_session_answers_for_no_queue(self) -> None:
+        play = self.play()
+        notice = WaitNotice(play.client)
+        for secs in (0.0, PATIENCE_SECS, ANSWER_SECS - 1):
+            play.now += secs
+            notice.handle(effects.Tick(), play.now)
+        play.log(ev.Passed(1.0))
+        notice.handle(base.Disconnected("gone"), play.now)
+        play.now += 2.0
+        again = notice.handle(effects.Tick(), play.now)
+        assert again == [base.Inspect("mr.1.work.default.any")]
 
     def test_a_silent_coordinator(self) -> None:
         play = self.play()

@@ -317,7 +317,7 @@ class Consumer:
 
     @property
     def idle(self) -> bool:
-        return self._inspector.idle and self._deleter.idle
+        return self._deleter.idle  # nobody waits at the end for answers, and some may never come (`asking`)
 
     def _settle(self, receipt: Receipt, how: Callable[[_Consumer, int], None]) -> None:
         serial = serial_of(receipt)
