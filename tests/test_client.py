@@ -631,7 +631,8 @@ class TestWaitNotice:
 
     def test_a_work_queue_that_the_broker_cannot_use_is_named_once_and_so_is_its_return(self) -> None:
         play = self.play()
-        notice, said, asked = WaitNotice(play.client), [], 0
+        notice, asked = WaitNotice(play.client), 0
+        said: list[str] = []
 
         def wait(secs: float) -> None:
             nonlocal asked
