@@ -47,6 +47,8 @@ _DESCRIPTORS = next((folder for folder in ("/proc/self/fd", "/dev/fd") if os.pat
 _TASKS = "/proc/self/task" if os.path.isdir("/proc/self/task") else ""
 #: a folder has two links, and one for each folder in it; not everything that looks like Linux does it so
 _LINKS_TELL = bool(_TASKS) and os.stat(_TASKS).st_nlink == 2 + len(os.listdir(_TASKS))
+#: from Linux 6.2 on its size is how many entries it has; to list them takes five times as long
+_SIZE_TELLS = bool(_DESCRIPTORS) and os.stat(_DESCRIPTORS).st_size == len(os.listdir(_DESCRIPTORS)) - 1
 #: how long a thread that the system has started may take until it runs
 NEW_THREAD_SECS = 0.05
 _CPYTHON = sys.implementation.name == "cpython"
@@ -248,7 +250,9 @@ def _count_system_threads() -> int:
 
 
 def _count_open_files() -> int:
-    """Descriptors of this process, the one that it takes to count them included; 0 where the system does not tell."""
+    """Descriptors of this process, that which it may take to count them included; 0 where the system does not tell."""
+    if _SIZE_TELLS:
+        return os.stat(_DESCRIPTORS).st_size
     return len(os.listdir(_DESCRIPTORS)) if _DESCRIPTORS else 0
 
 

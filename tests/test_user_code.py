@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bench import hot_key
+from mapreduce import surroundings
 from mapreduce.effects import ExecutorDone
 from mapreduce.refs import Skipped
 from mapreduce.sort import read_blocks
@@ -344,3 +345,16 @@ def test_a_run_is_right_whatever_user_code_leaves_behind(tmp_path: Path, name: s
 def test_a_hot_key_larger_than_the_executor_is_reduced() -> None:
     seconds, peaks = hot_key.run(0.3, "200M")
     assert seconds > 0 and max(peaks) < 200
+
+
+@pytest.mark.parametrize("size_tells", [True, False])
+def test_open_files_are_counted_with_or_without_the_size_of_their_folder(
+    monkeypatch: pytest.MonkeyPatch, size_tells: bool
+) -> None:
+    if size_tells and not surroundings._SIZE_TELLS:
+        pytest.skip("this system does not say it so")
+    monkeypatch.setattr(surroundings, "_SIZE_TELLS", size_tells)
+    before = surroundings._count_open_files()
+    with open(os.devnull), open(os.devnull):
+        assert surroundings._count_open_files() == (before + 2 if surroundings._DESCRIPTORS else 0)
+    assert surroundings._count_open_files() == before
