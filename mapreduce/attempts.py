@@ -41,7 +41,7 @@ class Attempts(Mapping[int, Attempt]):
         self.haste = Haste()
         self.foresight = Foresight()
         self.line = Line(slots, self.haste, self._attempts)
-        self.demand = Demand(slots, self.haste, self.foresight)
+        self.demand = Demand(slots, self.foresight)
         self.hold_secs = LONG_SECS  #: how long a dispatch is held unacked
         self.now = 0.0  #: of the event that is handled
 

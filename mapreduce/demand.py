@@ -17,7 +17,6 @@ from typing import Optional
 from mapreduce.attempt import Attempt
 from mapreduce.effects import Command, WakeAt
 from mapreduce.foresight import WAYS_SECS, Foresight
-from mapreduce.haste import Haste
 from mapreduce.slots import Slots
 
 #: in advance one is asked for so long after another: what that brings tells what the queue holds
@@ -27,9 +26,8 @@ ANSWER_SECS = 0.005
 class Demand:
     """What is over, what was asked for, and when the next is. All times are in seconds."""
 
-    def __init__(self, slots: Slots, haste: Haste, foresight: Foresight) -> None:
+    def __init__(self, slots: Slots, foresight: Foresight) -> None:
         self._slots = slots
-        self._haste = haste
         self._foresight = foresight
         #: attempts that are over and whose dispatches are not acked yet, for no other is wanted so soon
         self._over: list[Attempt] = []

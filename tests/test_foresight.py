@@ -13,7 +13,6 @@ from mapreduce.brokers import base
 from mapreduce.demand import ANSWER_SECS, Demand
 from mapreduce.effects import Connected, Execute, ExecutorFailed, Shutdown, Tick, WakeAt
 from mapreduce.foresight import REMEMBERED, REMEMBERED_INPUTS, WAYS_SECS, Foresight
-from mapreduce.haste import Haste
 from mapreduce.refs import Failure
 from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS
@@ -338,7 +337,7 @@ class Beside:
     def __init__(self, job: str, priority: int) -> None:
         """``job``, ``priority``: of the dispatch that came last."""
         self._slots = Slots(1)
-        self._demand = Demand(self._slots, Haste(), Foresight())
+        self._demand = Demand(self._slots, Foresight())
         self._runs = at_work("small", 5)
         self._slots.enter(self._runs, 0, 0.0)
         self._demand.came(job, priority)
@@ -375,7 +374,7 @@ def test_nobody_waits_for_more_of_a_job_that_has_more_on_the_queue(job: str, pri
 def two_due() -> Demand:
     """Both executors are at tasks of which nothing is known, and two dispatches are over."""
     slots = Slots(2)
-    demand = Demand(slots, Haste(), Foresight())
+    demand = Demand(slots, Foresight())
     for slot in range(2):
         slots.enter(at_work("job", 5, slot), slot, 0.0)
         demand.is_over(at_work("job", 5, 2 + slot))
