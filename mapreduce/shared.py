@@ -26,7 +26,7 @@ import time
 import zlib
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import BinaryIO
+from typing import BinaryIO, Optional
 
 from mapreduce.refs import Block
 
@@ -35,6 +35,8 @@ PATIENCE_SECS = 1.0
 _LOOK_SECS = 0.2
 _PIECE_BYTES = 1024 * 1024
 _ATTEMPT = re.compile("[0-9a-f]{16}")
+#: behind the name of a folder that is being removed
+_GONE = ".gone"
 #: of a file that is gone, of what is no file (a pipe, a socket), or of a name that a damaged message has made up.
 #: Whatever else goes wrong while it is opened or read (no descriptors, no memory, a server that does not answer)
 #: tells nothing of the file
@@ -46,6 +48,13 @@ _LOST = frozenset(
 def folder_of(shared_dir: str, job: str) -> str:
     """The folder of a job in DIR."""
     return os.path.join(shared_dir, f"mr-{job}")
+
+
+def job_of(name: str) -> Optional[str]:
+    """The job whose folder in DIR has this name, also while that is being removed; None: no job's has."""
+    if not name.startswith("mr-"):
+        return None
+    return name[len("mr-") : -len(_GONE)] if name.endswith(_GONE) else name[len("mr-") :]
 
 
 def attempt_folder(folder: str, attempt: int) -> str:
@@ -109,7 +118,7 @@ def remove_job_folder(folder: str) -> None:
     """
     if not os.path.isabs(folder):
         raise ValueError("its path is not absolute")
-    gone = f"{folder}.gone"
+    gone = f"{folder}{_GONE}"
     with contextlib.suppress(OSError):  # then it is emptied where it is
         if all(map(_ATTEMPT.fullmatch, os.listdir(folder))):
             os.rename(folder, gone)

@@ -14,11 +14,12 @@ from typing import Any, Callable, NamedTuple
 import pytest
 
 from mapreduce import events as ev
-from mapreduce import wire
+from mapreduce import shared, wire
 from mapreduce.brokers import base, open_broker
 from mapreduce.brokers.base import Kind
 from mapreduce.census import Census, take_census
 from mapreduce.commands import main, naming
+from mapreduce.doctor.folders import check_folders, find_folders
 from mapreduce.node import PrivateNode
 from mapreduce.spec import JobSpec
 from tests.contract.harness import Session
@@ -205,6 +206,63 @@ def test_without_workers_it_is_said_and_leftovers_are_found(own_node: PrivateNod
     assert wire.encode(first) == waits
     assert (second.job, second.rank.renewals, second.stages, second.partitions) == ("lost-00000002", 6, 2, 3)
     session.broker.close(1.0)
+
+
+def share(shared_dir: Path, job: str) -> Path:
+    """The folder of a job, with a file of one attempt."""
+    folder = Path(shared.folder_of(str(shared_dir), job))
+    shared.make_job_folder(str(folder))
+    descriptor, _ = shared.new_file(shared.attempt_folder(str(folder), 7))
+    os.write(descriptor, b"block")
+    os.close(descriptor)
+    return folder
+
+
+def test_folders_of_jobs_that_are_not_there_are_removed_when_they_are_named(tmp_path: Path) -> None:
+    lives, gone, going, other = (share(tmp_path, job) for job in ("lives", "gone", "going", "other"))
+    going = going.rename(f"{going}.gone")
+    for age, folder in enumerate((gone, going, lives)):
+        for each in (folder, *folder.rglob("*")):
+            os.utime(each, (age, age))
+    (tmp_path / "mr-link").symlink_to(other)
+    (tmp_path / "mr-file").touch()
+    (going / "mine").touch()
+    found = find_folders(str(tmp_path))
+    assert [(each.job, each.files, each.size) for each in found] == [
+        ("gone", 1, 5), ("lives", 1, 5), ("other", 1, 5), ("going", 2, 5)
+    ]  # fmt: skip
+
+    def check(unsure: bool, clean: bool) -> list[str]:
+        named = ("gone", "going", "lives")
+        return [each.level for each in check_folders(found, {"lives"}, unsure, named, clean)]
+
+    assert check(False, False) == ["warning", "ok", "warning", "warning"]
+    assert check(True, True) == ["note", "ok", "note", "note"]
+    assert gone.exists()
+    assert check(False, True) == ["ok", "ok", "warning", "warning"], "what no attempt has made is left"
+    assert not gone.exists() and lives.exists() and other.exists() and [*going.iterdir()] == [going / "mine"]
+
+
+def test_a_folder_whose_job_has_a_log_is_not_removed(rabbit_url: str, mr: Mr, tmp_path: Path) -> None:
+    gone, lives = share(tmp_path, "gone-0000000a"), share(tmp_path, "lives-0000000d")
+    session = begin(rabbit_url)
+    log = session.declare(ev.log_stream("lives-0000000d"), Kind.STREAM)
+    try:
+        said = mr("doctor", gone.name[3:], lives.name[3:], "--clean", "--json", "--broker", rabbit_url,
+                  "--shared-dir", tmp_path)  # fmt: skip
+    finally:
+        session.do(base.Delete(log))
+        session.wait_for(1, base.Deleted)
+        session.broker.close(1.0)
+    assert [level for level, _ in of("folders", said)] == ["ok", "ok"]
+    assert lives.exists() and not gone.exists()
+    (text,) = (text for level, text in of("leftovers", said) if level == "failed")
+    assert text.startswith("job lives-0000000d has streams, and nobody coordinates it: ")
+
+
+def test_a_shared_folder_that_is_not_there_is_a_wrong_option(mr: Mr, tmp_path: Path) -> None:
+    said = mr("doctor", "--broker", NOWHERE, "--shared-dir", tmp_path / "none")
+    assert said.code == 2 and "none (--shared-dir): No such file or directory" in said.err
 
 
 def test_a_right_that_is_missing_is_named(own_node: PrivateNode, mr: Mr) -> None:

@@ -13,22 +13,26 @@ from mapreduce.code import interpreter_tag
 from mapreduce.display import texts
 from mapreduce.doctor.broker import check_broker, describe_ack_timeout
 from mapreduce.doctor.finding import NOTE, OK, Finding
-from mapreduce.doctor.leftovers import check_leftovers
+from mapreduce.doctor.folders import check_folders, find_folders
+from mapreduce.doctor.leftovers import alive, check_leftovers, is_unsure
 from mapreduce.doctor.workers import check_clocks, check_versions, check_workers
 from mapreduce.errors import BrokerError, JobLost
 
 
 def examine(
-    url: str, jobs: tuple[str, ...] = (), clean: bool = False
+    url: str, jobs: tuple[str, ...] = (), clean: bool = False, shared_dir: Optional[str] = None
 ) -> tuple[list[Finding], Optional[BrokerError]]:
     """All that was found out, and what keeps jobs from running, if anything does.
 
-    ``jobs``: whole ids; all that there is of them is looked for. ``clean``: leftovers are removed. Raises `JobLost` for
-    what can be no id, `BrokerUrlWrong`.
+    ``jobs``: whole ids; all that there is of them is looked for. ``clean``: leftovers are removed. ``shared_dir``:
+    where jobs share folders. Raises `JobLost` for what can be no id, `BrokerUrlWrong`, `UsageError` for what is no
+    folder.
     """
     for job in jobs:
         if not ev.is_name(job):
             raise JobLost(f"there is no job {job[:70]!r}: no job can have such a name")
+    # before anybody is asked for jobs: a job's folder is made when its lease is out
+    folders = None if shared_dir is None else find_folders(shared_dir)
     findings, error = check_broker(url)
     if error is not None:
         return findings, error
@@ -41,7 +45,10 @@ def examine(
         findings += check_clocks(census)
         findings += check_versions(census, mapreduce.__version__, tag, versions.libraries())
         findings += _check_jobs(census)
-        findings += check_leftovers(url, census, tag, jobs, clean)
+        sharing = [folder.job for folder in folders or ()]
+        findings += check_leftovers(url, census, tag, jobs, clean, sharing)
+        if folders is not None:
+            findings += check_folders(folders, alive(url, census, sharing), is_unsure(census), jobs, clean)
     except BrokerError as lost:  # it was there a moment ago
         findings.append(Finding("broker", "failed", str(lost)))
         return findings, lost

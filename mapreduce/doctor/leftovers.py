@@ -58,25 +58,28 @@ class Remains(NamedTuple):
     streams: tuple[str, ...]  #: besides the log
 
 
-def check_leftovers(url: str, census: Census, tag: str, jobs: tuple[str, ...], clean: bool) -> list[Finding]:
-    """``tag``: our own Python's; ``jobs``: whole ids that the user names. Raises `BrokerError`."""
+def check_leftovers(
+    url: str, census: Census, tag: str, jobs: tuple[str, ...], clean: bool, others: Iterable[str] = ()
+) -> list[Finding]:
+    """``tag``: our own Python's; ``jobs``: whole ids that the user names; ``others``: that are known from elsewhere.
+
+    Raises `BrokerError`.
+    """
     findings: list[Finding] = []
-    suspects = dict.fromkeys(jobs)
+    suspects = dict.fromkeys((*jobs, *others))
     over = {report.job for report in census.jobs if report.phase in _OVER}
     for waiting in errand.run(url, lambda: _look_into_all(_queues(census, tag), over, clean)):
         findings += _tell_waiting(waiting, clean)
         suspects.update(dict.fromkeys(waiting.alive))
     findings += _check_aside(url, clean)
-    owned = {report.job for report in census.jobs}
-    if not census.workers and not census.silent:
-        owned |= errand.run(url, _leased)
+    owned = _owned(url, census)
     unknown = [job for job in suspects if job not in owned]
     findings += [
         Finding("leftovers", OK, f"job {job} is coordinated, or waits for a worker")
         for job in jobs
         if job in owned
     ]
-    if unknown and (census.silent or (census.workers and census.waiting_leases)):
+    if unknown and is_unsure(census):
         text = f"whether {', '.join(unknown[:_SHOWN])} belong to anybody cannot be told while workers do not answer"
         return [*findings, Finding("leftovers", NOTE, text, "again, when all do")]
     for job in unknown:
@@ -92,6 +95,34 @@ def check_leftovers(url: str, census: Census, tag: str, jobs: tuple[str, ...], c
         )
     )
     return findings
+
+
+def is_unsure(census: Census) -> bool:
+    """There may be jobs with an owner of which we do not know."""
+    return bool(census.silent or (census.workers and census.waiting_leases))
+
+
+def alive(url: str, census: Census, jobs: Iterable[str]) -> set[str]:
+    """Those that have an owner, or a log, so that they may get one. Raises `BrokerError`."""
+    owned, wanted = _owned(url, census), set(jobs)
+    return (wanted & owned) | errand.run(url, lambda: _logged(wanted - owned))
+
+
+def _logged(jobs: Iterable[str]) -> Script[set[str]]:
+    """Those of which there is a log."""
+    found = set()
+    for job in jobs:
+        if (yield from _exists(ev.log_stream(job))):
+            found.add(job)
+    return found
+
+
+def _owned(url: str, census: Census) -> set[str]:
+    """Jobs that are coordinated, or whose leases wait."""
+    owned = {report.job for report in census.jobs}
+    if not census.workers and not census.silent:
+        owned |= errand.run(url, _leased)
+    return owned
 
 
 # ---------------------------------------------------------------- work queues
