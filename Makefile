@@ -26,6 +26,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# installed before there was a compiler: once more
+COMPILED = $(BIN)/python -c 'import mapreduce._loops' 2> /dev/null || rm -f .venv/.installed
 STDLIB = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
 help:
@@ -39,6 +41,7 @@ run: .venv/.installed
 
 test:
 	@.ci/packages
+	@$(COMPILED)
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(TESTS)
 
@@ -60,8 +63,10 @@ simulate: .venv/.develop
 mutations: .venv/.develop
 	$(BIN)/python -m tests.mutations --processes $(PROCESSES)
 
-bench: .venv/.installed
+bench:
 	@.ci/packages
+	@$(COMPILED)
+	@$(MAKE) --no-print-directory .venv/.installed
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(FROM),--from $(FROM)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean:
@@ -69,7 +74,7 @@ clean:
 	find mapreduce jobs bench tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv
+	rm -rf .venv mapreduce/*.so
 
 # Made last by `python -m venv`: with it, the environment is whole.
 .venv/bin/pip:
@@ -79,7 +84,7 @@ distclean: clean
 	    { echo "make: $$PYTHON cannot make virtual environments; Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
 	"$$PYTHON" -m venv .venv
 
-.venv/.installed: setup.py pyproject.toml | .venv/bin/pip
+.venv/.installed: setup.py pyproject.toml mapreduce/_loops.c | .venv/bin/pip
 	$(PIP) --editable .
 	@touch $@
 

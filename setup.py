@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -37,6 +37,16 @@ TEST = [
 # What they find and how they format changes from version to version.
 LINT = ["mypy>=1.19", "ruff>=0.14"]
 
+# Without a compiler the package is installed all the same: `mapreduce/loops.py` has them in Python, too.
+LOOPS = Extension(
+    "mapreduce._loops",
+    ["mapreduce/_loops.c"],
+    # what an older Python's headers do not declare must not become a call that returns an int
+    extra_compile_args=["-O3", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"],
+    py_limited_api=True,
+    optional=True,
+)
+
 setup(
     name="mapreduce-amqp",
     version=version(),
@@ -69,7 +79,8 @@ setup(
     package_dir={
         "": "."
     },  # what is the default; said, an editable installation is a path, not a finder to import
-    package_data={"mapreduce": ["py.typed", "dashboard/static/*"]},
+    package_data={"mapreduce": ["py.typed", "*.pyi", "dashboard/static/*"]},
+    ext_modules=[LOOPS],
     python_requires=">=3.9",
     install_requires=[
         "amqp>=5.2",

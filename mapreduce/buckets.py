@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any
 
 from mapreduce.codec import Repeated, spelled_out
+from mapreduce.loops import add
 from mapreduce.runs import CountedBatch, Group
 
 _ALIKE_IF_EQUAL = {str, bytes, int}
@@ -47,15 +48,13 @@ def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[Mapping
     counted: Any = None  #: the type of the keys that are counted, that of their value, and this
     one: Any = None
     counts: dict[Any, int] = {}  #: how many more of that value come after what is in a key's list
-    known = counts.get
     for keys, values in batches:
         if isinstance(values, Repeated) and type(keys[0]) in _ALIKE_IF_EQUAL:
             its = (type(keys[0]), type(values.value), values.value)
             if its != counted:
                 _spell_out(list(counts), one, counts, lists)
                 counted, one = its, values.value
-            for key, n in zip(keys, values.counts):
-                counts[key] = known(key, 0) + n
+            add(counts, keys, values.counts)
         else:
             if counts:
                 _spell_out(keys if {*map(type, keys)} == {counted[0]} else list(counts), one, counts, lists)
@@ -80,12 +79,10 @@ def _spell_out(keys: Iterable[Any], one: Any, counts: dict[Any, int], lists: _Li
 def _added(batches: Iterator[CountedBatch]) -> Iterator[Mapping[Any, Sequence[Any]]]:
     """The sum of each key's values, as the only one; if not all of them are ints, what `_grouped` makes of them."""
     added: dict[Any, int] = {}
-    known = added.get
     for keys, values in batches:
         if isinstance(values, Repeated) or set(map(type, values)) != {int}:
             lists = defaultdict(list, {key: [value] for key, value in added.items()})
             yield from _grouped(chain([(keys, values)], batches), lists)
             return
-        for key, value in zip(keys, values):
-            added[key] = known(key, 0) + value
+        add(added, keys, values)
     yield {key: [value] for key, value in added.items()}

@@ -1,23 +1,24 @@
 """Pairs by key, in memory: what a combiner needs.
 
-While all values are one and the same, a 1 above all, keys are only counted. A plain loop does that, straight from the
-iterator: a pair is gone before the next one is made, so that its memory, in the processor's first cache, serves for
-all of them. What it costs beyond the map's own work is mostly the processor's waiting for the dict.
+While all values are one and the same, a 1 above all, keys are only counted (see `loops`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import chain, compress, islice, repeat, starmap
+from itertools import chain, islice, repeat, starmap
 from typing import Any, Callable, Optional
 
 from mapreduce import codec, order
 from mapreduce.drain import drained
 from mapreduce.job import Fold
+from mapreduce.loops import counts_of
 from mapreduce.pairs import SLICE_PAIRS, columns, next_size, slices
 from mapreduce.runs import Batch, Group
 
+#: in one byte
+MOST_COUNTED = 255
 #: what an entry of a dict and its list take
 GROUP_BYTES = 160
 
@@ -37,7 +38,8 @@ class Groups:
         self.weight = 0
         self._value: Any = _UNKNOWN  #: the one value; `_VARIOUS` from the first other one on
         self._kind: Any = None  #: the type of all keys until then
-        self._counts: dict[Any, int] = {}  #: of a key's values, as long as they are all one
+        self._counts = counts_of(str)  #: of a key's values, as long as they are all one
+        self._many: dict[Any, int] = {}  #: those that `take_out` left
         # All by what stands for the key in a dict. Most keys have but one value, and a list for each of those
         # would double the time, not least the garbage collector's.
         self._firsts: dict[Any, Any] = {}
@@ -54,6 +56,7 @@ class Groups:
         if self._value is _UNKNOWN:
             first = list(some)
             self._value, self._kind = _kinds_of(first)
+            self._counts = counts_of(self._kind)
             some = iter(first)
         rest = list(some) or None if self._value is _VARIOUS else self._count(some)
         if rest is None:
@@ -92,35 +95,18 @@ class Groups:
             if not _are_hashable(some):
                 return some or None
             pairs = iter(some)
-        value_kind, before, known = type(one), len(counts), counts.get
-        left: list[Any] = []
-        pair = _UNKNOWN
-        for pair in pairs:
-            try:
-                key, value = pair
-            except (TypeError, ValueError):
-                left = [pair, *pairs]
-                break
-            if value is not one or type(key) is not kind or type(pair) is not tuple:
-                # what is equal must do, too, or where a combiner cuts would hang on whether it is the same object
-                equal = type(value) is value_kind and value == one
-                if not equal or type(key) is not kind or type(pair) is not tuple:
-                    left = [pair, *pairs]
-                    break
-            counts[key] = known(key, 0) + 1
-        new = len(counts) - before
-        if kind is str or kind is bytes:
-            self.weight += GROUP_BYTES * new + codec.weigh_strings(islice(reversed(counts), new), new)
-        else:
-            self.weight += self._weigh_new(counts, before)
-        return None if pair is _UNKNOWN else left
+        before = len(counts)
+        left = counts.count(pairs, one, kind)
+        new = counts.keys(before)
+        self.weight += GROUP_BYTES * len(new) + codec.weigh(new)
+        return left
 
     def _spell_out(self) -> None:
         """From counts to lists of values."""
         if self._value is _VARIOUS:
             return
-        value, counts = self._value, self._counts
-        self._value, self._counts, self.weight = _VARIOUS, {}, 0
+        value, counts = self._value, self._counts.drain(0)[2]
+        self._value, self.weight = _VARIOUS, 0
         if counts:
             keys = list(chain.from_iterable(map(repeat, counts, counts.values())))
             self.add_columns(keys, [value] * len(keys), codec.weigh([value]) * len(keys))
@@ -143,16 +129,14 @@ class Groups:
     # ------------------------------------------------------------ combining
 
     def take_out(self, most: int) -> tuple[list[Any], codec.Repeated]:
-        """Keys, and the value that each has so many times, of those that have ``most`` (up to 255) or less.
+        """Keys, and the value that each has so many times, of those that have ``most`` (up to `MOST_COUNTED`) or less.
 
         The rest stays here: all where values differ.
         """
         if self._value is _VARIOUS or not most:
             return [], codec.Repeated(None, b"")
-        counts = self._counts
-        many = list(compress(counts, map(most.__lt__, counts.values())))
-        self._counts = {key: counts.pop(key) for key in many}
-        return list(counts), codec.Repeated(self._value, bytes(counts.values()))
+        keys, counts, self._many = self._counts.drain(most)
+        return keys, codec.Repeated(self._value, counts)
 
     def combined(self, combine: Combine) -> Iterator[Batch]:
         """All keys and values: those of keys that have several combined, the others as they are.
@@ -163,21 +147,11 @@ class Groups:
         one = self._value
         if one is _VARIOUS:
             return self._combined_lists(combine)
+        keys, times, many = self._counts.drain(MOST_COUNTED)
+        counts = chain(self._many.items(), zip(keys, times), many.items())
         if type(one) is int and is_sum(combine):
-            return self._multiplied(one)
-        return self._combined_counts(combine)
-
-    def _multiplied(self, one: int) -> Iterator[Batch]:
-        """A sum of equal numbers."""
-        for some in _some(self._counts.items()):
-            yield [key for key, _ in some], [one * n for _, n in some]
-
-    def _combined_counts(self, combine: Combine) -> Iterator[Batch]:
-        one = self._value
-        for some in _some(self._counts.items()):
-            keys = [key for key, n in some if n == 1]
-            several = [(key, repeat(one, n)) for key, n in some if n > 1]
-            yield _with_combined(keys, [one] * len(keys), combine, several)
+            return _multiplied(one, counts)
+        return _combined_counts(one, counts, combine)
 
     def _combined_lists(self, combine: Combine) -> Iterator[Batch]:
         others = self._others
@@ -188,6 +162,19 @@ class Groups:
             several = [(key, iter([value, *others.pop(key)])) for key, value in some if key in others]
             named = zip(self._named([key for key, _ in several]), [values for _, values in several])
             yield _with_combined(keys, [value for _, value in single], combine, list(named))
+
+
+def _multiplied(one: int, counts: Iterable[tuple[Any, int]]) -> Iterator[Batch]:
+    """A sum of equal numbers."""
+    for some in _some(counts):
+        yield [key for key, _ in some], [one * n for _, n in some]
+
+
+def _combined_counts(one: Any, counts: Iterable[tuple[Any, int]], combine: Combine) -> Iterator[Batch]:
+    for some in _some(counts):
+        keys = [key for key, n in some if n == 1]
+        several = [(key, repeat(one, n)) for key, n in some if n > 1]
+        yield _with_combined(keys, [one] * len(keys), combine, several)
 
 
 def is_sum(function: Any) -> bool:

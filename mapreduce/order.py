@@ -13,6 +13,7 @@ the same instant. All NaNs are equal to each other. Keys with equal sort keys fo
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import math
@@ -25,6 +26,7 @@ from typing import Any
 from zlib import crc32
 
 from mapreduce.codec import MAX_DEPTH, UnsupportedValue
+from mapreduce.loops import crc32_modulo
 
 # ---------------------------------------------------------------- kinds
 
@@ -217,6 +219,9 @@ def partition(key: Any, n: int) -> int:
 
 def partition_all(keys: Sequence[Any], n: int) -> list[int]:
     """Where each key belongs, of ``n`` partitions. Raises `UnsupportedValue`."""
+    if type(keys) is list and set(map(type, keys)) == {str}:
+        with contextlib.suppress(UnicodeEncodeError):  # lone surrogates
+            return crc32_modulo(keys, n)
     return [number % n for number in _hashes(keys)]
 
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from mapreduce import codec, formats, order
 from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
+from mapreduce.loops import Parts, distribute
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices
 from mapreduce.runs import BUCKETED, BlockWriter, Emit, bucket_count, read_blocks
@@ -45,9 +46,9 @@ FEW = 8
 _ENCODABLE = {int, str, bytes, bool, type(None), float}
 
 #: keys, and values for them
-_Columns = tuple[Sequence[Any], Sequence[Any]]
+_Columns = tuple[list[Any], Union[list[Any], bytes]]
 
-PartitionAll = Callable[[Sequence[Any]], Sequence[int]]
+PartitionAll = Callable[[Sequence[Any]], list[int]]
 
 
 class PartitionedWriter:
@@ -171,7 +172,7 @@ class PartitionedWriter:
         self._run += 1
 
 
-def _cut(keys: list[Any], values: Sequence[Any]) -> Iterator[_Columns]:
+def _cut(keys: list[Any], values: Union[list[Any], bytes]) -> Iterator[_Columns]:
     """As many at a time as are in the processor's cache afterwards."""
     for start in range(0, len(keys), SLICE_PAIRS):
         yield keys[start : start + SLICE_PAIRS], values[start : start + SLICE_PAIRS]
@@ -192,13 +193,9 @@ def _distributed(
     column: Callable[[], Any] = list,
 ) -> list[tuple[list[Any], Any]]:
     """Keys and values of each partition. ``column`` makes what takes the values."""
-    parts: list[tuple[list[Any], Any]] = [([], column()) for _ in range(partitions)]
-    add_key = [keys.append for keys, _ in parts]
-    add_value = [values.append for _, values in parts]
+    parts: Parts = [([], column()) for _ in range(partitions)]
     for keys, values in batches:
-        for partition, key, value in zip(partition_all(keys), keys, values):
-            add_key[partition](key)
-            add_value[partition](value)
+        distribute(parts, partition_all(keys), keys, values)
     return parts
 
 

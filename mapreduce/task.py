@@ -189,7 +189,7 @@ class Task:
     def _combiner(self) -> Optional[Function]:
         return self._stage.combine
 
-    def _partition_all(self, partitions: int) -> Callable[[Sequence[Any]], Sequence[int]]:
+    def _partition_all(self, partitions: int) -> sort.PartitionAll:
         chosen = self._stage.partition
         if chosen is None:
             return partial(order.partition_all, n=partitions)
@@ -242,7 +242,7 @@ def _checkpoint(pairs: Pairs) -> Source:
     yield from pairs
 
 
-def _partition_keys(function: Function, partitions: int, keys: Sequence[Any]) -> Sequence[int]:
+def _partition_keys(function: Function, partitions: int, keys: Sequence[Any]) -> list[int]:
     """The user's ``partition(key, n)`` for many keys."""
     result = [function(key, partitions) for key in keys]
     if result and (set(map(type, result)) != {int} or min(result) < 0 or max(result) >= partitions):

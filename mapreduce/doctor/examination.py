@@ -7,7 +7,7 @@ from typing import Optional
 
 import mapreduce
 from mapreduce import events as ev
-from mapreduce import versions
+from mapreduce import loops, versions
 from mapreduce.census import Census, take_census
 from mapreduce.code import interpreter_tag
 from mapreduce.display import texts
@@ -34,6 +34,7 @@ def examine(
     # before anybody is asked for jobs: a job's folder is made when its lease is out
     folders = None if shared_dir is None else find_folders(shared_dir)
     findings, error = check_broker(url)
+    findings.append(_describe_loops())
     if error is not None:
         return findings, error
     try:
@@ -53,6 +54,18 @@ def examine(
         findings.append(Finding("broker", "failed", str(lost)))
         return findings, lost
     return findings, None
+
+
+def _describe_loops() -> Finding:
+    """Those of this installation; each worker has its own."""
+    if loops.IS_IN_C:
+        return Finding("loops", OK, "the innermost loops were compiled when mapreduce was installed here")
+    return Finding(
+        "loops",
+        NOTE,
+        "the innermost loops run in Python here: jobs that count or hash words take up to half as long again",
+        "install a C compiler and Python's headers (Debian, Ubuntu: gcc python3-dev), then mapreduce once more",
+    )
 
 
 def _check_jobs(census: Census) -> list[Finding]:

@@ -1,0 +1,568 @@
+/* The loops of loops.py, which says what they do, in C.
+ *
+ * A map task counts hundreds of thousands of different keys, more than the processor's caches hold. A dict then has the
+ * processor wait for memory three times for nearly every key: for its index, its entry, and the key that stands there.
+ * So `Counts` is a hash table that looks up a batch of keys together, and first has the memory fetched that it will
+ * read for all of them (Chen, Ailamaki, Gibbons, Mowry: Improving Hash Join Performance through Prefetching, ICDE 2004).
+ *
+ *     slots     hash, number of the entry + 1 (0: empty)      open addressing, linear probing
+ *     entries   key, how often it came                        in the order in which keys came
+ *
+ * All keys are of one type, str, bytes or int itself: to hash and to compare them calls no code of anybody's, so nothing
+ * changes a table while it is at work.
+ *
+ * Only the limited API of CPython 3.9, so that one build serves all versions from there on.
+ */
+
+#define Py_LIMITED_API 0x03090000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define FETCH(address) __builtin_prefetch(address)
+#else
+#define FETCH(address) ((void)(address))
+#endif
+
+/* keys that are looked up together; with 8 or 64 it was slower */
+#define BATCH 32
+/* a power of two; at most half of the slots are taken */
+#define FIRST_SLOTS 64
+#define HASH_BITS 32
+
+typedef struct {
+    uint32_t hash;
+    uint32_t entry;
+} Slot;
+
+typedef struct {
+    PyObject *key;
+    uint64_t times;
+} Entry;
+
+typedef struct {
+    PyObject_HEAD
+    Slot *slots;
+    Entry *entries;
+    size_t size; /* of slots; entries has room for half as many */
+    size_t used; /* of entries */
+    int shift;   /* from a hash to its first slot */
+} Counts;
+
+/* ------------------------------------------------------------------ counts */
+
+/* Numbers that follow each other, and multiples of one, are spread over all slots by the upper bits of this product
+ * (Knuth, The Art of Computer Programming, volume 3, 6.4: Fibonacci hashing). */
+static uint32_t
+spread(Py_hash_t hash)
+{
+    return (uint32_t)(((uint64_t)hash * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - HASH_BITS));
+}
+
+/* Where a key with this hash is, or has to go, if no other one is there. */
+static size_t
+first_slot(const Counts *self, uint32_t hash)
+{
+    return hash >> self->shift;
+}
+
+/* Twice as many slots; -1 and MemoryError if they cannot be had. */
+static int
+grow(Counts *self)
+{
+    size_t size = self->size ? 2 * self->size : FIRST_SLOTS;
+    int shift = self->size ? self->shift - 1 : HASH_BITS - 6;
+    if (shift < 1) {
+        PyErr_SetString(PyExc_OverflowError, "too many keys to be counted");
+        return -1;
+    }
+    Entry *entries = PyMem_Realloc(self->entries, size / 2 * sizeof(Entry));
+    if (entries == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->entries = entries;
+    Slot *slots = PyMem_Malloc(size * sizeof(Slot));
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(slots, 0, size * sizeof(Slot));
+    for (size_t i = 0; i < self->size; i++) {
+        Slot slot = self->slots[i];
+        if (slot.entry) {
+            size_t at = slot.hash >> shift;
+            while (slots[at].entry)
+                at = (at + 1) & (size - 1);
+            slots[at] = slot;
+        }
+    }
+    PyMem_Free(self->slots);
+    self->slots = slots;
+    self->size = size;
+    self->shift = shift;
+    return 0;
+}
+
+/* The key has come once more. */
+static int
+count_one(Counts *self, PyObject *key, uint32_t hash)
+{
+    if (self->used == self->size / 2 && grow(self) < 0)
+        return -1;
+    size_t at = first_slot(self, hash);
+    for (; self->slots[at].entry; at = (at + 1) & (self->size - 1)) {
+        if (self->slots[at].hash != hash)
+            continue;
+        Entry *entry = &self->entries[self->slots[at].entry - 1];
+        int same = entry->key == key ? 1 : PyObject_RichCompareBool(entry->key, key, Py_EQ);
+        if (same < 0)
+            return -1;
+        if (same) {
+            entry->times++;
+            return 0;
+        }
+    }
+    Entry *entry = &self->entries[self->used++];
+    Py_INCREF(key);
+    entry->key = key;
+    entry->times = 1;
+    self->slots[at].hash = hash;
+    self->slots[at].entry = (uint32_t)self->used;
+    return 0;
+}
+
+typedef struct {
+    PyObject *keys[BATCH];
+    uint32_t hashes[BATCH];
+    int length;
+} Batch;
+
+/* Count the keys of a batch, and empty it, also where that fails. */
+static int
+count_batch(Counts *self, Batch *batch)
+{
+    for (int i = 0; i < batch->length && self->size; i++) {
+        const Slot *slot = &self->slots[first_slot(self, batch->hashes[i])];
+        if (slot->entry)
+            FETCH(&self->entries[slot->entry - 1]);
+    }
+    for (int i = 0; i < batch->length && self->size; i++) {
+        const Slot *slot = &self->slots[first_slot(self, batch->hashes[i])];
+        if (slot->entry && slot->hash == batch->hashes[i]) {
+            const char *key = (const char *)self->entries[slot->entry - 1].key;
+            FETCH(key);
+            FETCH(key + 48); /* where the text of a short str begins */
+        }
+    }
+    int status = 0;
+    for (int i = 0; i < batch->length; i++) {
+        if (status == 0)
+            status = count_one(self, batch->keys[i], batch->hashes[i]);
+        Py_DECREF(batch->keys[i]);
+    }
+    batch->length = 0;
+    return status;
+}
+
+/* 1 if the pair is (key of that type, value like that), 0 if not, -1 if that cannot be found out. */
+static int
+is_alike(PyObject *pair, PyObject *value, PyObject *kind)
+{
+    if (!PyTuple_CheckExact(pair) || PyTuple_Size(pair) != 2 ||
+        (PyObject *)Py_TYPE(PyTuple_GetItem(pair, 0)) != kind)
+        return 0;
+    PyObject *its = PyTuple_GetItem(pair, 1);
+    if (its == value)
+        return 1;
+    return Py_TYPE(its) == Py_TYPE(value) ? PyObject_RichCompareBool(its, value, Py_EQ) : 0;
+}
+
+/* [pair, *pairs] */
+static PyObject *
+all_left(PyObject *pair, PyObject *pairs)
+{
+    PyObject *left = PyList_New(0);
+    if (left != NULL && (PyList_Append(left, pair) < 0 || PyList_SetSlice(left, 1, 1, pairs) < 0))
+        Py_CLEAR(left);
+    return left;
+}
+
+static PyObject *
+Counts_count(PyObject *object, PyObject *args)
+{
+    Counts *self = (Counts *)object;
+    PyObject *pairs, *value, *kind;
+    if (!PyArg_ParseTuple(args, "OOO:count", &pairs, &value, &kind))
+        return NULL;
+    if (kind != (PyObject *)&PyUnicode_Type && kind != (PyObject *)&PyBytes_Type && kind != (PyObject *)&PyLong_Type) {
+        PyErr_SetString(PyExc_TypeError, "only keys that are str, bytes or int are counted here");
+        return NULL;
+    }
+    if (!PyIter_Check(pairs)) {
+        PyErr_SetString(PyExc_TypeError, "pairs are to come from an iterator");
+        return NULL;
+    }
+    PyObject *left = NULL, *pair;
+    Batch batch = {.length = 0};
+    int any = 0, fits = 1;
+    while (fits > 0 && (pair = PyIter_Next(pairs)) != NULL) {
+        any = 1;
+        fits = is_alike(pair, value, kind);
+        if (fits > 0) {
+            PyObject *key = PyTuple_GetItem(pair, 0);
+            Py_hash_t hash = PyObject_Hash(key);
+            Py_INCREF(key);
+            batch.keys[batch.length] = key;
+            batch.hashes[batch.length] = spread(hash);
+            if (self->size)
+                FETCH(&self->slots[first_slot(self, batch.hashes[batch.length])]);
+            if (++batch.length == BATCH && count_batch(self, &batch) < 0)
+                fits = -1;
+        } else if (fits == 0)
+            left = all_left(pair, pairs);
+        /* at once: the next one is made in the same memory, which is in the first cache */
+        Py_DECREF(pair);
+    }
+    if (PyErr_Occurred()) {
+        while (batch.length > 0)
+            Py_DECREF(batch.keys[--batch.length]);
+        Py_XDECREF(left);
+        return NULL;
+    }
+    if (count_batch(self, &batch) < 0) {
+        Py_XDECREF(left);
+        return NULL;
+    }
+    if (!any)
+        Py_RETURN_NONE;
+    return left != NULL ? left : PyList_New(0);
+}
+
+static PyObject *
+Counts_keys(PyObject *object, PyObject *args)
+{
+    Counts *self = (Counts *)object;
+    Py_ssize_t start;
+    if (!PyArg_ParseTuple(args, "n:keys", &start))
+        return NULL;
+    if (start < 0 || (size_t)start > self->used)
+        start = (Py_ssize_t)self->used;
+    PyObject *keys = PyList_New((Py_ssize_t)self->used - start);
+    if (keys == NULL)
+        return NULL;
+    for (size_t i = (size_t)start; i < self->used; i++) {
+        Py_INCREF(self->entries[i].key);
+        PyList_SetItem(keys, (Py_ssize_t)i - start, self->entries[i].key);
+    }
+    return keys;
+}
+
+static void
+clear(Counts *self)
+{
+    for (size_t i = 0; i < self->used; i++)
+        Py_XDECREF(self->entries[i].key);
+    PyMem_Free(self->slots);
+    PyMem_Free(self->entries);
+    self->slots = NULL;
+    self->entries = NULL;
+    self->size = self->used = 0;
+}
+
+static int
+set_times(PyObject *counts, const Entry *entry)
+{
+    PyObject *times = PyLong_FromUnsignedLongLong(entry->times);
+    if (times == NULL)
+        return -1;
+    int status = PyDict_SetItem(counts, entry->key, times);
+    Py_DECREF(times);
+    return status;
+}
+
+static PyObject *
+Counts_drain(PyObject *object, PyObject *args)
+{
+    Counts *self = (Counts *)object;
+    unsigned char most;
+    if (!PyArg_ParseTuple(args, "b:drain", &most))
+        return NULL;
+    Py_ssize_t few = 0;
+    for (size_t i = 0; i < self->used; i++)
+        few += self->entries[i].times <= most;
+    PyObject *keys = PyList_New(few), *times = PyBytes_FromStringAndSize(NULL, few), *many = PyDict_New();
+    if (keys == NULL || times == NULL || many == NULL)
+        goto failed;
+    char *next = PyBytes_AsString(times);
+    few = 0;
+    for (size_t i = 0; i < self->used; i++) {
+        Entry *entry = &self->entries[i];
+        if (entry->times <= most) {
+            next[few] = (char)entry->times;
+            PyList_SetItem(keys, few++, entry->key); /* which is the list's now */
+            entry->key = NULL;
+        } else if (set_times(many, entry) < 0)
+            goto failed;
+    }
+    clear(self);
+    return Py_BuildValue("NNN", keys, times, many);
+failed:
+    clear(self);
+    Py_XDECREF(keys);
+    Py_XDECREF(times);
+    Py_XDECREF(many);
+    return NULL;
+}
+
+static Py_ssize_t
+Counts_length(PyObject *self)
+{
+    return (Py_ssize_t)((Counts *)self)->used;
+}
+
+static void
+Counts_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    clear((Counts *)self);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef Counts_methods[] = {
+    {"count", Counts_count, METH_VARARGS, NULL},
+    {"keys", Counts_keys, METH_VARARGS, NULL},
+    {"drain", Counts_drain, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot Counts_slots[] = {
+    {Py_tp_methods, Counts_methods},
+    {Py_tp_dealloc, Counts_dealloc},
+    {Py_sq_length, Counts_length},
+    {0, NULL},
+};
+
+static PyType_Spec Counts_spec = {
+    .name = "mapreduce._loops.Counts",
+    .basicsize = sizeof(Counts),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = Counts_slots,
+};
+
+/* ------------------------------------------------------------------ totals */
+
+static int
+is_column(PyObject *column)
+{
+    int are = PyBytes_Check(column) || PyList_Check(column);
+    if (!are)
+        PyErr_SetString(PyExc_TypeError, "a column is to be bytes or a list");
+    return are;
+}
+
+/* The number at that place of bytes or of a list: a new reference. */
+static PyObject *
+number_at(PyObject *numbers, Py_ssize_t i)
+{
+    if (PyBytes_Check(numbers))
+        return PyLong_FromLong((unsigned char)PyBytes_AsString(numbers)[i]);
+    PyObject *number = PyList_GetItem(numbers, i);
+    Py_XINCREF(number);
+    return number;
+}
+
+static int
+add_one(PyObject *totals, PyObject *key, PyObject *number)
+{
+    PyObject *known = PyDict_GetItemWithError(totals, key);
+    if (known == NULL)
+        return PyErr_Occurred() ? -1 : PyDict_SetItem(totals, key, number);
+    PyObject *sum = PyNumber_Add(known, number);
+    if (sum == NULL)
+        return -1;
+    int status = PyDict_SetItem(totals, key, sum);
+    Py_DECREF(sum);
+    return status;
+}
+
+static PyObject *
+add(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *totals, *keys, *numbers;
+    if (!PyArg_ParseTuple(args, "O!O!O:add", &PyDict_Type, &totals, &PyList_Type, &keys, &numbers))
+        return NULL;
+    if (!is_column(numbers))
+        return NULL;
+    Py_ssize_t length = PyList_Size(keys);
+    if (PyObject_Size(numbers) != length) {
+        PyErr_SetString(PyExc_ValueError, "there is to be a number for each key");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < length; i++) {
+        PyObject *key = PyList_GetItem(keys, i), *number = number_at(numbers, i);
+        int status = -1;
+        if (key != NULL && number != NULL) {
+            Py_INCREF(key); /* a key's own __eq__ might change the list */
+            status = add_one(totals, key, number);
+            Py_DECREF(key);
+        }
+        Py_XDECREF(number);
+        if (status < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ------------------------------------------------------------------ partitions */
+
+static uint32_t crc_table[256];
+
+/* Of the reflected polynomial of CRC-32 (Williams, A Painless Guide to CRC Error Detection Algorithms, 1993). */
+static void
+fill_crc_table(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t crc = i;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? crc >> 1 ^ UINT32_C(0xEDB88320) : crc >> 1;
+        crc_table[i] = crc;
+    }
+}
+
+static uint32_t
+crc32(const unsigned char *data, Py_ssize_t length)
+{
+    uint32_t crc = UINT32_MAX;
+    for (Py_ssize_t i = 0; i < length; i++)
+        crc = crc_table[(crc ^ data[i]) & 255] ^ crc >> 8;
+    return ~crc;
+}
+
+static PyObject *
+crc32_modulo(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *keys;
+    unsigned int n;
+    if (!PyArg_ParseTuple(args, "O!I:crc32_modulo", &PyList_Type, &keys, &n))
+        return NULL;
+    if (n == 0) {
+        PyErr_SetString(PyExc_ZeroDivisionError, "modulo by zero");
+        return NULL;
+    }
+    Py_ssize_t length = PyList_Size(keys);
+    PyObject *numbers = PyList_New(length);
+    for (Py_ssize_t i = 0; numbers != NULL && i < length; i++) {
+        PyObject *data = PyUnicode_AsUTF8String(PyList_GetItem(keys, i)), *number = NULL;
+        if (data != NULL) {
+            uint32_t crc = crc32((const unsigned char *)PyBytes_AsString(data), PyBytes_Size(data));
+            number = PyLong_FromUnsignedLong(crc % n);
+            Py_DECREF(data);
+        }
+        if (number == NULL || PyList_SetItem(numbers, i, number) < 0)
+            Py_CLEAR(numbers);
+    }
+    return numbers;
+}
+
+static int
+append_byte(PyObject *array, unsigned char byte)
+{
+    Py_ssize_t length = PyByteArray_Size(array);
+    if (PyByteArray_Resize(array, length + 1) < 0)
+        return -1;
+    PyByteArray_AsString(array)[length] = (char)byte;
+    return 0;
+}
+
+/* Key and value number i go to that part. */
+static int
+append(PyObject *part, PyObject *keys, PyObject *values, Py_ssize_t i)
+{
+    if (part == NULL)
+        return -1; /* there is none of that number */
+    PyObject *its_keys = NULL, *its_values = NULL;
+    if (PyTuple_Check(part) && PyTuple_Size(part) == 2) {
+        its_keys = PyTuple_GetItem(part, 0);
+        its_values = PyTuple_GetItem(part, 1);
+    }
+    int bytes = PyBytes_Check(values);
+    if (its_keys == NULL || !PyList_Check(its_keys) ||
+        !(bytes ? PyByteArray_Check(its_values) : PyList_Check(its_values))) {
+        PyErr_SetString(PyExc_TypeError, "a part is to be a list and, as the values are a list or bytes, a list or a bytearray");
+        return -1;
+    }
+    if (PyList_Append(its_keys, PyList_GetItem(keys, i)) < 0)
+        return -1;
+    if (bytes)
+        return append_byte(its_values, (unsigned char)PyBytes_AsString(values)[i]);
+    return PyList_Append(its_values, PyList_GetItem(values, i));
+}
+
+static PyObject *
+distribute(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *parts, *numbers, *keys, *values;
+    if (!PyArg_ParseTuple(args, "O!O!O!O:distribute", &PyList_Type, &parts, &PyList_Type, &numbers, &PyList_Type,
+                          &keys, &values))
+        return NULL;
+    if (!is_column(values))
+        return NULL;
+    Py_ssize_t length = PyList_Size(keys);
+    if (PyList_Size(numbers) != length || PyObject_Size(values) != length) {
+        PyErr_SetString(PyExc_ValueError, "there is to be a number and a value for each key");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < length; i++) {
+        Py_ssize_t number = PyLong_AsSsize_t(PyList_GetItem(numbers, i));
+        if (number == -1 && PyErr_Occurred())
+            return NULL;
+        if (append(PyList_GetItem(parts, number), keys, values, i) < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ------------------------------------------------------------------ the module */
+
+static int
+execute(PyObject *module)
+{
+    fill_crc_table();
+    PyObject *type = PyType_FromSpec(&Counts_spec);
+    if (type == NULL)
+        return -1;
+    if (PyModule_AddObject(module, "Counts", type) < 0) {
+        Py_DECREF(type);
+        return -1;
+    }
+    return 0;
+}
+
+static PyMethodDef functions[] = {
+    {"add", add, METH_VARARGS, NULL},
+    {"crc32_modulo", crc32_modulo, METH_VARARGS, NULL},
+    {"distribute", distribute, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, execute},
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_loops",
+    .m_methods = functions,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__loops(void)
+{
+    return PyModuleDef_Init(&definition);
+}

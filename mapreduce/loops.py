@@ -1,0 +1,104 @@
+"""The innermost loops of map and reduce: how often keys come, their totals, which part each goes to.
+
+All are here in Python, and in `_loops.c`, for a third of the time, where that could be compiled when the package was
+installed. Both do the same, to the order of keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import compress, islice
+from typing import Any, Optional, Union
+from zlib import crc32
+
+__all__ = ["IS_IN_C", "Counts", "Parts", "PlainCounts", "add", "counts_of", "crc32_modulo", "distribute"]
+
+_NONE = object()
+
+#: keys and values of each part
+Parts = list[tuple[list[Any], Any]]
+
+
+class PlainCounts:
+    """How often each key came, the keys in the order in which they came first. Equal keys are one."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Any, int] = {}
+
+    def __len__(self) -> int:
+        """How many keys."""
+        return len(self._counts)
+
+    def count(self, pairs: Iterator[Any], value: Any, kind: type) -> Optional[list[Any]]:
+        """Take tuples of a key of type ``kind`` and ``value``, or its equal of the same type, as long as they come.
+
+        Returns what is left, from the first other item on; None if there was nothing at all. Raises what ``pairs``
+        raises.
+        """
+        # A plain loop, straight from the iterator: a pair is gone before the next one is made, so that its memory, in
+        # the processor's first cache, serves for all of them
+        value_kind, counts, known = type(value), self._counts, self._counts.get
+        pair = _NONE
+        for pair in pairs:
+            try:
+                key, its = pair
+            except (TypeError, ValueError):
+                return [pair, *pairs]
+            if its is not value or type(key) is not kind or type(pair) is not tuple:
+                # what is equal must do, too, or where a combiner cuts would hang on whether it is the same object
+                equal = type(its) is value_kind and its == value
+                if not equal or type(key) is not kind or type(pair) is not tuple:
+                    return [pair, *pairs]
+            counts[key] = known(key, 0) + 1
+        return None if pair is _NONE else []
+
+    def keys(self, start: int) -> list[Any]:
+        """Those from the ``start``-th on."""
+        newest = list(islice(reversed(self._counts), max(0, len(self._counts) - start)))
+        newest.reverse()
+        return newest
+
+    def drain(self, most: int) -> tuple[list[Any], bytes, dict[Any, int]]:
+        """Those that came ``most`` times (up to 255) or less, and how often; and the others. None stays here."""
+        counts, self._counts = self._counts, {}
+        many = {key: counts.pop(key) for key in list(compress(counts, map(most.__lt__, counts.values())))}
+        return list(counts), bytes(counts.values()), many
+
+
+def plain_add(totals: dict[Any, int], keys: list[Any], numbers: Union[bytes, list[int]]) -> None:
+    """Add to the total of each key its number."""
+    known = totals.get
+    for key, number in zip(keys, numbers):
+        totals[key] = known(key, 0) + number
+
+
+def plain_crc32_modulo(keys: list[str], n: int) -> list[int]:
+    """Of each key CRC-32 of its UTF-8, modulo ``n``. Raises UnicodeEncodeError for lone surrogates."""
+    return [number % n for number in map(crc32, map(str.encode, keys))]
+
+
+def plain_distribute(
+    parts: Parts, numbers: list[int], keys: list[Any], values: Union[bytes, list[Any]]
+) -> None:
+    """Append each key, and its value, to the part of that number. For bytes its values are a bytearray."""
+    add_key = [keys.append for keys, _ in parts]
+    add_value = [values.append for _, values in parts]
+    for number, key, value in zip(numbers, keys, values):
+        add_key[number](key)
+        add_value[number](value)
+
+
+try:
+    from mapreduce._loops import Counts, add, crc32_modulo, distribute
+
+    IS_IN_C = True
+except ImportError:  # there was no compiler, or this is PyPy, which compiles the loops above itself
+    Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
+    IS_IN_C = False
+
+_IN_C = {str, bytes, int}
+
+
+def counts_of(kind: type) -> Union[Counts, PlainCounts]:
+    """To count keys of this type."""
+    return Counts() if kind in _IN_C else PlainCounts()

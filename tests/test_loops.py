@@ -1,0 +1,269 @@
+"""The loops in C do what those in Python do, whatever comes."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Callable, Union
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapreduce import loops
+
+# `make test` sees to a compiler: where loops.py would do without, this fails
+from mapreduce._loops import Counts, add, crc32_modulo, distribute
+
+#: few of each kind, so that they come again; and some that share the lower, or the upper, bits of their hashes
+KEYS: dict[type, list[Any]] = {
+    str: ["", "a", "b", "word", "é", "日本", "\ud800", "a\0b", "x" * 100, "x" * 99 + "y"],
+    bytes: [b"", b"a", b"\0", b"\0\0", b"\xff" * 80],
+    int: [
+        0,
+        1,
+        -1,
+        -2,
+        2**31,
+        2**61 - 1,
+        2**61,
+        -(2**61),
+        2**200,
+        *(i << 32 for i in range(1, 9)),
+        *(i << 57 for i in range(1, 9)),
+    ],
+}
+ONES = [1, 0, -1, 300, 10**30, "one", b"one", True, None]
+#: of which none is a pair of a str and a 1
+OTHERS: list[Any] = [None, 1, "ab", (), ("a",), ("a", 1, 1), ["a", 1]]
+OTHERS += [("a", True), ("a", 1.0), ("a", 2), (b"a", 1), (1, 1), ([], 1)]
+
+
+def equal_but_not_the_same(item: Any) -> Any:
+    """A copy, where there can be one."""
+    if type(item) is str:
+        return "".join(list(item))
+    if type(item) is bytes:
+        return bytes(bytearray(item))
+    return int(str(item)) if type(item) is int else item
+
+
+@st.composite
+def runs_of_pairs(draw: st.DrawFn) -> tuple[type, Any, list[list[Any]]]:
+    kind = draw(st.sampled_from(sorted(KEYS, key=repr)))
+    one = draw(st.sampled_from(ONES))
+    pairs = [(equal_but_not_the_same(key), equal_but_not_the_same(one)) for key in KEYS[kind]]
+    return kind, one, draw(st.lists(st.lists(st.sampled_from(pairs), max_size=70), max_size=4))
+
+
+@given(runs_of_pairs(), st.integers(0, 255), st.integers(-1, 20))
+def test_keys_are_counted_alike(run: Any, most: int, start: int) -> None:
+    kind, one, slices = run
+    compiled, plain = Counts(), loops.PlainCounts()
+    for some in slices:
+        assert (
+            compiled.count(iter(some), one, kind)
+            == plain.count(iter(some), one, kind)
+            == ([] if some else None)
+        )
+        assert len(compiled) == len(plain)
+        assert compiled.keys(max(0, start)) == plain.keys(max(0, start))
+    assert_same_rest(compiled.drain(most), plain.drain(most))
+    assert len(compiled) == len(plain) == 0
+    # and both go on
+    assert compiled.count(iter([("a", 1)]), 1, str) == plain.count(iter([("a", 1)]), 1, str) == []
+    assert_same_rest(compiled.drain(most), plain.drain(most))
+
+
+def assert_same_rest(compiled: tuple[Any, bytes, Any], plain: tuple[Any, bytes, Any]) -> None:
+    assert compiled == plain
+    assert list(compiled[2]) == list(plain[2])  # in the same order
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b"]), max_size=70),
+    st.sampled_from(OTHERS),
+    st.lists(st.integers(), max_size=3),
+)
+def test_the_first_that_is_not_alike_and_all_after_it_are_left(
+    before: list[str], other: Any, after: list[int]
+) -> None:
+    for counts in (Counts(), loops.PlainCounts()):
+        pairs = [*((key, 1) for key in before), other, *after]
+        assert counts.count(iter(pairs), 1, str) == [other, *after]
+        found = dict(zip(*counts.drain(255)[:2]))
+        assert found == {key: before.count(key) for key in before}
+
+
+def counted_in_order(keys: Any, counts: Any) -> Any:
+    pairs = ((key, 1) for key in keys)
+    while counts.count(islice(pairs, 1024), 1, type(keys[0])) is not None:
+        pass
+    return counts
+
+
+@pytest.mark.parametrize("step", [1, 1000, 2**20, 2**32, 2**44])
+def test_a_hundred_thousand_keys(step: int) -> None:
+    """Numbers in a row, and those whose hashes have the same lower bits, do not get in each other's way."""
+    keys = [i * step for i in range(100_000)]
+    counts = counted_in_order([*keys, *keys[::2]], Counts())
+    few, times, many = counts.drain(1)
+    assert (few, times) == (keys[1::2], b"\1" * 50_000)
+    assert many == dict.fromkeys(keys[::2], 2)
+    assert list(many) == keys[::2]
+
+
+def failing(pairs: list[Any], error: Exception) -> Iterator[Any]:
+    yield from pairs
+    raise error
+
+
+@pytest.mark.parametrize("make", [Counts, loops.PlainCounts])
+@pytest.mark.parametrize("before", [0, 1, 31, 32, 33])
+def test_what_the_pairs_raise_comes_out(make: Callable[[], Any], before: int) -> None:
+    error = ValueError("of the mapper")
+    with pytest.raises(ValueError, match="of the mapper") as caught:
+        make().count(failing([("a", 1)] * before, error), 1, str)
+    assert caught.value is error
+    with pytest.raises(ValueError, match="of the mapper"):  # also behind one that is not alike
+        make().count(failing([*[("a", 1)] * before, ("a", 2)], error), 1, str)
+
+
+def test_only_what_it_can_count() -> None:
+    class Word(str):
+        pass
+
+    for kind in (float, tuple, bool, Word, "str"):
+        with pytest.raises(TypeError, match="only keys that are str, bytes or int"):
+            Counts().count(iter([]), 1, kind)  # type: ignore[arg-type]
+    assert Counts().count(iter([(Word("a"), 1)]), 1, str) == [(Word("a"), 1)]
+    with pytest.raises(TypeError, match="iterator"):
+        Counts().count([], 1, str)  # type: ignore[arg-type]
+    for most in (-1, 256):
+        with pytest.raises(OverflowError):
+            Counts().drain(most)
+    assert {type(loops.counts_of(kind)) for kind in (str, bytes, int)} == {Counts}
+    assert {type(loops.counts_of(kind)) for kind in (bool, tuple, type(None), Word)} == {loops.PlainCounts}
+
+
+columns = st.integers(0, 50).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.sampled_from(["a", "b", 1, 1.0, True, None, (1, "a")]), min_size=n, max_size=n),
+        st.one_of(st.binary(min_size=n, max_size=n), st.lists(st.integers(), min_size=n, max_size=n)),
+    )
+)
+
+
+@given(columns, columns)
+def test_totals_are_alike(first: Any, second: Any) -> None:
+    compiled: dict[Any, int] = {}
+    plain: dict[Any, int] = {}
+    for keys, numbers in (first, second):
+        add(compiled, keys, numbers)
+        loops.plain_add(plain, keys, numbers)
+    assert [(key, type(key), n) for key, n in compiled.items()] == [
+        (key, type(key), n) for key, n in plain.items()
+    ]
+
+
+@given(st.lists(st.text()), st.integers(1, 2**32 - 1))
+def test_partitions_of_strings_are_alike(keys: list[str], n: int) -> None:
+    assert (
+        crc32_modulo(keys, n)
+        == loops.plain_crc32_modulo(keys, n)
+        == [crc32(key.encode()) % n for key in keys]
+    )
+
+
+def test_lone_surrogates_have_no_utf8() -> None:
+    for function in (crc32_modulo, loops.plain_crc32_modulo):
+        with pytest.raises(UnicodeEncodeError):
+            function(["a", "\ud800"], 8)
+
+
+@given(columns, st.data())
+def test_keys_and_values_go_to_the_same_parts(given_columns: Any, data: st.DataObject) -> None:
+    keys, values = given_columns
+    numbers = data.draw(st.lists(st.integers(0, 3), min_size=len(keys), max_size=len(keys)))
+    column = bytearray if type(values) is bytes else list
+    compiled: loops.Parts = [([], column()) for _ in range(4)]
+    plain: loops.Parts = [([], column()) for _ in range(4)]
+    for _ in range(2):
+        distribute(compiled, numbers, keys, values)
+        loops.plain_distribute(plain, numbers, keys, values)
+    assert compiled == plain
+
+
+WRONG: list[Callable[[], Any]] = [
+    lambda: add({}, ["a"], b""),
+    lambda: add({}, ["a"], (1,)),  # type: ignore[arg-type]
+    lambda: add({}, ["a", "a"], [None, 1]),  # type: ignore[list-item]
+    lambda: add({}, [[]], [1]),
+    lambda: crc32_modulo(["a"], 0),
+    lambda: crc32_modulo([b"a"], 3),  # type: ignore[list-item]
+    lambda: distribute([([], [])], [1], ["a"], [1]),
+    lambda: distribute([([], [])], [-1], ["a"], [1]),
+    lambda: distribute([([], [])], [0], ["a"], [1, 2]),
+    lambda: distribute([([], [])], [0], ["a"], b"1"),
+    lambda: distribute([([], bytearray())], [0], ["a"], [1]),
+    lambda: distribute([([], ())], [0], ["a"], [1]),
+    lambda: distribute([((), [])], [0], ["a"], [1]),  # type: ignore[list-item]
+    lambda: distribute([([],)], [0], ["a"], [1]),  # type: ignore[list-item]
+    lambda: distribute([([], [])], ["0"], ["a"], [1]),  # type: ignore[list-item]
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_calls_end_in_an_exception(wrong: Callable[[], Any]) -> None:
+    with pytest.raises((TypeError, ValueError, LookupError, ArithmeticError)):
+        wrong()
+
+
+def everything_once() -> None:
+    """What the loops do, and how they fail."""
+    counts = counted_in_order([str(i % 300) for i in range(1000)], Counts())
+    assert counts.count(iter([("left", 1), ("left", 2)]), 1, str) == [("left", 2)]
+    keys, times, many = counts.drain(3)
+    parts: loops.Parts = [([], bytearray()) for _ in range(7)]
+    distribute(parts, crc32_modulo(keys, 7), keys, times)
+    add(many, keys, times)
+    counted_in_order([str(i) for i in range(100)], counts)  # which ends with the object
+    with contextlib.suppress(ValueError):
+        Counts().count(failing([(str(i), 1) for i in range(40)], ValueError("x")), 1, str)
+    with contextlib.suppress(UnicodeEncodeError):
+        crc32_modulo(["a", "\ud800"], 7)
+    with contextlib.suppress(TypeError):
+        add({"a": None}, ["a"], [1])  # type: ignore[dict-item]
+    with contextlib.suppress(TypeError):
+        distribute([([], ())], [0], ["a"], [1])
+
+
+def test_no_reference_is_lost_or_kept() -> None:
+    key, one = "a key that nobody else has", 10**20
+    before = sys.getrefcount(key), sys.getrefcount(one)
+    counts = Counts()
+    assert counts.count(iter([(key, one)] * 50), one, str) == []
+    assert sys.getrefcount(key) == before[0] + 1
+    drained: Union[Any, None] = counts.drain(255)
+    assert sys.getrefcount(key) == before[0] + 1
+    del drained
+    assert (sys.getrefcount(key), sys.getrefcount(one)) == before
+
+    for _ in range(3):
+        everything_once()
+    tracemalloc.start()
+    try:
+        taken = []
+        for _ in range(2):
+            for _ in range(20):
+                everything_once()
+            gc.collect()
+            taken.append(tracemalloc.get_traced_memory()[0])
+        assert taken[1] - taken[0] < 20 * 16  # less than the smallest object each time
+    finally:
+        tracemalloc.stop()
