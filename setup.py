@@ -1,5 +1,6 @@
 """Packaging of `mapreduce-amqp`, whose import name is `mapreduce`."""
 
+import platform
 import re
 from pathlib import Path
 
@@ -80,7 +81,8 @@ setup(
         "": "."
     },  # what is the default; said, an editable installation is a path, not a finder to import
     package_data={"mapreduce": ["py.typed", "*.pyi", "dashboard/static/*"]},
-    ext_modules=[LOOPS],
+    # PyPy compiles the Python ones itself, and C only slows it down
+    ext_modules=[LOOPS] if platform.python_implementation() == "CPython" else [],
     python_requires=">=3.9",
     install_requires=[
         "amqp>=5.2",

@@ -34,9 +34,9 @@ def examine(
     # before anybody is asked for jobs: a job's folder is made when its lease is out
     folders = None if shared_dir is None else find_folders(shared_dir)
     findings, error = check_broker(url)
-    findings.append(_describe_loops())
     if error is not None:
         return findings, error
+    findings.append(_describe_loops())
     try:
         census = take_census(url, "jobs")
         taught = [each.ack_timeout_secs for each in census.workers if each.ack_timeout_secs]
