@@ -1,8 +1,7 @@
 """Metrics for Prometheus: of all jobs and workers, as the dashboard knows them; of one worker, as it sees itself.
 
-A worker listens on nothing unless it is started with ``--metrics PORT``; then on loopback alone. What it counts comes
-from the events that the host tells all roles: `Meter` is one more role, which asks for nothing, and where there is none
-nothing is counted.
+A worker listens on nothing unless it is started with ``--metrics PORT``; then on loopback alone. What it counts is read
+off the events that reach the worker's role: `Meter` stands around that, and without one nothing is counted.
 """
 
 from __future__ import annotations
@@ -118,11 +117,12 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 
 class Meter:
-    """A role: counts what a worker does. It stands before the worker's own, which forgets an attempt as it ends."""
+    """A role around the worker's, which does nothing but count: it hears what executors answer only in this way, as the
+    host tells that to the role alone that has asked for it."""
 
     def __init__(self, worker: Worker, memory: Callable[[], int]) -> None:
         """``memory``: bytes that all processes of the worker use, at present."""
-        self.prefix = "meter/"
+        self.prefix = worker.prefix
         self.finished = False
         self.registry = CollectorRegistry()
         self._worker = worker
@@ -161,15 +161,21 @@ class Meter:
             self._server.close()
 
     def handle(self, event: Any, now: float) -> list[Command]:
+        self._count(event, now)  # before the worker forgets the attempt that ends
+        commands = self._worker.handle(event, now)
+        self.finished = self._worker.finished
+        return commands
+
+    def _count(self, event: Any, now: float) -> None:
         if isinstance(event, ExecutorDone):
-            self._ended("done", event.slot, now)
+            self._ended("done", event.attempt, now)
             stats = event.stats
             self._read.inc(stats.get("records_in", 0))
             self._written.inc(stats.get("records_out", 0))
             self._bytes_read.inc(stats.get("bytes_in", 0))
             self._bytes_written.inc(stats.get("bytes_out", 0))
         elif isinstance(event, ExecutorFailed):
-            self._ended(event.failure.kind, event.slot, now)
+            self._ended(event.failure.kind, event.attempt, now)
         elif isinstance(event, Tick):
             self._at_work.set(len(self._worker.running(now)))
             if now >= self._next_look:
@@ -183,13 +189,13 @@ class Meter:
             self._connected.set(0)
         elif isinstance(event, (base.Blocked, base.Unblocked)):
             self._blocked.set(isinstance(event, base.Blocked))
-        return []
 
-    def _ended(self, outcome: str, slot: int, now: float) -> None:
+    def _ended(self, outcome: str, attempt: int, now: float) -> None:
         """``outcome``: "done", or the kind of the failure."""
         self._tasks.labels(outcome).inc()
-        secs = next((task.secs for task in self._worker.running(now) if task.slot == slot), 0.0)
-        self._secs.inc(max(0.0, secs))
+        self._secs.inc(
+            next((task.secs for task in self._worker.running(now) if task.attempt == attempt), 0.0)
+        )
 
 
 class MetricsServer:

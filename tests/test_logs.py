@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +141,11 @@ def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks
     text = tmp_path / "text"
     text.write_text("a\n")
     place = ["--broker", rabbit_url, "--pool", "logs"]
-    worker = Process("worker", *place, "-c", 1, "--log-format", "json", "--log-level", "debug")
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))
+        port = placeholder.getsockname()[1]
+    log = ["--log-format", "json", "--log-level", "debug"]
+    worker = Process("worker", *place, "-c", 1, *log, "--metrics", port)
     try:
         worker.wait_for("ready")
         run = mr("run", f"{JOBS}:uneven_job", text, *place, "--profile", "--retain", "1m")
@@ -151,6 +157,10 @@ def test_a_worker_logs_what_it_does_as_json_and_its_profile_reaches_whoever_asks
         assert line in mr_ok("status", job, "--broker", rabbit_url, "--profile").decode().splitlines()
         assert mr("run", f"{JOBS}:failing_job", text, *place, "--tries", 1).returncode == 1
         worker.wait_for("task_failed")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            counted = answer.read()
+        assert b'mapreduce_worker_tasks_total{outcome="done"} 2.0' in counted
+        assert b'mapreduce_worker_tasks_total{outcome="raised"} 1.0' in counted
     finally:
         worker.stop()
     said = [json.loads(line) for line in worker.errors if line != "(end)"]

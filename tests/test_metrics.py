@@ -5,37 +5,55 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from mapreduce import metrics
 from mapreduce.brokers import base
-from mapreduce.effects import Connected, ExecutorDone, ExecutorFailed, Tick
+from mapreduce.effects import Command, Connected, Execute, ExecutorDone, ExecutorFailed, Tick
 from mapreduce.errors import UsageError
 from mapreduce.events import RunningTask
-from mapreduce.refs import Failure
+from mapreduce.refs import Failure, TaskSpec
+from mapreduce.spec import JobSpec
+from mapreduce.tasklog import TaskLog
+from tests.test_host import Bench, Pool
 
 
 class Worker:
     """As much of one as is measured."""
 
+    prefix = "worker/"
+    finished = False
     slots = 3
 
     def __init__(self) -> None:
+        self.asks: list[Command] = []  #: once, of the host
+        self.heard: list[Any] = []
         self.at_work = [RunningTask("job", 0, 1, 11, 0, 2.5), RunningTask("job", 0, 2, 12, 1, 0.5)]
 
     def running(self, now: float) -> tuple[RunningTask, ...]:
         return tuple(self.at_work)
+
+    def handle(self, event: Any, now: float) -> list[Command]:
+        self.heard.append(event)
+        self.at_work = [task for task in self.at_work if task.attempt != getattr(event, "attempt", None)]
+        asks, self.asks = self.asks, []
+        return asks
+
+
+SPEC = JobSpec("job", {}, {}, 1)
+TASK = TaskSpec("job", 0, 1, 11, "/nowhere", None, (), carries=1)
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> Optional[float]:
     return registry.get_sample_value(f"mapreduce_worker_{name}", labels)
 
 
-def test_a_worker_counts_what_its_host_tells() -> None:
-    meter = metrics.Meter(Worker(), lambda: 4711)  # type: ignore[arg-type]
+def test_a_worker_counts_what_it_is_told() -> None:
+    worker = Worker()
+    meter = metrics.Meter(worker, lambda: 4711)  # type: ignore[arg-type]
     stats = {"records_in": 5, "records_out": 7, "bytes_in": 50, "bytes_out": 70}
     happened = [
         Connected(),
@@ -46,6 +64,7 @@ def test_a_worker_counts_what_its_host_tells() -> None:
     ]
     for event in happened:
         assert meter.handle(event, 100.0) == []
+    assert worker.heard == happened
     seen = meter.registry
     assert value(seen, "tasks_total", outcome="done") == 1
     assert value(seen, "tasks_total", outcome="raised") == 1
@@ -61,6 +80,27 @@ def test_a_worker_counts_what_its_host_tells() -> None:
     meter.handle(base.Disconnected("gone"), 101.0)
     assert value(seen, "broker_blocked") == 0
     assert value(seen, "broker_connected") == 0
+    worker.asks, worker.finished = [Execute(0, "job", SPEC, TASK)], True
+    assert meter.handle(Tick(), 102.0) == [Execute(0, "job", SPEC, TASK)] and meter.finished
+
+
+def test_it_hears_what_executors_answer_the_worker_through_the_host() -> None:
+    worker, pool = Worker(), Pool()
+    meter = metrics.Meter(worker, lambda: 0)  # type: ignore[arg-type]
+    worker.asks = [Execute(0, "job", SPEC, TASK)]
+    bench = Bench([TaskLog(meter, everything=False)], pool=pool)
+    bench.run(0.1)
+    assert len(pool.submitted) == 1
+    pool.events += [
+        ExecutorDone(0, 11, {}, {"records_in": 5}),
+        ExecutorFailed(1, 12, Failure("raised", "no")),
+    ]
+    bench.run(0.1)
+    assert value(meter.registry, "tasks_total", outcome="done") == 1
+    assert value(meter.registry, "tasks_total", outcome="raised") == 1
+    assert value(meter.registry, "records_read_total") == 5
+    assert value(meter.registry, "task_seconds_total") == 3.0
+    bench.close()
 
 
 def test_it_is_served_on_loopback_by_its_own_name_only() -> None:

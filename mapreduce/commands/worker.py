@@ -140,11 +140,9 @@ def _work(
         memory,
         versions.libraries(),
     )
-    task_log = TaskLog(worker, everything=log.says("debug"))
-    roles: list[Role] = [keeper, task_log, Respondent(worker, keeper, facts)]
     meter = _meter(worker, memory) if metrics_port is not None else None
-    if meter is not None:
-        roles.insert(0, meter)
+    task_log = TaskLog(meter or worker, everything=log.says("debug"))
+    roles: list[Role] = [keeper, task_log, Respondent(worker, keeper, facts)]
     host = Host(session, roles, log, pool, reconnect_secs=float("inf"))
     stop = _Stop(host, grace)
     try:
