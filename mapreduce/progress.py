@@ -7,7 +7,7 @@ from typing import Any, Optional
 from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.client import Client
-from mapreduce.effects import Command, Report, Tick
+from mapreduce.effects import Command, Connected, Report, Tick
 
 #: how long nothing may happen before the user is told what the job waits for
 PATIENCE_SECS = 3.0
@@ -57,8 +57,8 @@ class WaitNotice:
             return None
         if self._queue.is_silent(now):
             return (
-                f"the broker cannot use the queue {self._queue.name}, where its tasks go: its node is down, "
-                "perhaps; start that, or take it out of the cluster (rabbitmqctl forget_cluster_node), and it goes on"
+                f"the broker does not answer for the queue {self._queue.name}, where its tasks go: its node is "
+                "down, perhaps (rabbitmqctl cluster_status), and it goes on once that is back"
             )
         if state.unstarted and state.attempts:
             return "all workers are busy with other tasks, or gone"
@@ -98,21 +98,23 @@ class _WorkQueue:
         self.name = ""  #: "": nobody waits for what should go through it
         self._ask_at = 0.0
         self._asked_at: Optional[float] = None  #: and not answered
+        self._connected = False
 
     def ask(self, name: str, now: float) -> list[Command]:
         """Asks for it, when it is time; ``name``: "" while nobody waits."""
         if name != self.name:
             self.name, self._ask_at, self._asked_at = name, now + PATIENCE_SECS, None
-        if not name or self._asked_at is not None or now < self._ask_at:
+        if not name or not self._connected or self._asked_at is not None or now < self._ask_at:
             return []
         self._asked_at, self._ask_at = now, now + ASK_EVERY_SECS
         return [base.Inspect(name)]
 
     def note(self, event: Any) -> None:
-        """An answer, or none will come."""
-        if isinstance(event, base.Disconnected) or (
-            isinstance(event, base.Depth) and event.name == self.name
-        ):
+        """An answer; or none will come, and nobody can be asked."""
+        if isinstance(event, (Connected, base.Disconnected)):
+            self._connected = isinstance(event, Connected)
+            self._asked_at = None
+        elif isinstance(event, base.Depth) and event.name == self.name:
             self._asked_at = None
 
     def is_silent(self, now: float) -> bool:

@@ -632,6 +632,7 @@ class TestWaitNotice:
     def test_a_work_queue_that_the_broker_cannot_use_is_named_once_and_so_is_its_return(self) -> None:
         play = self.play()
         notice, asked = WaitNotice(play.client), 0
+        notice.handle(effects.Connected(), play.now)
         said: list[str] = []
 
         def wait(secs: float) -> None:
@@ -647,22 +648,37 @@ class TestWaitNotice:
         assert asked == 1, "it is asked for when nothing has run for long"
         notice.handle(base.Depth("mr.1.work.default.any", 0, 1), play.now)
         wait(60)
-        assert asked == 2 and said == [said[0]] and "cannot use the queue mr.1.work.default.any" in said[0]
+        assert asked == 2 and said == [said[0]] and "the queue mr.1.work.default.any" in said[0]
         notice.handle(base.Depth("mr.1.work.default.any", 0, 1), play.now)
         wait(1)
         assert said[1:] == ["job j1 goes on"]
 
-    def test_a_lost_session_answers_for_no_queue(self) -> None:
+    def test_a_lost_session_answers_for_no_queue_and_between_two_nobody_is_asked(self) -> None:
         play = self.play()
         notice = WaitNotice(play.client)
-        for secs in (0.0, PATIENCE_SECS, ANSWER_SECS - 1):
-            play.now += secs
-            notice.handle(effects.Tick(), play.now)
-        play.log(ev.Passed(1.0))
+
+        def ticks(secs: float) -> list[Any]:
+            commands = []
+            for _ in range(int(secs)):
+                play.now += 1.0
+                play.log(ev.Passed(play.now))
+                commands += notice.handle(effects.Tick(), play.now)
+            return commands
+
+        ask, told_at_once = base.Inspect("mr.1.work.default.any"), []
+        notice.handle(effects.Connected(), play.now)
+        assert ticks(PATIENCE_SECS + ANSWER_SECS - 1).count(ask) == 1
         notice.handle(base.Disconnected("gone"), play.now)
-        play.now += 2.0
-        again = notice.handle(effects.Tick(), play.now)
-        assert again == [base.Inspect("mr.1.work.default.any")]
+        told_at_once += ticks(2 * ANSWER_SECS)
+        assert ask not in told_at_once, "there is no session to answer on"
+        notice.handle(effects.Connected(), play.now)
+        told_at_once += ticks(1)
+        assert told_at_once.count(ask) == 1
+        notice.handle(base.Depth(ask.name, 0, 1), play.now)
+        told_at_once += ticks(ANSWER_SECS)
+        assert not any(
+            "does not answer" in each.text for each in told_at_once if isinstance(each, effects.Report)
+        )
 
     def test_a_silent_coordinator(self) -> None:
         play = self.play()
