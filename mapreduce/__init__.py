@@ -31,9 +31,15 @@ if TYPE_CHECKING:
     from mapreduce.job import Job, count, sampled_ranges, source, whole
     from mapreduce.spec import InputFormat
 else:  # which is of no use to them
+    #: `import mapreduce` alone has always been enough for these
+    _MODULES = ("errors", "job", "spec")
 
     def __getattr__(name: str) -> object:
-        """Each name of `__all__`, when one of them is first asked for."""
+        """Each name of `__all__`, when one of them is first asked for, and the modules that they come from."""
+        if name in _MODULES:
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from mapreduce import errors, job, spec
@@ -43,7 +49,7 @@ else:  # which is of no use to them
         return globals()[name]
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, *_MODULES})
 
 
 __version__ = "0.1.0"
