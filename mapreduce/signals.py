@@ -15,6 +15,13 @@ import signal
 import sys
 import time
 
+#: as type checkers know it: `typing` takes longer, too
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Hook = Callable[[sys.UnraisableHookArgs], object]
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Python is out of a callback by then
 _AGAIN_SECS = 0.01
@@ -37,10 +44,11 @@ def end_at_once() -> None:
 
 def unwind() -> None:
     """From now on they raise: KeyboardInterrupt the first, as in Python always, `Stopped` the others."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is _end:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _leave)
-            sys.unraisablehook = _not_lost
+    ours = [number for number in _SIGNALS if signal.getsignal(number) is _end]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _leave)
+    if ours:
+        sys.unraisablehook = _not_lost(sys.unraisablehook)
 
 
 def _end(number: int, frame: object) -> None:
@@ -52,14 +60,21 @@ def _leave(number: int, frame: object) -> None:
     raise Stopped(number)
 
 
-def _not_lost(lost: sys.UnraisableHookArgs) -> None:
-    """Python drops what is raised in the callback of a weak reference, and each import has one: send it again."""
-    if isinstance(lost.exc_value, KeyboardInterrupt):
-        _thread.start_new_thread(_send, (signal.SIGINT,))
-    elif isinstance(lost.exc_value, Stopped):
-        _thread.start_new_thread(_send, (lost.exc_value.number,))
-    else:
-        sys.__unraisablehook__(lost)
+def _not_lost(otherwise: Hook) -> Hook:
+    """Python drops what is raised in the callback of a weak reference, and each import has one: send it again.
+
+    ``otherwise``: what is done about all else.
+    """
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            _thread.start_new_thread(_send, (signal.SIGINT,))
+        elif isinstance(lost.exc_value, Stopped):
+            _thread.start_new_thread(_send, (lost.exc_value.number,))
+        else:
+            otherwise(lost)
+
+    return hook
 
 
 def _send(number: int) -> None:

@@ -39,6 +39,19 @@ del thing
 while True:
     signal.pause()
 """
+#: what is no signal goes where it went before
+NO_SIGNAL = """
+import sys
+from mapreduce import signals
+class Thing:
+    def __del__(self):
+        raise ValueError("mine")
+sys.unraisablehook = lambda lost: print("heard", lost.exc_value)
+for _ in range(2):
+    signals.end_at_once()
+    signals.unwind()
+Thing()
+"""
 #: of `mr run`: before its handlers change, after, and when an executor runs already
 MODULES = ["mapreduce.commands.main", "click", "mapreduce.commands.run", "mapreduce.run", "mapreduce.worker"]
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -81,6 +94,11 @@ def test_little_is_imported_before_the_handler() -> None:
 def test_what_python_drops_comes_again(number: int, code: int) -> None:
     ended = python("-c", IN_A_CALLBACK.format(number=int(number)))
     assert ended.returncode in (code, -number) and b"ignored" not in ended.stderr
+
+
+def test_what_else_python_drops_goes_to_the_hook_that_was_there() -> None:
+    ended = python("-c", NO_SIGNAL)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"heard mine\n", b"")
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
