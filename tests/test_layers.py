@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "mapreduce"
@@ -150,6 +151,17 @@ def _circle(found: dict[str, Path], start: str, goal: str) -> bool:
             below = imports(found[name], set(found)) - {"__init__"}
             todo += [each for each in below if (name, each) not in ALLOWED]
     return False
+
+
+def test_the_floors_are_those_of_the_docs() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| \d+ \| ", line)]
+    assert len(rows) == len(FLOORS)
+    for number, (row, floor) in enumerate(zip(rows, FLOORS)):
+        shown = set(re.findall(r"`([\w/]+)`", row))
+        shown |= {name.rstrip("/").rpartition("/")[2] for name in shown}
+        missing = {name for name in floor if name.rpartition(".")[2] not in shown}
+        assert row.startswith(f"| {number} |") and not missing, f"floor {number} lacks {missing}"
 
 
 def test_only_the_amqp_broker_imports_py_amqp() -> None:
