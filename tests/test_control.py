@@ -243,6 +243,32 @@ def test_folders_of_jobs_that_are_not_there_are_removed_when_they_are_named(tmp_
     assert not gone.exists() and lives.exists() and other.exists() and [*going.iterdir()] == [going / "mine"]
 
 
+def test_only_what_is_named_or_stands_in_a_task_is_cleaned(
+    rabbit_url: str, mr: Mr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what only has a folder in DIR."""
+    jobs = ("other-0000000a", "named-0000000b")
+    monkeypatch.setenv("MR_SHARED_DIR", str(tmp_path))
+    session = begin(rabbit_url)
+    for job in jobs:
+        share(tmp_path, job)
+        session.declare(ev.output_stream(job), Kind.STREAM)
+    other, named = (ev.output_stream(job) for job in jobs)
+    try:
+        said = mr("doctor", jobs[1], "--clean", "--json", "--broker", rabbit_url)
+        assert (session.depth(other).ready, session.depth(named).ready) == (0, -1)
+    finally:
+        session.do(base.Delete(other), base.Delete(named))
+        session.wait_for(2, base.Deleted)
+        session.broker.close(1.0)
+    (advice,) = (
+        each["advice"]
+        for each in said.plain["findings"]
+        if jobs[0] in each["text"] and each["check"] == "leftovers"
+    )
+    assert advice == f"mr doctor --clean {jobs[0]} removes them"
+
+
 def test_a_folder_whose_job_has_a_log_is_not_removed(rabbit_url: str, mr: Mr, tmp_path: Path) -> None:
     gone, lives = share(tmp_path, "gone-0000000a"), share(tmp_path, "lives-0000000d")
     session = begin(rabbit_url)

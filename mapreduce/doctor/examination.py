@@ -14,7 +14,7 @@ from mapreduce.display import texts
 from mapreduce.doctor.broker import check_broker, describe_ack_timeout
 from mapreduce.doctor.finding import NOTE, OK, Finding
 from mapreduce.doctor.folders import check_folders, find_folders
-from mapreduce.doctor.leftovers import alive, check_leftovers, is_unsure
+from mapreduce.doctor.leftovers import alive, check_leftovers, find_owned, is_unsure
 from mapreduce.doctor.workers import check_clocks, check_versions, check_workers
 from mapreduce.errors import BrokerError, JobLost
 
@@ -47,9 +47,10 @@ def examine(
         findings += check_versions(census, mapreduce.__version__, tag, versions.libraries())
         findings += _check_jobs(census)
         sharing = [folder.job for folder in folders or ()]
-        findings += check_leftovers(url, census, tag, jobs, clean, sharing)
+        owned = find_owned(url, census)
+        findings += check_leftovers(url, census, tag, jobs, clean, owned, sharing)
         if folders is not None:
-            findings += check_folders(folders, alive(url, census, sharing), is_unsure(census), jobs, clean)
+            findings += check_folders(folders, alive(url, owned, sharing), is_unsure(census), jobs, clean)
     except BrokerError as lost:  # it was there a moment ago
         findings.append(Finding("broker", "failed", str(lost)))
         return findings, lost

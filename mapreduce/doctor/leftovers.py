@@ -59,21 +59,27 @@ class Remains(NamedTuple):
 
 
 def check_leftovers(
-    url: str, census: Census, tag: str, jobs: tuple[str, ...], clean: bool, others: Iterable[str] = ()
+    url: str,
+    census: Census,
+    tag: str,
+    jobs: tuple[str, ...],
+    clean: bool,
+    owned: Collection[str],
+    others: Iterable[str] = (),
 ) -> list[Finding]:
-    """``tag``: our own Python's; ``jobs``: whole ids that the user names; ``others``: that are known from elsewhere.
+    """``tag``: our own Python's; ``jobs``: whole ids that the user names; ``owned``: as `find_owned` says.
+    ``others``: ids that are known from elsewhere; nothing of theirs is cleaned.
 
     Raises `BrokerError`.
     """
     findings: list[Finding] = []
-    suspects = dict.fromkeys((*jobs, *others))
+    suspects = dict.fromkeys(jobs)
     over = {report.job for report in census.jobs if report.phase in _OVER}
     for waiting in errand.run(url, lambda: _look_into_all(_queues(census, tag), over, clean)):
         findings += _tell_waiting(waiting, clean)
         suspects.update(dict.fromkeys(waiting.alive))
     findings += _check_aside(url, clean)
-    owned = _owned(url, census)
-    unknown = [job for job in suspects if job not in owned]
+    unknown = [job for job in dict.fromkeys((*suspects, *others)) if job not in owned]
     findings += [
         Finding("leftovers", OK, f"job {job} is coordinated, or waits for a worker")
         for job in jobs
@@ -83,7 +89,7 @@ def check_leftovers(
         text = f"whether {', '.join(unknown[:_SHOWN])} belong to anybody cannot be told while workers do not answer"
         return [*findings, Finding("leftovers", NOTE, text, "again, when all do")]
     for job in unknown:
-        findings += _check_job(url, job, job in jobs, clean)
+        findings += _check_job(url, job, job in jobs, clean and job in suspects)
     if not any(finding.check == "leftovers" for finding in findings):
         findings.append(Finding("leftovers", OK, "none that can be seen"))
     findings.append(
@@ -102,9 +108,9 @@ def is_unsure(census: Census) -> bool:
     return bool(census.silent or (census.workers and census.waiting_leases))
 
 
-def alive(url: str, census: Census, jobs: Iterable[str]) -> set[str]:
+def alive(url: str, owned: set[str], jobs: Iterable[str]) -> set[str]:
     """Those that have an owner, or a log, so that they may get one. Raises `BrokerError`."""
-    owned, wanted = _owned(url, census), set(jobs)
+    wanted = set(jobs)
     return (wanted & owned) | errand.run(url, lambda: _logged(wanted - owned))
 
 
@@ -117,8 +123,8 @@ def _logged(jobs: Iterable[str]) -> Script[set[str]]:
     return found
 
 
-def _owned(url: str, census: Census) -> set[str]:
-    """Jobs that are coordinated, or whose leases wait."""
+def find_owned(url: str, census: Census) -> set[str]:
+    """Jobs that are coordinated, or whose leases wait. Raises `BrokerError`."""
     owned = {report.job for report in census.jobs}
     if not census.workers and not census.silent:
         owned |= errand.run(url, _leased)
@@ -279,9 +285,8 @@ def _check_job(url: str, job: str, named: bool, clean: bool) -> Iterator[Finding
     if remains.log:
         text = f"job {job} has streams, and nobody coordinates it"
         if not clean:
-            yield Finding(
-                "leftovers", WARNING, text, "--clean gives it a new lease: a worker ends it, or goes on"
-            )
+            advice = f"mr doctor --clean {job} gives it a new lease: a worker ends it, or goes on"
+            yield Finding("leftovers", WARNING, text, advice)
             return
         trouble = errand.run(url, lambda: _give_lease(job))
         if trouble:
@@ -295,7 +300,7 @@ def _check_job(url: str, job: str, named: bool, clean: bool) -> Iterator[Finding
             errand.run(url, lambda: _delete(remains.streams))
             yield Finding("leftovers", OK, f"removed {what}")
         else:
-            yield Finding("leftovers", WARNING, what, "--clean removes them")
+            yield Finding("leftovers", WARNING, what, f"mr doctor --clean {job} removes them")
     elif named:
         yield Finding("leftovers", OK, f"there is nothing of a job {job}")
 
