@@ -19,7 +19,8 @@ from mapreduce.brokers import base, open_broker
 from mapreduce.brokers.base import Kind
 from mapreduce.census import Census, take_census
 from mapreduce.commands import main, naming
-from mapreduce.doctor.folders import check_folders, find_folders
+from mapreduce.doctor import examination
+from mapreduce.doctor.folders import check_folders, list_folders, measure
 from mapreduce.node import PrivateNode
 from mapreduce.spec import JobSpec
 from tests.contract.harness import Session
@@ -227,7 +228,7 @@ def test_folders_of_jobs_that_are_not_there_are_removed_when_they_are_named(tmp_
     (tmp_path / "mr-link").symlink_to(other)
     (tmp_path / "mr-file").touch()
     (going / "mine").touch()
-    found = find_folders(str(tmp_path))
+    found = measure(list_folders(str(tmp_path)))
     assert [(each.job, each.files, each.size) for each in found] == [
         ("gone", 1, 5), ("lives", 1, 5), ("other", 1, 5), ("going", 2, 5)
     ]  # fmt: skip
@@ -241,6 +242,21 @@ def test_folders_of_jobs_that_are_not_there_are_removed_when_they_are_named(tmp_
     assert gone.exists()
     assert check(False, True) == ["ok", "ok", "warning", "warning"], "what no attempt has made is left"
     assert not gone.exists() and lives.exists() and other.exists() and [*going.iterdir()] == [going / "mine"]
+
+
+def test_what_is_being_removed_counts_with_what_is_there_again(tmp_path: Path) -> None:
+    going = share(tmp_path, "twice")
+    going = going.rename(f"{going}.gone")
+    again = share(tmp_path, "twice")
+    tomorrow = time.time() + 86400.0  # by the file server's clock
+    os.utime(again, (tomorrow, tomorrow))
+    found = measure(list_folders(str(tmp_path)))
+    assert [(each.job, each.paths, each.files, each.size) for each in found] == [
+        ("twice", (str(again), str(going)), 2, 10)
+    ]
+    (finding,) = check_folders(found, (), False, ("twice",), True)
+    assert finding.text == f"removed {again} and {going}: 2 files, 10 B"
+    assert not again.exists() and not going.exists()
 
 
 def test_only_what_is_named_or_stands_in_a_task_is_cleaned(
@@ -289,6 +305,32 @@ def test_a_folder_whose_job_has_a_log_is_not_removed(rabbit_url: str, mr: Mr, tm
 def test_a_shared_folder_that_is_not_there_is_a_wrong_option(mr: Mr, tmp_path: Path) -> None:
     said = mr("doctor", "--broker", NOWHERE, "--shared-dir", tmp_path / "none")
     assert said.code == 2 and "none (--shared-dir): No such file or directory" in said.err
+
+
+def test_a_usual_shared_folder_that_is_not_there_is_noted(
+    rabbit_url: str, mr: Mr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MR_SHARED_DIR", str(tmp_path / "none"))
+    said = mr("doctor", "--json", "--broker", rabbit_url)
+    assert said.code == 0 and of("unseen", said)
+    assert of("folders", said) == [
+        ("note", f"cannot look into {tmp_path / 'none'} (MR_SHARED_DIR): No such file or directory")
+    ]
+
+
+def test_what_is_known_is_shown_before_files_are_looked_at(
+    rabbit_url: str, mr: Mr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server may hang."""
+
+    def hang(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    share(tmp_path, "lives")
+    monkeypatch.setattr(examination, "measure", hang)
+    said = mr("doctor", "--broker", rabbit_url, "--shared-dir", tmp_path)
+    shown = [line[8:].split()[0] for line in said.out.splitlines() if not line.startswith(" ")]
+    assert said.code == 130 and shown[0] == "broker" and shown[-1] == "unseen"
 
 
 def test_a_right_that_is_missing_is_named(own_node: PrivateNode, mr: Mr) -> None:

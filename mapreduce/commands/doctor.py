@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mapreduce.doctor.finding import Finding
 
 _COLOURS = {"ok": "green", "note": None, "warning": "yellow", "failed": "red"}
+_WIDTH = len("ack timeout")  #: of what was looked at, at most
 
 
 @click.command(name="doctor")
@@ -45,22 +46,20 @@ def command(
     from mapreduce.doctor.examination import examine  # half of the engine
 
     url = options.required_broker_url(broker)
-    findings, error = examine(url, jobs, clean, shared_dir or config.shared_dir())
+    findings: list[Finding] = []
+    show = findings.append if as_json else _show
+    error = examine(url, show, jobs, clean, shared_dir or None, config.shared_dir())
     if as_json:
         tables.show_json({"ok": error is None, "findings": [each._asdict() for each in findings]})
-    else:
-        _show(findings)
     if error is not None:
         error.told = True
         raise error
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(finding: Finding) -> None:
     from mapreduce.display import texts
 
-    width = max(len(finding.check) for finding in findings)
-    for finding in findings:
-        level = click.style(f"{finding.level:<8}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}{finding.check:<{width}}  {texts.clean(' '.join(finding.text.split()))}")
-        if finding.advice:
-            click.echo(f"{'':<{8 + width}}  → {finding.advice}")
+    level = click.style(f"{finding.level:<8}", fg=_COLOURS[finding.level])
+    click.echo(f"{level}{finding.check:<{_WIDTH}}  {texts.clean(' '.join(finding.text.split()))}")
+    if finding.advice:
+        click.echo(f"{'':<{8 + _WIDTH}}  → {finding.advice}")

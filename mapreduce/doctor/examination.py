@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Optional
+from collections.abc import Iterable
+from typing import Callable, Optional
 
 import mapreduce
 from mapreduce import events as ev
@@ -12,49 +13,77 @@ from mapreduce.census import Census, take_census
 from mapreduce.code import interpreter_tag
 from mapreduce.display import texts
 from mapreduce.doctor.broker import check_broker, describe_ack_timeout
-from mapreduce.doctor.finding import NOTE, OK, Finding
-from mapreduce.doctor.folders import check_folders, find_folders
+from mapreduce.doctor.finding import FAILED, NOTE, OK, Finding
+from mapreduce.doctor.folders import check_folders, list_folders, measure
 from mapreduce.doctor.leftovers import alive, check_leftovers, find_owned, is_unsure
 from mapreduce.doctor.workers import check_clocks, check_versions, check_workers
-from mapreduce.errors import BrokerError, JobLost
+from mapreduce.errors import BrokerError, JobLost, UsageError
 
 
 def examine(
-    url: str, jobs: tuple[str, ...] = (), clean: bool = False, shared_dir: Optional[str] = None
-) -> tuple[list[Finding], Optional[BrokerError]]:
-    """All that was found out, and what keeps jobs from running, if anything does.
+    url: str,
+    show: Callable[[Finding], object],
+    jobs: tuple[str, ...] = (),
+    clean: bool = False,
+    shared_dir: Optional[str] = None,
+    usual_dir: Optional[str] = None,
+) -> Optional[BrokerError]:
+    """What keeps jobs from running, if anything does; ``show`` gets each finding as soon as it is known.
 
     ``jobs``: whole ids; all that there is of them is looked for. ``clean``: leftovers are removed. ``shared_dir``:
-    where jobs share folders. Raises `JobLost` for what can be no id, `BrokerUrlWrong`, `UsageError` for what is no
-    folder.
+    where jobs share folders; ``usual_dir``: the same, if the user has not said it; then it need not be there. Raises
+    `JobLost` for what can be no id, `BrokerUrlWrong`, `UsageError` for a ``shared_dir`` that cannot be read.
     """
     for job in jobs:
         if not ev.is_name(job):
             raise JobLost(f"there is no job {job[:70]!r}: no job can have such a name")
-    # before anybody is asked for jobs: a job's folder is made when its lease is out
-    folders = None if shared_dir is None else find_folders(shared_dir)
+    sharing = None if shared_dir is None else _list_given(shared_dir)
     findings, error = check_broker(url)
+    _show_all(findings, show)
     if error is not None:
-        return findings, error
-    findings.append(_describe_loops())
+        return error
+    show(_describe_loops())
+    # before anybody is asked for jobs: a job's folder is made when its lease is out
+    if sharing is None and usual_dir is not None:
+        try:
+            sharing = list_folders(usual_dir)
+        except OSError as trouble:
+            show(Finding("folders", NOTE, f"cannot look into {usual_dir} (MR_SHARED_DIR): {_why(trouble)}"))
     try:
         census = take_census(url, "jobs")
         taught = [each.ack_timeout_secs for each in census.workers if each.ack_timeout_secs]
         tag = interpreter_tag()
-        findings.append(describe_ack_timeout(taught))
-        findings += check_workers(census)
-        findings += check_clocks(census)
-        findings += check_versions(census, mapreduce.__version__, tag, versions.libraries())
-        findings += _check_jobs(census)
-        sharing = [folder.job for folder in folders or ()]
+        show(describe_ack_timeout(taught))
+        _show_all(check_workers(census), show)
+        _show_all(check_clocks(census), show)
+        _show_all(check_versions(census, mapreduce.__version__, tag, versions.libraries()), show)
+        _show_all(_check_jobs(census), show)
         owned = find_owned(url, census)
-        findings += check_leftovers(url, census, tag, jobs, clean, owned, sharing)
-        if folders is not None:
-            findings += check_folders(folders, alive(url, owned, sharing), is_unsure(census), jobs, clean)
+        _show_all(check_leftovers(url, census, tag, jobs, clean, owned, sharing or ()), show)
+        if sharing is not None:
+            known = alive(url, owned, sharing)
+            # last: a file server that does not answer holds up nothing else
+            _show_all(check_folders(measure(sharing), known, is_unsure(census), jobs, clean), show)
     except BrokerError as lost:  # it was there a moment ago
-        findings.append(Finding("broker", "failed", str(lost)))
-        return findings, lost
-    return findings, None
+        show(Finding("broker", FAILED, str(lost)))
+        return lost
+    return None
+
+
+def _show_all(findings: Iterable[Finding], show: Callable[[Finding], object]) -> None:
+    for finding in findings:
+        show(finding)
+
+
+def _list_given(shared_dir: str) -> dict[str, tuple[str, ...]]:
+    try:
+        return list_folders(shared_dir)
+    except OSError as error:
+        raise UsageError(f"cannot look into {shared_dir} (--shared-dir): {_why(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _describe_loops() -> Finding:

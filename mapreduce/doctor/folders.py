@@ -9,47 +9,52 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from mapreduce import events as ev
 from mapreduce import shared
 from mapreduce.display import texts
 from mapreduce.doctor.finding import NOTE, OK, WARNING, Finding
-from mapreduce.errors import UsageError
 
 
 class Folder(NamedTuple):
-    """Of one job in DIR."""
+    """What one job has in DIR."""
 
     job: str
-    path: str
+    paths: tuple[str, ...]  #: of its folder, or of what is left of that while it is being removed, or both
     files: int
     size: int  #: bytes
     changed_at: float  #: the last change in it: seconds since the epoch, by the file server's clock
 
-
-def find_folders(shared_dir: str) -> list[Folder]:
-    """Those of all jobs, the one longest unchanged first. Raises `UsageError` if DIR cannot be read."""
-    found = {}
-    try:
-        with os.scandir(os.path.abspath(shared_dir)) as entries:
-            for entry in entries:
-                job = shared.job_of(entry.name)
-                if job is not None and ev.is_name(job) and entry.is_dir(follow_symlinks=False):
-                    found[job] = _measure(job, entry.path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot look into {shared_dir} (--shared-dir): {error.strerror or error}"
-        ) from error
-    return sorted(found.values(), key=lambda folder: (folder.changed_at, folder.job))
+    @property
+    def names(self) -> str:
+        """As people are shown them."""
+        return " and ".join(self.paths)
 
 
-def _measure(job: str, path: str) -> Folder:
+def list_folders(shared_dir: str) -> dict[str, tuple[str, ...]]:
+    """Their paths, by job. Raises OSError if DIR cannot be read."""
+    found: dict[str, tuple[str, ...]] = {}
+    with os.scandir(os.path.abspath(shared_dir)) as entries:
+        for entry in entries:
+            job = shared.job_of(entry.name)
+            if job is not None and ev.is_name(job) and entry.is_dir(follow_symlinks=False):
+                found[job] = tuple(sorted((*found.get(job, ()), entry.path)))
+    return found
+
+
+def measure(listed: Mapping[str, tuple[str, ...]]) -> list[Folder]:
+    """What `list_folders` has found, the one longest unchanged first. Looks at every file."""
+    folders = [_measure(job, paths) for job, paths in listed.items()]
+    return sorted(folders, key=lambda folder: (folder.changed_at, folder.job))
+
+
+def _measure(job: str, paths: tuple[str, ...]) -> Folder:
     """As far as it may be read, and is still there."""
     files = size = 0
     changed_at = 0.0
-    todo = [path]
+    todo = [*paths]
     while todo:
         each = todo.pop()
         try:
@@ -61,7 +66,7 @@ def _measure(job: str, path: str) -> Folder:
             changed_at = max(changed_at, status.st_mtime)
         except OSError:
             continue
-    return Folder(job, path, files, size, changed_at)
+    return Folder(job, paths, files, size, changed_at)
 
 
 def check_folders(
@@ -72,7 +77,7 @@ def check_folders(
     for folder in folders:
         age = texts.secs(now - folder.changed_at)
         size = f"{texts.count(folder.files, 'file')}, {texts.size(folder.size)}"
-        what = f"{folder.path}: {size}, last changed {age} ago"
+        what = f"{folder.names}: {size}, last changed {age} ago"
         if folder.job in alive:
             yield Finding("folders", OK, f"{what}; its job is there")
         elif unsure:
@@ -80,7 +85,7 @@ def check_folders(
         elif clean and folder.job in named:
             yield _remove(folder, size)
         else:
-            directory = os.path.dirname(folder.path)
+            directory = os.path.dirname(folder.paths[0])
             advice = f"if no other broker does: mr doctor --shared-dir {directory} --clean {folder.job}"
             yield Finding("folders", WARNING, f"{what}; this broker knows no such job", advice)
     if not folders:
@@ -90,14 +95,14 @@ def check_folders(
 def _remove(folder: Folder, size: str) -> Finding:
     trouble = _trouble_with_removing(folder)
     if trouble:
-        return Finding("folders", WARNING, f"cannot remove {folder.path}: {trouble}")
-    return Finding("folders", OK, f"removed {folder.path}: {size}")
+        return Finding("folders", WARNING, f"cannot remove {folder.names}: {trouble}")
+    return Finding("folders", OK, f"removed {folder.names}: {size}")
 
 
 def _trouble_with_removing(folder: Folder) -> Optional[str]:
-    whole = shared.folder_of(os.path.dirname(folder.path), folder.job)
+    whole = shared.folder_of(os.path.dirname(folder.paths[0]), folder.job)
     try:
         shared.remove_job_folder(whole)
     except OSError as error:
         return error.strerror or str(error)
-    return "it is another user's" if os.path.lexists(folder.path) else None
+    return "it is another user's" if any(map(os.path.lexists, folder.paths)) else None
