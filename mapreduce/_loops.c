@@ -53,12 +53,23 @@ typedef struct {
 
 /* ------------------------------------------------------------------ counts */
 
-/* Numbers that follow each other, and multiples of one, are spread over all slots by the upper bits of this product
- * (Knuth, The Art of Computer Programming, volume 3, 6.4: Fibonacci hashing). */
+/* Numbers that follow each other, multiples of one, and what else is regular, are spread over all slots (Appleby,
+ * MurmurHash3: the end of its 64 bits). */
 static uint32_t
 spread(Py_hash_t hash)
 {
-    return (uint32_t)(((uint64_t)hash * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - HASH_BITS));
+    uint64_t mixed = (uint64_t)hash;
+    mixed = (mixed ^ mixed >> 33) * UINT64_C(0xFF51AFD7ED558CCD);
+    mixed = (mixed ^ mixed >> 33) * UINT64_C(0xC4CEB9FE1A85EC53);
+    return (uint32_t)(mixed >> (64 - HASH_BITS));
+}
+
+/* For the tests. */
+static PyObject *
+spread_of(PyObject *Py_UNUSED(module), PyObject *key)
+{
+    Py_hash_t hash = PyObject_Hash(key);
+    return hash == -1 ? NULL : PyLong_FromUnsignedLong(spread(hash));
 }
 
 /* Where a key with this hash is, or has to go, if no other one is there. */
@@ -433,34 +444,64 @@ fill_crc_table(void)
     }
 }
 
-static uint32_t
-crc32(const unsigned char *data, Py_ssize_t length)
+/* Up to here a byte at a time is faster than a call of zlib. */
+#define SHORT_BYTES 48
+
+typedef struct {
+    PyObject *zlib_crc32;
+} State;
+
+/* CRC-32 of bytes; -1 if zlib fails. */
+static int64_t
+crc32(State *state, PyObject *data)
 {
+    Py_ssize_t length = PyBytes_Size(data);
+    if (length > SHORT_BYTES) {
+        PyObject *number = PyObject_CallFunctionObjArgs(state->zlib_crc32, data, NULL);
+        int64_t crc = number != NULL ? PyLong_AsLongLong(number) : -1;
+        Py_XDECREF(number);
+        return crc;
+    }
+    const unsigned char *bytes = (const unsigned char *)PyBytes_AsString(data);
     uint32_t crc = UINT32_MAX;
     for (Py_ssize_t i = 0; i < length; i++)
-        crc = crc_table[(crc ^ data[i]) & 255] ^ crc >> 8;
-    return ~crc;
+        crc = crc_table[(crc ^ bytes[i]) & 255] ^ crc >> 8;
+    return (uint32_t)~crc;
+}
+
+/* The UTF-8 of a str, of lone surrogates as well. */
+static PyObject *
+utf8(PyObject *key)
+{
+    PyObject *data = PyUnicode_AsUTF8String(key);
+    if (data == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Clear();
+        data = PyUnicode_AsEncodedString(key, "utf-8", "surrogatepass");
+    }
+    return data;
 }
 
 static PyObject *
-crc32_modulo(PyObject *Py_UNUSED(module), PyObject *args)
+crc32_modulo(PyObject *module, PyObject *args)
 {
     PyObject *keys;
-    unsigned int n;
-    if (!PyArg_ParseTuple(args, "O!I:crc32_modulo", &PyList_Type, &keys, &n))
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "O!n:crc32_modulo", &PyList_Type, &keys, &n))
         return NULL;
-    if (n == 0) {
-        PyErr_SetString(PyExc_ZeroDivisionError, "modulo by zero");
+    if (n < 1) {
+        PyErr_SetString(PyExc_ValueError, "modulo what is not positive");
         return NULL;
     }
+    State *state = PyModule_GetState(module);
     Py_ssize_t length = PyList_Size(keys);
     PyObject *numbers = PyList_New(length);
     for (Py_ssize_t i = 0; numbers != NULL && i < length; i++) {
-        PyObject *data = PyUnicode_AsUTF8String(PyList_GetItem(keys, i)), *number = NULL;
+        PyObject *data = utf8(PyList_GetItem(keys, i)), *number = NULL;
         if (data != NULL) {
-            uint32_t crc = crc32((const unsigned char *)PyBytes_AsString(data), PyBytes_Size(data));
-            number = PyLong_FromUnsignedLong(crc % n);
+            int64_t crc = crc32(state, data);
             Py_DECREF(data);
+            if (crc >= 0)
+                number = PyLong_FromLongLong(crc % n);
         }
         if (number == NULL || PyList_SetItem(numbers, i, number) < 0)
             Py_CLEAR(numbers);
@@ -532,6 +573,14 @@ static int
 execute(PyObject *module)
 {
     fill_crc_table();
+    State *state = PyModule_GetState(module);
+    PyObject *zlib = PyImport_ImportModule("zlib");
+    if (zlib == NULL)
+        return -1;
+    state->zlib_crc32 = PyObject_GetAttrString(zlib, "crc32");
+    Py_DECREF(zlib);
+    if (state->zlib_crc32 == NULL)
+        return -1;
     PyObject *type = PyType_FromSpec(&Counts_spec);
     if (type == NULL)
         return -1;
@@ -542,10 +591,35 @@ execute(PyObject *module)
     return 0;
 }
 
+static int
+traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    if (state != NULL)
+        Py_VISIT(state->zlib_crc32);
+    return 0;
+}
+
+static int
+clear_state(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    if (state != NULL)
+        Py_CLEAR(state->zlib_crc32);
+    return 0;
+}
+
+static void
+free_state(void *module)
+{
+    clear_state(module);
+}
+
 static PyMethodDef functions[] = {
     {"add", add, METH_VARARGS, NULL},
     {"crc32_modulo", crc32_modulo, METH_VARARGS, NULL},
     {"distribute", distribute, METH_VARARGS, NULL},
+    {"spread", spread_of, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -557,8 +631,12 @@ static PyModuleDef_Slot module_slots[] = {
 static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_loops",
+    .m_size = sizeof(State),
     .m_methods = functions,
     .m_slots = module_slots,
+    .m_traverse = traverse,
+    .m_clear = clear_state,
+    .m_free = free_state,
 };
 
 PyMODINIT_FUNC

@@ -1,7 +1,7 @@
 """The innermost loops of map and reduce: how often keys come, their totals, which part each goes to.
 
 All are here in Python, and in `_loops.c`, for a third of the time, where that could be compiled when the package was
-installed. Both do the same, to the order of keys.
+installed. Both do the same, to the order of keys, with whatever the rest of the engine gives them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import compress, islice
 from typing import Any, Optional, Union
 from zlib import crc32
 
-__all__ = ["IS_IN_C", "Counts", "Parts", "PlainCounts", "add", "counts_of", "crc32_modulo", "distribute"]
+__all__ = ["NOT_IN_C", "Counts", "Parts", "PlainCounts", "add", "counts_of", "crc32_modulo", "distribute"]
 
 _NONE = object()
 
@@ -66,21 +66,27 @@ class PlainCounts:
 
 
 def plain_add(totals: dict[Any, int], keys: list[Any], numbers: Union[bytes, list[int]]) -> None:
-    """Add to the total of each key its number."""
+    """Add to the total of each key its number; there are as many of both."""
     known = totals.get
     for key, number in zip(keys, numbers):
         totals[key] = known(key, 0) + number
 
 
 def plain_crc32_modulo(keys: list[str], n: int) -> list[int]:
-    """Of each key CRC-32 of its UTF-8, modulo ``n``. Raises UnicodeEncodeError for lone surrogates."""
-    return [number % n for number in map(crc32, map(str.encode, keys))]
+    """Of each key CRC-32 of its UTF-8, modulo ``n``, at least 1. Lone surrogates have UTF-8, too."""
+    try:
+        return [number % n for number in map(crc32, map(str.encode, keys))]
+    except UnicodeEncodeError:
+        return [crc32(key.encode("utf-8", "surrogatepass")) % n for key in keys]
 
 
 def plain_distribute(
     parts: Parts, numbers: list[int], keys: list[Any], values: Union[bytes, list[Any]]
 ) -> None:
-    """Append each key, and its value, to the part of that number. For bytes its values are a bytearray."""
+    """Append each key, and its value, to the part of that number, from 0 on; there are as many of all three.
+
+    For bytes the values of a part are a bytearray.
+    """
     add_key = [keys.append for keys, _ in parts]
     add_value = [values.append for _, values in parts]
     for number, key, value in zip(numbers, keys, values):
@@ -88,13 +94,13 @@ def plain_distribute(
         add_value[number](value)
 
 
+#: why the loops in C are not used; "": they are
+NOT_IN_C = ""
 try:
     from mapreduce._loops import Counts, add, crc32_modulo, distribute
-
-    IS_IN_C = True
-except ImportError:  # there was no compiler, or this is PyPy, which compiles the loops above itself
+except ImportError as error:  # there was no compiler, or this is PyPy, which compiles the loops above itself
     Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
-    IS_IN_C = False
+    NOT_IN_C = str(error)
 
 _IN_C = {str, bytes, int}
 

@@ -13,7 +13,6 @@ the same instant. All NaNs are equal to each other. Keys with equal sort keys fo
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import decimal
 import math
@@ -219,9 +218,8 @@ def partition(key: Any, n: int) -> int:
 
 def partition_all(keys: Sequence[Any], n: int) -> list[int]:
     """Where each key belongs, of ``n`` partitions. Raises `UnsupportedValue`."""
-    if type(keys) is list and set(map(type, keys)) == {str}:
-        with contextlib.suppress(UnicodeEncodeError):  # lone surrogates
-            return crc32_modulo(keys, n)
+    if set(map(type, keys)) == {str}:
+        return crc32_modulo(list(keys), n)
     return [number % n for number in _hashes(keys)]
 
 
@@ -229,10 +227,7 @@ def _hashes(keys: Sequence[Any]) -> Iterable[int]:
     """A hash below 2**32 for each key; each the same as if it were alone."""
     types = set(map(type, keys))
     if types == {str}:
-        try:
-            return list(map(crc32, map(str.encode, keys)))
-        except UnicodeEncodeError:  # lone surrogates
-            return [crc32(key.encode("utf-8", "surrogatepass")) for key in keys]
+        return crc32_modulo(list(keys), 1 << 32)
     if types == {bytes}:
         return map(crc32, keys)
     if types and types <= {int, bool}:

@@ -88,12 +88,12 @@ def _why(error: OSError) -> str:
 
 def _describe_loops() -> Finding:
     """Those of this installation; each worker has its own."""
-    if loops.IS_IN_C:
+    if not loops.NOT_IN_C:
         return Finding("loops", OK, "the innermost loops were compiled when mapreduce was installed here")
     return Finding(
         "loops",
         NOTE,
-        "the innermost loops run in Python here: jobs that count or hash words take up to half as long again",
+        f"the innermost loops run in Python here ({loops.NOT_IN_C}): jobs that count words take half as long again",
         "install a C compiler and Python's headers (Debian, Ubuntu: gcc python3-dev), then mapreduce once more",
     )
 
