@@ -115,17 +115,6 @@ class Coordinator:
         self._renew_from = 0.0
         self._leaving = False
         self._depth_asked_at = float("-inf")
-        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
-            base.Delivered: self._on_log_entry,
-            base.Confirmed: self._on_confirmed,
-            base.Unroutable: self._on_unroutable,
-            base.Gone: self._on_gone,
-            base.Deleted: self._on_deleted,
-            base.Depth: self._on_depth,
-            base.Blocked: self._on_blocked,
-            base.Unblocked: self._on_blocked,
-            Tick: self._on_tick,
-        }
 
     def start(self, now: float) -> list[Command]:
         """Take the job over."""
@@ -198,13 +187,13 @@ class Coordinator:
         return self._receipt is None
 
     def handle(self, event: Any, now: float) -> list[Command]:
-        handler = self._handlers.get(type(event))
+        handler = _HANDLERS.get(type(event))
         if handler is None or self.finished:
             return []
         now = self._awake.read(now)
         if self._outranked and isinstance(event, (base.Delivered, base.Gone, Tick)):
             return self._renew(now)
-        return handler(event, now) + self._act(now)
+        return handler(self, event, now) + self._act(now)
 
     def _on_blocked(self, event: Union[base.Blocked, base.Unblocked], now: float) -> list[Command]:
         """While the broker takes no messages nobody can be heard of, and no limit of time is anybody's fault."""
@@ -581,3 +570,16 @@ class Coordinator:
             self._reading = True
             commands.append(base.Consume(self._log_tag, self._journal.log, LOG_PREFETCH, "first"))
         return commands
+
+
+_HANDLERS: dict[type, Callable[[Coordinator, Any, float], list[Command]]] = {
+    base.Delivered: Coordinator._on_log_entry,
+    base.Confirmed: Coordinator._on_confirmed,
+    base.Unroutable: Coordinator._on_unroutable,
+    base.Gone: Coordinator._on_gone,
+    base.Deleted: Coordinator._on_deleted,
+    base.Depth: Coordinator._on_depth,
+    base.Blocked: Coordinator._on_blocked,
+    base.Unblocked: Coordinator._on_blocked,
+    Tick: Coordinator._on_tick,
+}

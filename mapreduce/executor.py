@@ -18,13 +18,12 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from mapreduce import pipe
+from mapreduce import garbage, pipe
 from mapreduce.blame import TaskFailed, user_traceback
 from mapreduce.capture import new_mark
 from mapreduce.careful import run_careful
 from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
-from mapreduce.garbage import seldom_collect
 from mapreduce.job import Job
 from mapreduce.limits import cap_memory
 from mapreduce.refs import Block, Failure, Skipped, TaskSpec
@@ -49,7 +48,7 @@ def main() -> None:
     _die_with_parent(lifeline)
     os.set_inheritable(fd, False)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # user code, too, may want to know how its children end
-    seldom_collect()
+    garbage.seldom_collect(garbage.EXECUTOR)
     _Executor(fd).serve()
 
 

@@ -45,16 +45,6 @@ class LeaseKeeper:
         self._stopping = False
         self._blocked = False  #: the broker takes no messages
         self._consuming = False
-        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
-            Connected: self._on_connected,
-            base.Disconnected: self._on_disconnected,
-            Shutdown: self._on_shutdown,
-            base.Blocked: self._on_blocked,
-            base.Unblocked: self._on_blocked,
-            base.Gone: self._on_gone,
-            base.Declared: self._on_declared,
-            Tick: self._on_tick,
-        }
 
     @property
     def ack_timeout_secs(self) -> float:
@@ -67,9 +57,9 @@ class LeaseKeeper:
         return commands
 
     def _handle(self, event: Any, now: float) -> list[Command]:
-        handler = self._handlers.get(type(event))
+        handler = _HANDLERS.get(type(event))
         if handler is not None:
-            return handler(event, now)
+            return handler(self, event, now)
         if isinstance(event, base.Delivered) and event.tag == self._tag:
             return self._on_lease(event, now)
         if isinstance(event, base.Delivered) and event.tag == self._control_tag:
@@ -188,3 +178,15 @@ class LeaseKeeper:
             commands = coordinator.handle(event, now) if coordinator is not None else []
         self._sweep()
         return commands
+
+
+_HANDLERS: dict[type, Callable[[LeaseKeeper, Any, float], list[Command]]] = {
+    Connected: LeaseKeeper._on_connected,
+    base.Disconnected: LeaseKeeper._on_disconnected,
+    Shutdown: LeaseKeeper._on_shutdown,
+    base.Blocked: LeaseKeeper._on_blocked,
+    base.Unblocked: LeaseKeeper._on_blocked,
+    base.Gone: LeaseKeeper._on_gone,
+    base.Declared: LeaseKeeper._on_declared,
+    Tick: LeaseKeeper._on_tick,
+}

@@ -165,28 +165,6 @@ class JobState:
         #: dispatches whose end is known; a `Dispatched` or `Started` that comes late must not revive them
         self._ended: set[int] = set()
         self._waiting_for_pardon: dict[str, set[tuple[int, int]]] = {}
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            ev.Submitted: self._submitted,
-            ev.Splits: self._splits,
-            ev.InputComplete: self._input_complete,
-            ev.Took: self._took,
-            ev.Dispatched: self._dispatched,
-            ev.Started: self._started,
-            ev.Done: self._done,
-            ev.AttemptFailed: self._attempt_failed,
-            ev.Lost: self._lost,
-            ev.Returned: self._returned,
-            ev.Missing: self._missing,
-            ev.Long: self._long,
-            ev.StageSealed: self._stage_sealed,
-            ev.CancelRequested: self._cancel_requested,
-            ev.Delivered: self._delivered,
-            ev.Failed: self._failed,
-            ev.Retried: self._retried,
-            ev.Expired: self._expired,
-            ev.Cancelled: self._end,
-            ev.Abandoned: self._end,
-        }
 
     # ------------------------------------------------------------ reading
 
@@ -266,9 +244,9 @@ class JobState:
             return
         if not (self.stages or self.terminal) and type(event) not in (ev.Submitted, ev.Took, *_ENDINGS):
             return  # the first event is lost or garbage: nothing that follows has a meaning
-        handler = self._handlers.get(type(event))
+        handler = _HANDLERS.get(type(event))
         if handler is not None:
-            handler(event)
+            handler(self, event)
 
     def _hear(self, worker: str) -> None:
         self.workers.setdefault(worker)
@@ -569,3 +547,26 @@ def _whole(numbers: dict[str, Any]) -> dict[str, int]:
 _FOR_VIEWERS = (ev.Printed, ev.Profiled, ev.Marked)
 _ENDINGS = (ev.Failed, ev.Cancelled, ev.Abandoned)
 _AFTER_THE_END = (ev.Took, ev.Delivered, ev.CancelRequested, ev.Retried, ev.Expired)
+
+_HANDLERS: dict[type, Callable[[JobState, Any], None]] = {
+    ev.Submitted: JobState._submitted,
+    ev.Splits: JobState._splits,
+    ev.InputComplete: JobState._input_complete,
+    ev.Took: JobState._took,
+    ev.Dispatched: JobState._dispatched,
+    ev.Started: JobState._started,
+    ev.Done: JobState._done,
+    ev.AttemptFailed: JobState._attempt_failed,
+    ev.Lost: JobState._lost,
+    ev.Returned: JobState._returned,
+    ev.Missing: JobState._missing,
+    ev.Long: JobState._long,
+    ev.StageSealed: JobState._stage_sealed,
+    ev.CancelRequested: JobState._cancel_requested,
+    ev.Delivered: JobState._delivered,
+    ev.Failed: JobState._failed,
+    ev.Retried: JobState._retried,
+    ev.Expired: JobState._expired,
+    ev.Cancelled: JobState._end,
+    ev.Abandoned: JobState._end,
+}

@@ -93,26 +93,6 @@ class Worker:
         self._interrupted: set[str] = set()
         self._blocked = False  #: the broker takes no messages
         self._leave_at: Optional[float] = None  #: told to stop: when what still runs is handed back
-        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
-            Connected: self._on_connected,
-            base.Declared: self._on_declared,
-            base.Disconnected: self._on_disconnected,
-            base.Delivered: self._on_delivered,
-            base.Confirmed: self._on_confirmed,
-            base.Unroutable: self._on_unroutable,
-            base.Gone: self._on_gone,
-            base.Blocked: self._on_blocked,
-            base.Unblocked: self._on_unblocked,
-            AppendFailed: self._on_append_failed,
-            BlocksChecked: self._on_checked,
-            ExecutorBlock: self._on_block,
-            ExecutorPrinted: self._on_printed,
-            ExecutorProfiled: self._on_profiled,
-            ExecutorDone: self._on_done,
-            ExecutorFailed: self._on_failed,
-            Shutdown: self._on_shutdown,
-            Tick: self._on_tick,
-        }
 
     @property
     def slots(self) -> int:
@@ -134,11 +114,11 @@ class Worker:
         )
 
     def handle(self, event: Any, now: float) -> list[Command]:
-        handler = self._handlers.get(type(event))
+        handler = _HANDLERS.get(type(event))
         if handler is None:
             return []
         self._attempts.now = now
-        commands = handler(event, now)
+        commands = handler(self, event, now)
         self.finished = self._leave_at is not None and not self._attempts and not self._losses
         return commands
 
@@ -473,3 +453,25 @@ class Worker:
             commands.append(self._attempts.log(attempt, attempt.started(self.name), "reads"))
         attempt.since = now
         return [*commands, self._attempts.log(attempt, attempt.long(self.name), "long")]
+
+
+_HANDLERS: dict[type, Callable[[Worker, Any, float], list[Command]]] = {
+    Connected: Worker._on_connected,
+    base.Declared: Worker._on_declared,
+    base.Disconnected: Worker._on_disconnected,
+    base.Delivered: Worker._on_delivered,
+    base.Confirmed: Worker._on_confirmed,
+    base.Unroutable: Worker._on_unroutable,
+    base.Gone: Worker._on_gone,
+    base.Blocked: Worker._on_blocked,
+    base.Unblocked: Worker._on_unblocked,
+    AppendFailed: Worker._on_append_failed,
+    BlocksChecked: Worker._on_checked,
+    ExecutorBlock: Worker._on_block,
+    ExecutorPrinted: Worker._on_printed,
+    ExecutorProfiled: Worker._on_profiled,
+    ExecutorDone: Worker._on_done,
+    ExecutorFailed: Worker._on_failed,
+    Shutdown: Worker._on_shutdown,
+    Tick: Worker._on_tick,
+}

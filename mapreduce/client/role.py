@@ -147,33 +147,14 @@ class Client:
         self._returned_lease: Optional[base.Publish] = None
         self._blocked = False
         self._view: Optional[JobView] = None
-        self._handlers: dict[type, Callable[[Any, float], list[Command]]] = {
-            Connected: self._on_connected,
-            base.Disconnected: self._on_disconnected,
-            base.Declared: self._on_declared,
-            base.Confirmed: self._on_confirmed,
-            base.Unroutable: self._on_unroutable,
-            base.Delivered: self._on_delivered,
-            base.Gone: self._on_gone,
-            base.Depth: self._on_depth,
-            base.Blocked: self._on_blocked,
-            base.Unblocked: self._on_unblocked,
-            AppendFailed: self._on_append_failed,
-            BlocksChecked: self._on_checked,
-            InputPiece: lambda event, now: self._feeding.piece(event.data),
-            InputSplit: lambda event, now: self._feeding.split(event),
-            InputEnd: lambda event, now: self._feeding.end(),
-            InputFailed: self._on_input_failed,
-            Tick: self._on_tick,
-        }
 
     def follow(self, view: JobView) -> None:
         """Feed the view with what is read of the log from now on; before it is connected: with all of it."""
         self._view = view
 
     def handle(self, event: Any, now: float) -> list[Command]:
-        handler = self._handlers.get(type(event))
-        return handler(event, now) if handler is not None and not self.finished else []
+        handler = _HANDLERS.get(type(event))
+        return handler(self, event, now) if handler is not None and not self.finished else []
 
     # ------------------------------------------------------------ what the host asks
 
@@ -672,3 +653,25 @@ class Client:
 
     def _publish_event(self, event: Any, kind: str = "event") -> base.Publish:
         return self._sent.publish(ev.log_stream(self.job), wire.encode(event), kind)
+
+
+#: called by name, as clients of other kinds have methods of their own
+_HANDLERS: dict[type, Callable[[Client, Any, float], list[Command]]] = {
+    Connected: lambda it, event, now: it._on_connected(event, now),
+    base.Disconnected: lambda it, event, now: it._on_disconnected(event, now),
+    base.Declared: lambda it, event, now: it._on_declared(event, now),
+    base.Confirmed: lambda it, event, now: it._on_confirmed(event, now),
+    base.Unroutable: lambda it, event, now: it._on_unroutable(event, now),
+    base.Delivered: lambda it, event, now: it._on_delivered(event, now),
+    base.Gone: lambda it, event, now: it._on_gone(event, now),
+    base.Depth: lambda it, event, now: it._on_depth(event, now),
+    base.Blocked: lambda it, event, now: it._on_blocked(event, now),
+    base.Unblocked: lambda it, event, now: it._on_unblocked(event, now),
+    AppendFailed: lambda it, event, now: it._on_append_failed(event, now),
+    BlocksChecked: lambda it, event, now: it._on_checked(event, now),
+    InputPiece: lambda it, event, now: it._feeding.piece(event.data),
+    InputSplit: lambda it, event, now: it._feeding.split(event),
+    InputEnd: lambda it, event, now: it._feeding.end(),
+    InputFailed: lambda it, event, now: it._on_input_failed(event, now),
+    Tick: lambda it, event, now: it._on_tick(event, now),
+}

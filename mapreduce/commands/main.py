@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
 
-from mapreduce import __version__, signals
+from mapreduce import __version__, garbage, signals
 from mapreduce.errors import JobFailed, MapReduceError, OutputError, ReaderGone
-from mapreduce.garbage import seldom_collect
 from mapreduce.shown import escaped
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def run() -> NoReturn:
     signal.signal(
         signal.SIGCHLD, signal.SIG_DFL
     )  # ignored, as some parents leave it, it hides how children end
-    seldom_collect()
+    garbage.seldom_collect(garbage.HOST)
     _leave_with(_run())
 
 

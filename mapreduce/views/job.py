@@ -54,16 +54,6 @@ class JobView:
         self._keep = keep_attempts
         self._notices: Tail[Notice] = Tail(NOTICES)
         self._printed: Tail[PrintedText] = Tail(PRINTED, PRINTED_CHARS, lambda text: len(text.text))
-        self._handlers: dict[type, Callable[[Any, float], None]] = {
-            ev.Submitted: self._submitted,
-            ev.Started: self._started,
-            ev.Done: self._done,
-            ev.AttemptFailed: self._attempt_failed,
-            ev.Lost: self._lost,
-            ev.Returned: self._returned,
-            ev.Missing: self._missing,
-            ev.CancelRequested: self._cancel_requested,
-        }
         self._forget()
 
     def _forget(self) -> None:
@@ -101,10 +91,10 @@ class JobView:
         if isinstance(entry, ev.Profiled):
             self._profile.note(entry)
             return
-        handler = self._handlers.get(type(entry), self._apply)
+        handler = _HANDLERS.get(type(entry), JobView._apply)
         if self.state.terminal is not None or not (self.state.stages or isinstance(entry, ev.Submitted)):
-            handler = self._apply  # the fold takes no notice of most of it
-        handler(entry, at)
+            handler = JobView._apply  # the fold takes no notice of most of it
+        handler(self, entry, at)
 
     def restart(self) -> None:
         """The log is read again, from its start."""
@@ -502,3 +492,15 @@ def _is_same(attempt: AttemptView, entry: Any) -> bool:
 
 def _same_task(attempt: AttemptView, other: Any) -> bool:
     return (attempt.stage, attempt.index) == (other.stage, other.index)
+
+
+_HANDLERS: dict[type, Callable[[JobView, Any, float], None]] = {
+    ev.Submitted: JobView._submitted,
+    ev.Started: JobView._started,
+    ev.Done: JobView._done,
+    ev.AttemptFailed: JobView._attempt_failed,
+    ev.Lost: JobView._lost,
+    ev.Returned: JobView._returned,
+    ev.Missing: JobView._missing,
+    ev.CancelRequested: JobView._cancel_requested,
+}
