@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import Any, Optional
 
 from mapreduce import splits
 from mapreduce.effects import InputEnd, InputFailed, InputPiece, InputSplit
@@ -38,16 +37,29 @@ def test_small_splits_come_by_the_dozen_large_ones_alone(tmp_path: Path) -> None
 def test_a_request_brings_what_goes_on_and_one_more() -> None:
     split = Split(())
     dozen = [InputSplit(split, False, b"x", goes_on=True)] * 5 + [InputPiece(b"y"), InputEnd()]
+    happened: list[Any] = []  #: in the input thread
+
+    class Requests(queue.SimpleQueue[None]):
+        def get(self, block: bool = True, timeout: Optional[float] = None) -> None:
+            happened.append("waits")
+            super().get(block, timeout)
+
+    def items() -> Iterator[Any]:
+        for item in dozen:
+            happened.append(item)
+            yield item
+
     posted: queue.SimpleQueue[tuple[Any, bool]] = queue.SimpleQueue()
-    feeder = Feeder(iter(dozen), lambda item, urgent: posted.put((item, urgent)))
+    feeder = Feeder(items(), lambda item, urgent: posted.put((item, urgent)))
+    feeder._requests = Requests()
     feeder.request()
     heard = [posted.get(timeout=SECS) for _ in range(6)]
     assert heard == [(item, not isinstance(item, InputSplit)) for item in dozen[:6]]
-    with pytest.raises(queue.Empty):
-        posted.get(timeout=0.05)
     feeder.request()
     assert posted.get(timeout=SECS) == (InputEnd(), True)
-    feeder.stop()
+    feeder.request()  # there is no more: the thread ends
+    feeder._thread.join(SECS)
+    assert happened == ["waits", *dozen[:6], "waits", InputEnd(), "waits"]
 
 
 def test_who_waits_is_told_of_trouble_in_the_middle_of_a_dozen() -> None:
