@@ -104,7 +104,8 @@ class Report:
 
 @frozen
 class WakeAt:
-    """Send this role a `Tick` then, besides those that come anyway."""
+    """Send this role a `Tick` then, besides those that come anyway, and in the place of the one that it has asked for
+    before."""
 
     when: float  #: by the clock of ``now``
 

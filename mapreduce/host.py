@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import heapq
-import itertools
 import os
 import queue
 import selectors
@@ -89,9 +87,7 @@ class Host:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._next_tick = 0.0
-        #: a heap: when to send whom a tick of its own
-        self._alarms: list[tuple[float, int, effects.Role]] = []
-        self._alarm_numbers = itertools.count()
+        self._alarms: dict[effects.Role, float] = {}  #: when to send whom a tick of its own
         self._selector = selectors.DefaultSelector()
         self._watched: set[int] = set()  #: descriptors that are registered there
         self._executes: Optional[effects.Role] = None  #: whose attempts the executors run
@@ -130,7 +126,7 @@ class Host:
             if not self._step():
                 wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
                 if self._alarms:
-                    wake_at = min(wake_at, self._alarms[0][0])
+                    wake_at = min(wake_at, *self._alarms.values())
                 patience = self._pool.wait_secs() if self._pool is not None else None
                 secs = max(0.0, wake_at - self._clock())
                 self._wait(secs if patience is None else min(secs, patience))
@@ -199,8 +195,9 @@ class Host:
             self._tell_all(effects.Tick())
             self.watch()
             found = True  # what it set off must be seen before waiting
-        while self._alarms and now >= self._alarms[0][0]:
-            self._tell(heapq.heappop(self._alarms)[2], effects.Tick())
+        for role in [role for role, when in self._alarms.items() if now >= when]:
+            del self._alarms[role]
+            self._tell(role, effects.Tick())
             found = True
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = float("inf")
@@ -364,7 +361,7 @@ class Host:
         self.feeder.request()
 
     def _wake_at(self, role: effects.Role, command: effects.WakeAt) -> None:
-        heapq.heappush(self._alarms, (command.when, next(self._alarm_numbers), role))
+        self._alarms[role] = command.when
 
     def _leave(self, role: effects.Role, command: effects.Leave) -> None:
         self.post(effects.Shutdown())
