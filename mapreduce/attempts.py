@@ -1,7 +1,7 @@
 """The attempts of a worker: how each is started and run, and how it ends.
 
-Every step is confirmed by the broker before the next is taken (rule 1); `Worker` hears of these confirms, this decides
-nothing by itself.
+Every step is confirmed by the broker before the next is taken (rule 1). `Worker` hears of these confirms and calls what
+follows; which attempt has an executor next (`line`), and whether more is asked for (`demand`), is decided here.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Attempts(Mapping[int, Attempt]):
         return len(self._attempts)
 
     def running(self, number: int) -> Optional[Attempt]:
+        """The attempt of this number, if an executor is at it."""
         attempt = self._attempts.get(number)
         return attempt if attempt is not None and attempt.phase == Phase.RUNNING else None
 
@@ -101,6 +102,7 @@ class Attempts(Mapping[int, Attempt]):
         return [Execute(attempt.slot, attempt.code, attempt.spec, attempt.task_spec(self._by_reference))]
 
     def ask_for_more(self) -> list[Command]:
+        """Ack what is over, as far as another dispatch is wanted in its place."""
         if self.haste.short or not self._intake.open:
             return self.demand.all_over()
         waiting = sum(each.phase < Phase.STARTING for each in self._attempts.values())
@@ -139,6 +141,7 @@ class Attempts(Mapping[int, Attempt]):
         return [self.log(attempt, event, "close")]
 
     def fail(self, attempt: Attempt, failure: Failure) -> list[Command]:
+        """Stop it where it is, and log that it has failed: one of its task's tries."""
         d = attempt.dispatch
         attempt.failure_logged = True
         if attempt.phase == Phase.RUNNING:
@@ -150,6 +153,7 @@ class Attempts(Mapping[int, Attempt]):
         return self._end(attempt, event)
 
     def hand_back(self, attempt: Attempt) -> list[Command]:
+        """Stop it where it is, and log that it was returned, which uses up no try: its task is dispatched again."""
         d = attempt.dispatch
         return self._end(attempt, ev.Returned(d.dispatch, d.stage, d.index))
 

@@ -1,4 +1,4 @@
-"""When a worker asks for its next dispatch, which it does by acking one that is over.
+"""Flow control by credit: when a worker asks for its next dispatch, which it does by acking one that is over.
 
 The broker gives a dispatch for each that is acked, the first of those that wait then. So what is over is acked when
 another is wanted: at once while tasks are short or an executor is idle, else shortly before one is (`foresight`).

@@ -17,6 +17,7 @@ class Folders:
         self._by_reference = by_reference
 
     def of_attempt(self, job: str, number: int) -> str:
+        """The path of its folder, in its job's; whoever writes there first makes it."""
         return f"{self._of_job(job)}{os.sep}{number:016x}"
 
     def when_over(self, attempt: Attempt) -> list[Command]:

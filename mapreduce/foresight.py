@@ -1,4 +1,4 @@
-"""When executors of a worker will be free, by what tasks of the same stage have taken here.
+"""When to prefetch: when executors of a worker will be free, by what tasks of the same stage have taken here.
 
 A dispatch that comes long before there is an executor for it is taken from whoever has one sooner, and one of a higher
 priority that is published meanwhile stands behind it. So a worker asks for the next dispatch shortly before it is

@@ -1,4 +1,6 @@
-"""The jobs whose code a worker has, or is fetching, from their logs; with the attempts that wait for it."""
+"""A worker's cache of jobs: those whose code it has, or is fetching, from their logs; with the attempts that wait for
+it.
+"""
 
 from __future__ import annotations
 
@@ -85,9 +87,11 @@ class KnownJobs(Mapping[str, KnownJob]):
         return known, is_new
 
     def forget(self, code: str) -> Optional[KnownJob]:
+        """Let go of it; what was known, None: nothing."""
         return self._jobs.pop(code, None)
 
     def codes_of(self, job: str) -> list[str]:
+        """The names of all code that is known of the job: its first, and what retries have brought."""
         return [code for code, known in self._jobs.items() if known.job == job]
 
     def needless(self, busy: set[str]) -> list[str]:

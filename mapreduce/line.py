@@ -1,4 +1,4 @@
-"""The attempts of a worker that wait for an executor: which may be logged as started, and which runs next.
+"""A worker's run queue: its attempts that wait for an executor, which may be logged as started, and which runs next.
 
 There are no more started than executors, but in `Haste`: then some wait for one, so that a short task does not wait for
 its `Started` to be confirmed.
@@ -37,6 +37,7 @@ class Line:
         return [*self._started.values(), *self._ready.values()]
 
     def came(self, attempt: Attempt) -> None:
+        """It is here, without its input; one that has to be alone is kept in mind until it is over."""
         if attempt.dispatch.alone:
             self._alone[attempt.number] = attempt
 

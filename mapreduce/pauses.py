@@ -20,6 +20,8 @@ MAX_FOLDER_PAUSE_SECS = 4.0
 
 
 class Pauses:
+    """How long the next ones are, and what begins and ends with them; ``intake``: what pauses."""
+
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._disk_secs, self._folder_secs = DISK_PAUSE_SECS, FOLDER_PAUSE_SECS
