@@ -26,6 +26,9 @@
 #define FETCH(address) ((void)(address))
 #endif
 
+/* one more with each change of what the rest of the package may expect; loops.py has the same */
+#define EDITION 1
+
 /* keys that are looked up together; with 8 or 64 it was slower */
 #define BATCH 32
 /* a power of two; at most half of the slots are taken */
@@ -580,6 +583,8 @@ execute(PyObject *module)
     state->zlib_crc32 = PyObject_GetAttrString(zlib, "crc32");
     Py_DECREF(zlib);
     if (state->zlib_crc32 == NULL)
+        return -1;
+    if (PyModule_AddIntConstant(module, "EDITION", EDITION) < 0)
         return -1;
     PyObject *type = PyType_FromSpec(&Counts_spec);
     if (type == NULL)

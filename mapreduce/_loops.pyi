@@ -1,6 +1,8 @@
 from collections.abc import Iterator
 from typing import Any, Optional, Union
 
+EDITION: int
+
 class Counts:
     def __len__(self) -> int: ...
     def count(self, pairs: Iterator[Any], value: Any, kind: type) -> Optional[list[Any]]: ...

@@ -94,10 +94,16 @@ def plain_distribute(
         add_value[number](value)
 
 
+#: of `_loops.c`, one more with each change of what it does: where sources are updated in place (an editable
+#: installation, say), what was compiled from older ones stays until it is compiled again
+_EDITION = 1
 #: why the loops in C are not used; "": they are
 NOT_IN_C = ""
 try:
-    from mapreduce._loops import Counts, add, crc32_modulo, distribute
+    from mapreduce._loops import EDITION, Counts, add, crc32_modulo, distribute
+
+    if EDITION != _EDITION:
+        raise ImportError("what was compiled is not from the sources that are here")
 except ImportError as error:  # there was no compiler, or this is PyPy, which compiles the loops above itself
     Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
     NOT_IN_C = str(error)

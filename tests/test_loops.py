@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import runpy
 import sys
 import tracemalloc
+import types
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Callable, Union
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce import loops
+from mapreduce import _loops, loops
 from mapreduce.loops import Counts, add, crc32_modulo, distribute
 
 #: few of each kind, so that they come again; and some that share the lower, or the upper, bits of their hashes
@@ -62,6 +64,19 @@ def runs_of_pairs(draw: st.DrawFn) -> tuple[type, Any, list[list[Any]]]:
 def test_they_were_compiled() -> None:
     """`make test` sees to a compiler."""
     assert loops.NOT_IN_C == ""
+
+
+@pytest.mark.parametrize("attributes", [{}, {"EDITION": _loops.EDITION - 1}, {"EDITION": None}])
+def test_what_was_compiled_from_other_sources_is_not_used(
+    attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources may be updated where they are installed: then it stays until it is compiled again."""
+    theirs = {"Counts": Counts, "add": add, "crc32_modulo": crc32_modulo, "distribute": distribute}
+    monkeypatch.setitem(sys.modules, "mapreduce._loops", types.SimpleNamespace(**theirs, **attributes))
+    found = runpy.run_path(loops.__file__)
+    assert found["NOT_IN_C"]
+    for name, value in theirs.items():
+        assert found[name].__module__ == "<run_path>" and found[name] is not value
 
 
 @given(runs_of_pairs(), st.integers(0, 255), st.integers(-1, 20))
