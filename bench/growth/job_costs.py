@@ -34,7 +34,7 @@ from mapreduce.node import PrivateNode
 RESULTS = ROOT / "bench" / "results" / "job_costs.json"
 MIB = 1 << 20
 #: so long a log without news has been read
-QUIET_SECS = 0.5
+QUIET_SECS = 3.0
 RETAIN_SECS = 30
 #: of each job; the one that others disturbed least counts
 ROUNDS = 1
