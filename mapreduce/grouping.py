@@ -98,7 +98,9 @@ class Groups:
         before = len(counts)
         left = counts.count(pairs, one, kind)
         new = counts.keys(before)
-        self.weight += GROUP_BYTES * len(new) + codec.weigh(new)
+        text = kind is str or kind is bytes
+        self.weight += GROUP_BYTES * len(new)
+        self.weight += codec.weigh_strings(new, len(new)) if text else codec.weigh(new)
         return left
 
     def _spell_out(self) -> None:
