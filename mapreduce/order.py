@@ -218,14 +218,14 @@ def partition(key: Any, n: int) -> int:
 
 def partition_all(keys: Sequence[Any], n: int) -> list[int]:
     """Where each key belongs, of ``n`` partitions. Raises `UnsupportedValue`."""
-    if set(map(type, keys)) == {str}:
-        return crc32_modulo(list(keys), n)
-    return [number % n for number in _hashes(keys)]
-
-
-def _hashes(keys: Sequence[Any]) -> Iterable[int]:
-    """A hash below 2**32 for each key; each the same as if it were alone."""
     types = set(map(type, keys))
+    if types == {str}:
+        return crc32_modulo(list(keys), n)
+    return [number % n for number in _hashes(keys, types)]
+
+
+def _hashes(keys: Sequence[Any], types: set[type]) -> Iterable[int]:
+    """A hash below 2**32 for each key, of these types; each the same as if it were alone."""
     if types == {str}:
         return crc32_modulo(list(keys), 1 << 32)
     if types == {bytes}:
@@ -242,8 +242,9 @@ def _hashes(keys: Sequence[Any]) -> Iterable[int]:
 def _tuple_hashes(keys: Sequence[Any], width: int) -> Iterable[int]:
     hashes: Iterable[int] = [_RANKS[tuple][0]] * len(keys)
     for i in range(width):
-        column = _hashes([key[i] for key in keys])
-        hashes = [(a * 1000003 + b) & _MASK for a, b in zip(hashes, column)]
+        column = [key[i] for key in keys]
+        more = _hashes(column, set(map(type, column)))
+        hashes = [(a * 1000003 + b) & _MASK for a, b in zip(hashes, more)]
     return hashes
 
 
