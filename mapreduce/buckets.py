@@ -1,8 +1,5 @@
 """Groups of bucketed runs (see `runs`): found by a dict for each bucket; pairs are not sorted, their keys are.
 
-The keys of a bucket are sorted while they are in the processor's cache; to sort all of them in the end is to merge a
-few sorted lists then.
-
 Where a key has the same value many times it is counted: most keys need no list of their own then.
 """
 
@@ -14,7 +11,8 @@ from itertools import chain
 from typing import Any
 
 from mapreduce.codec import Repeated, spelled_out
-from mapreduce.loops import add
+from mapreduce.loops import add, sorted_columns
+from mapreduce.pairs import SLICE_PAIRS
 from mapreduce.runs import CountedBatch, Group
 
 _ALIKE_IF_EQUAL = {str, bytes, int}
@@ -31,12 +29,13 @@ def group(buckets: Iterable[Iterator[CountedBatch]], totals: bool) -> Generator[
     values: list[Sequence[Any]] = []
     for batches in buckets:
         for found in _added(batches) if totals else _grouped(batches, defaultdict(list)):
-            some = sorted(found)
-            keys += some
-            values += map(found.__getitem__, some)
-    # `list.sort` finds the sorted lists and merges them
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    yield zip(map(keys.__getitem__, order), map(iter, map(values.__getitem__, order)))
+            keys += found
+            values += found.values()
+    keys, values = sorted_columns(keys, values)
+    # so many at a time as stay in the processor's cache: in their order keys lie all over the memory
+    for start in range(0, len(keys), SLICE_PAIRS):
+        some = slice(start, start + SLICE_PAIRS)
+        yield zip(keys[some], map(iter, values[some]))
 
 
 def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[Mapping[Any, Sequence[Any]]]:

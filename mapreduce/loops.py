@@ -1,4 +1,4 @@
-"""The innermost loops of map and reduce: how often keys come, their totals, which part each goes to.
+"""The innermost loops of map and reduce: how often keys come, their totals, which part each goes to, their order.
 
 All are here in Python, and in `_loops.c`, for a third of the time, where that could be compiled when the package was
 installed. Both do the same, to the order of keys, with whatever the rest of the engine gives them.
@@ -11,12 +11,25 @@ from itertools import compress, islice
 from typing import Any, Optional, Union
 from zlib import crc32
 
-__all__ = ["NOT_IN_C", "Counts", "Parts", "PlainCounts", "add", "counts_of", "crc32_modulo", "distribute"]
+__all__ = [
+    "NOT_IN_C",
+    "Columns",
+    "Counts",
+    "Parts",
+    "PlainCounts",
+    "add",
+    "counts_of",
+    "crc32_modulo",
+    "distribute",
+    "sorted_columns",
+]
 
 _NONE = object()
 
 #: keys and values of each part
 Parts = list[tuple[list[Any], Any]]
+#: keys, and a value for each
+Columns = tuple[list[Any], list[Any]]
 
 
 class PlainCounts:
@@ -94,18 +107,25 @@ def plain_distribute(
         add_value[number](value)
 
 
+def plain_sorted_columns(keys: list[Any], values: list[Any]) -> Columns:
+    """What `sorted_columns` does."""
+    positions = sorted(range(len(keys)), key=keys.__getitem__)
+    return list(map(keys.__getitem__, positions)), list(map(values.__getitem__, positions))
+
+
 #: of `_loops.c`, one more with each change of what it does: where sources are updated in place (an editable
 #: installation, say), what was compiled from older ones stays until it is compiled again
-_EDITION = 1
+_EDITION = 2
 #: why the loops in C are not used; "": they are
 NOT_IN_C = ""
 try:
-    from mapreduce._loops import EDITION, Counts, add, crc32_modulo, distribute
+    from mapreduce._loops import EDITION, Counts, add, crc32_modulo, distribute, sorted_by_rank
 
     if EDITION != _EDITION:
         raise ImportError("what was compiled is not from the sources that are here")
 except ImportError as error:  # there was no compiler, or this is PyPy, which compiles the loops above itself
     Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
+    sorted_by_rank = plain_sorted_columns
     NOT_IN_C = str(error)
 
 _IN_C = {str, bytes, int}
@@ -114,3 +134,11 @@ _IN_C = {str, bytes, int}
 def counts_of(kind: type) -> Union[Counts, PlainCounts]:
     """To count keys of this type."""
     return Counts() if kind in _IN_C else PlainCounts()
+
+
+def sorted_columns(keys: list[Any], values: list[Any]) -> Columns:
+    """Both in the order that ``<`` gives the keys, stably; there are as many of both.
+
+    In C where the keys are all str, all bytes, all float, or all int of up to 64 bits.
+    """
+    return sorted_by_rank(keys, values) or plain_sorted_columns(keys, values)

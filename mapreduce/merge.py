@@ -8,10 +8,10 @@ keys, are complete and can go on:
     run 2   b c e │ …            which come first.
                                  Out: a b, a c c, b. The stretch of run 1 is used up: the next one is read.
 
-What goes on is laid end to end and sorted: `list.sort` finds the runs and merges them at C speed. A step goes
-through about `STEP_BYTES`, which stay in the processor's caches, and uses up a stretch, so a key of any number of
-values streams through. More runs than can be open at a time are sorted in memory where they fit; else consecutive
-runs are merged into longer ones on disk first, as often as it takes.
+What goes on is laid end to end and sorted, which finds the runs and merges them at C speed. A step goes through about
+`STEP_BYTES`, which stay in the processor's caches, and uses up a stretch, so a key of any number of values streams
+through. More runs than can be open at a time are sorted in memory where they fit; else consecutive runs are merged into
+longer ones on disk first, as often as it takes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, islice
 from operator import itemgetter, ne
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 from mapreduce import buckets, order
+from mapreduce.loops import sorted_columns
 from mapreduce.refs import Block
 from mapreduce.runs import (
     BUCKETED,
@@ -53,8 +54,8 @@ MAX_FAN_IN = 200
 
 Run = Sequence[Block]
 _AnyBatch = TypeVar("_AnyBatch", Batch, CountedBatch)
-#: keys, values and what they are ordered by
-Taken = tuple[list[Any], list[Any], list[Any]]
+#: keys, values and, where it is not the keys, what they are ordered by
+Taken = tuple[list[Any], ...]
 
 # ---------------------------------------------------------------- runs -> batches
 
@@ -181,11 +182,13 @@ def _merge_in_memory(runs: Sequence[Run]) -> Iterator[Batch]:
         values += more_values
     if keys:
         kind = _common_kind(runs)
-        yield sort_pairs(keys, values, keys if kind else list(map(order.sort_key, keys)))
+        yield sort_pairs(keys, values, None if kind else list(map(order.sort_key, keys)))
 
 
-def sort_pairs(keys: list[Any], values: list[Any], ranks: list[Any]) -> Batch:
-    """Both columns in the order of ``ranks``, stably."""
+def sort_pairs(keys: list[Any], values: list[Any], ranks: Optional[list[Any]] = None) -> Batch:
+    """Both columns in the order of ``ranks``, or of the keys themselves, stably."""
+    if ranks is None:
+        return sorted_columns(keys, values)
     positions = sorted(range(len(ranks)), key=ranks.__getitem__)
     return list(map(keys.__getitem__, positions)), list(map(values.__getitem__, positions))
 
@@ -199,7 +202,8 @@ class _Cursor:
         self._weight = weight
         self._keys: list[Any] = []
         self._values: list[Any] = []
-        self._ranks: list[Any] = []
+        self._ranks: list[Any] = [] if wrapped else self._keys
+        self._columns = (self._keys, self._values, *([self._ranks] if wrapped else []))
         self._held = 0.0  #: weight of the stretch
         self._start = 0  #: what lies before it is used up
         #: there is nothing behind the stretch
@@ -209,9 +213,7 @@ class _Cursor:
         """Read on until the stretch weighs enough; False if the run is used up."""
         if self._start:
             self._held *= 1 - self._start / len(self._keys)
-            for column in (
-                (self._keys, self._values, self._ranks) if self._wrapped else (self._keys, self._values)
-            ):
+            for column in self._columns:
                 del column[: self._start]
             self._start = 0
         while not self.ended and (not self._keys or self._held < self._weight):
@@ -229,15 +231,13 @@ class _Cursor:
         self._held += length + PAIR_BYTES * len(keys)
         if self._wrapped:
             self._ranks += map(order.sort_key, keys)
-        else:
-            self._ranks = self._keys
 
     @property
     def last(self) -> Any:
         return self._ranks[-1]
 
     def take(self, frontier: Any, inclusive: bool) -> Taken:
-        """Keys, values and ranks up to the frontier."""
+        """What is ordered up to the frontier."""
         search = bisect_right if inclusive else bisect_left
         return self._take(search(self._ranks, frontier))
 
@@ -247,8 +247,7 @@ class _Cursor:
 
     def _take(self, end: int) -> Taken:
         self._start = end
-        keys = self._keys[:end]
-        return keys, self._values[:end], self._ranks[:end] if self._wrapped else keys
+        return tuple(column[:end] for column in self._columns)
 
     def close(self) -> None:
         self._chunks.close()  # type: ignore[attr-defined]
@@ -275,11 +274,12 @@ def _merge_stretches(runs: Sequence[Run]) -> Iterator[Batch]:
             cursor.close()
 
 
-def _join(parts: list[tuple[list[Any], list[Any], list[Any]]]) -> Batch:
+def _join(parts: list[Taken]) -> Batch:
     if len(parts) == 1:
-        return parts[0][:2]
-    keys, values, ranks = (list(chain.from_iterable(column)) for column in zip(*parts))
-    return sort_pairs(keys, values, ranks)
+        keys, values, *_ = parts[0]
+        return keys, values
+    keys, values, *ranks = (list(chain.from_iterable(column)) for column in zip(*parts))
+    return sort_pairs(keys, values, *ranks)
 
 
 # ---------------------------------------------------------------- runs -> groups

@@ -145,7 +145,7 @@ class PartitionedWriter:
     def _write_run(self, partition: int, keys: list[Any], values: list[Any]) -> None:
         if keys:
             kind = order.kind(keys)
-            ranks = keys if kind else list(map(order.sort_key, keys))
+            ranks = None if kind else list(map(order.sort_key, keys))
             self._writer.write(partition, self._run, kind, *sort_pairs(keys, values, ranks))
 
     def _write_buckets(self, spread: PartitionAll, grouped: Groups, combine: Combine) -> None:

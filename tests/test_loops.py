@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import runpy
 import sys
 import tracemalloc
@@ -18,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapreduce import _loops, loops
-from mapreduce.loops import Counts, add, crc32_modulo, distribute
+from mapreduce._loops import sorted_by_rank
+from mapreduce.loops import Counts, add, crc32_modulo, distribute, sorted_columns
 
 #: few of each kind, so that they come again; and some that share the lower, or the upper, bits of their hashes
 KEYS: dict[type, list[Any]] = {
@@ -42,6 +44,10 @@ ONES = [1, 0, -1, 300, 10**30, "one", b"one", True, None]
 #: of which none is a pair of a str and a 1
 OTHERS: list[Any] = [None, 1, "ab", (), ("a",), ("a", 1, 1), ["a", 1]]
 OTHERS += [("a", True), ("a", 1.0), ("a", 2), (b"a", 1), (1, 1), ([], 1)]
+
+
+class Word(str):
+    pass
 
 
 def equal_but_not_the_same(item: Any) -> Any:
@@ -71,7 +77,8 @@ def test_what_was_compiled_from_other_sources_is_not_used(
     attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sources may be updated where they are installed: then it stays until it is compiled again."""
-    theirs = {"Counts": Counts, "add": add, "crc32_modulo": crc32_modulo, "distribute": distribute}
+    names = ["Counts", "add", "crc32_modulo", "distribute", "sorted_by_rank"]
+    theirs = {name: getattr(_loops, name) for name in names}
     monkeypatch.setitem(sys.modules, "mapreduce._loops", types.SimpleNamespace(**theirs, **attributes))
     found = runpy.run_path(loops.__file__)
     assert found["NOT_IN_C"]
@@ -169,9 +176,6 @@ def test_what_the_pairs_raise_comes_out(make: Callable[[], Any], before: int) ->
 
 
 def test_only_what_it_can_count() -> None:
-    class Word(str):
-        pass
-
     for kind in (float, tuple, bool, Word, "str"):
         with pytest.raises(TypeError, match="only keys that are str, bytes or int"):
             Counts().count(iter([]), 1, kind)  # type: ignore[arg-type]
@@ -228,6 +232,74 @@ def test_keys_and_values_go_to_the_same_parts(given_columns: Any, data: st.DataO
     assert compiled == plain
 
 
+#: alike for a while, and then not; with zeros where nothing is, too. A rank has room for 11 bytes of UTF-8
+beginnings = st.sampled_from(
+    ["", "x", "x" * 9, "x" * 10, "x" * 11, "x" * 12, "é" * 6, "日本語" * 9, "\U0001f600" * 33]
+)
+endings = st.text(
+    st.sampled_from("\0\1ayz\x7f\x80\u07ff\u0800\ud800\udfff\uffff\U00010000\U0010ffff"), max_size=13
+)
+long_texts = st.builds(str.__add__, beginnings, endings)
+numbers = st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1))
+floats = st.one_of(st.floats(allow_nan=False), st.sampled_from([0.0, -0.0, 5e-324, -5e-324]))
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def keys_of_one_kind(draw: st.DrawFn) -> list[Any]:
+    kind = draw(st.sampled_from([long_texts, long_texts.map(as_bytes), st.binary(), numbers, floats]))
+    few = draw(st.lists(kind, min_size=1, max_size=12))
+    keys: list[Any] = draw(st.lists(st.one_of(st.sampled_from(few), kind), min_size=1, max_size=60))
+    return sorted(keys) if draw(st.booleans()) else keys
+
+
+@given(keys_of_one_kind())
+def test_keys_are_sorted_alike(keys: list[Any]) -> None:
+    values = list(range(len(keys)))
+    columns = sorted_by_rank(keys, values)
+    assert columns == loops.plain_sorted_columns(keys, values) == sorted_columns(keys, values)
+    assert columns is not None
+    assert all(key is keys[i] for key, i in zip(*columns))
+
+
+@pytest.mark.parametrize("length", [10, 11, 12, 200])
+@pytest.mark.parametrize("count", [2, 16, 17, 400])
+@pytest.mark.parametrize("convert", [str, as_bytes])
+def test_what_is_alike_for_long_is_sorted_as_well(length: int, count: int, convert: Any) -> None:
+    ends = [f"{i * 7919 % count:04}" for i in range(count)]
+    for beginning in ("x" * length, "é" * length, "\U0001f600" * length):
+        keys = [convert(beginning + end) for end in [*ends, "", *ends, "0"]]
+        values = list(range(len(keys)))
+        assert sorted_by_rank(keys, values) == loops.plain_sorted_columns(keys, values)
+
+
+def test_100_000_keys_are_sorted() -> None:
+    """Runs of them, of many lengths, some in order already."""
+    keys = [f"{i * i % 99991:x}" for i in range(100_000)]
+    keys += sorted(keys[:5000]) + sorted(keys[:300]) + keys[:5000:-1]
+    values = list(range(len(keys)))
+    assert sorted_by_rank(keys, values) == loops.plain_sorted_columns(keys, values)
+
+
+@pytest.mark.parametrize(
+    "keys", [[], ["b", Word("a")], [Word("b")], [1, True], [2, 1.0], [2**63, 1], [-(2**63) - 1, 1]]
+)
+def test_what_has_no_rank_is_sorted_all_the_same(keys: list[Any]) -> None:
+    values = list(range(len(keys)))
+    assert sorted_by_rank(keys, values) is None
+    assert sorted_columns(keys, values) == loops.plain_sorted_columns(keys, values)
+
+
+@pytest.mark.parametrize(
+    "keys", [[None], [1.0, math.nan], [math.nan], ["b", b"a"], [(1,)], [object()], ["a", 1], [1, "a"]]
+)
+def test_what_has_no_rank_is_left(keys: list[Any]) -> None:
+    assert sorted_by_rank(keys, list(range(len(keys)))) is None
+
+
 WRONG: list[Callable[[], Any]] = [
     lambda: add({}, ["a"], b""),
     lambda: add({}, ["a"], (1,)),  # type: ignore[arg-type]
@@ -244,6 +316,10 @@ WRONG: list[Callable[[], Any]] = [
     lambda: distribute([((), [])], [0], ["a"], [1]),  # type: ignore[list-item]
     lambda: distribute([([],)], [0], ["a"], [1]),  # type: ignore[list-item]
     lambda: distribute([([], [])], ["0"], ["a"], [1]),  # type: ignore[list-item]
+    lambda: sorted_by_rank(["a"], []),
+    lambda: sorted_by_rank(["a"], (1,)),  # type: ignore[arg-type]
+    lambda: sorted_by_rank(("a",), [1]),  # type: ignore[arg-type]
+    lambda: sorted_columns([None, None], [1, 2]),
 ]
 
 
@@ -271,10 +347,22 @@ def everything_once() -> None:
         add({"a": None}, ["a"], [1])  # type: ignore[dict-item]
     with contextlib.suppress(TypeError):
         distribute([([], ())], [0], ["a"], [1])
+    for alike in ("", "alike, and longer than a rank: "):
+        words = [f"{alike}{i * 7 % 100}" for i in range(200)]
+        sorted_by_rank(words, words)
+    sorted_by_rank([*words, None], [*words, None])
+    with contextlib.suppress(ValueError):
+        sorted_by_rank(words, [])
 
 
 def test_no_reference_is_lost_or_kept() -> None:
     key, one = "a key that nobody else has", 10**20
+    before = sys.getrefcount(key), sys.getrefcount(one)
+    both = sorted_by_rank([key, "a", key], [one, 1, one])
+    assert (sys.getrefcount(key), sys.getrefcount(one)) == (before[0] + 2, before[1] + 2)
+    del both
+    assert (sys.getrefcount(key), sys.getrefcount(one)) == before
+
     before = sys.getrefcount(key), sys.getrefcount(one)
     counts = Counts()
     assert counts.count(iter([(key, one)] * 50), one, str) == []
