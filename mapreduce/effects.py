@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Optional, Protocol, Union
 
 from mapreduce.brokers import base
+from mapreduce.events import SplitInput
 from mapreduce.frozen import frozen
 from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats, TaskSpec
 from mapreduce.spec import JobSpec
@@ -215,12 +216,17 @@ class InputPiece:
 
 @frozen
 class InputSplit:
-    """A split is complete: by reference, in the pieces since the last one, or in ``data``."""
+    """A split is complete: its bytes are the pieces since the last one."""
 
     split: Split
-    inline: bool  #: in pieces
-    data: Optional[bytes] = None
-    goes_on: bool = False  #: more comes of what was asked for: such splits are small, and come by the dozen
+
+
+@frozen
+class InputSplits:
+    """Splits without pieces, in order: by reference, or with their few bytes."""
+
+    splits: tuple[SplitInput, ...]
+    goes_on: bool = False  #: more comes of what was asked for
 
 
 @frozen

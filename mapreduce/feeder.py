@@ -8,38 +8,55 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 from mapreduce import splits
-from mapreduce.effects import InputEnd, InputFailed, InputPiece, InputSplit
+from mapreduce.effects import InputEnd, InputFailed, InputPiece, InputSplit, InputSplits
+from mapreduce.events import SplitInput
 from mapreduce.refs import Split
 from mapreduce.spec import MIB, InputFormat
 
 #: a split of so few bytes travels in its task's own message, and in the log; all who read that hold it. A function of
 #: the split alone, so that whoever goes on with the job numbers the pieces of the others in the same way
 CARRIED_BYTES = 1024
-#: so many of them come for one request: host and thread would wake each other up for each
-CARRIED_TOGETHER = 64
+#: so many splits, of so little input, come for one request: host and thread would wake each other up for each
+TOGETHER = 64
 
 
 def input_items(planned: Iterable[Split], fmt: InputFormat, refer: Callable[[Split], bool]) -> Iterator[Any]:
-    """What the client reads, one after the other: pieces of about 1 MiB, and after the pieces of a split the split,
-    which holds its bytes itself where they are few. Of such splits many may come for one request (`goes_on`).
+    """What the client reads, one after the other: pieces of about 1 MiB, and after the pieces of a split the split.
+    Splits that have no pieces come together (`goes_on`: where many come for one request).
 
     ``refer(split)`` tells which splits go as references, without pieces.
     """
-    carried = 0
+    nearby = splits.Nearby()
+    together: list[SplitInput] = []
+    count = size = 0  #: of those since the last request
     for split in planned:
-        if refer(split):
-            yield InputSplit(split, inline=False)
-        else:
-            rebased, data = splits.inline(split, fmt)
-            if 0 < rebased.length <= CARRIED_BYTES:
-                carried += 1
-                goes_on = carried % CARRIED_TOGETHER > 0
-                yield InputSplit(rebased, inline=False, data=b"".join(data), goes_on=goes_on)
-                continue
-            for piece in _even_pieces(data):
+        inline = None if refer(split) else splits.inline(split, fmt, nearby)
+        if inline is not None and inline[0].length > CARRIED_BYTES:
+            if together:
+                yield InputSplits(tuple(together))
+                together, count, size = [], 0, 0
+            for piece in _even_pieces(inline[1]):
                 yield InputPiece(piece)
-            yield InputSplit(rebased, inline=True)
+            yield InputSplit(inline[0])
+            continue
+        together.append(
+            SplitInput(split) if inline is None else SplitInput(inline[0], data=b"".join(inline[1]) or None)
+        )
+        count, size = count + 1, size + split.length
+        full = count >= TOGETHER or size >= TOGETHER * CARRIED_BYTES
+        if full or _was_a_stream(split):
+            yield InputSplits(tuple(together), goes_on=not full)
+            together = []
+        if full:
+            count = size = 0
+    if together:
+        yield InputSplits(tuple(together), goes_on=True)
     yield InputEnd()
+
+
+def _was_a_stream(split: Split) -> bool:
+    """Then the next one may be long in coming: our copy of a stream is all that nothing pins."""
+    return not split.segments[-1].pin
 
 
 def _even_pieces(data: Iterator[bytes]) -> Iterator[bytes]:
@@ -94,5 +111,5 @@ class Feeder:
             except Exception as error:  # noqa: BLE001  # whatever a file system or a URL may raise is the user's to read
                 self._post(InputFailed(error), True)
                 return
-            goes_on = isinstance(item, InputSplit) and item.goes_on
+            goes_on = isinstance(item, InputSplits) and item.goes_on
             self._post(item, not goes_on)

@@ -21,7 +21,6 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
-from operator import attrgetter
 from typing import Any, Callable, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mapreduce import codec
@@ -137,9 +136,7 @@ def to_plain(value: Any) -> Any:
     if kind in (tuple, list):
         return [to_plain(item) for item in value]
     fields = _fields(kind)
-    if fields is None:
-        return value
-    return [item if type(item) in _AS_THEY_ARE else to_plain(item) for item in fields(value)]
+    return value if fields is None else fields(value)
 
 
 def from_plain(cls: type[T], plain: Any) -> T:
@@ -156,28 +153,35 @@ _AS_THEY_ARE = frozenset([int, str, bytes, dict, type(None), float, bool])
 
 
 @cache
-def _fields(cls: Any) -> Optional[Callable[[Any], Iterable[Any]]]:
-    """What gives the fields of an instance in order; None: it is no dataclass or named tuple."""
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return iter
-    if not hasattr(cls, "__dataclass_fields__"):
+def _fields(cls: Any) -> Optional[Convert]:
+    """What makes the list of an instance's fields, without a loop; None: it is no dataclass or named tuple."""
+    if not (hasattr(cls, "__dataclass_fields__") or (issubclass(cls, tuple) and hasattr(cls, "_fields"))):
         return None
-    names = _names(cls)
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda value: [getattr(value, name) for name in names]
+    hints = get_type_hints(cls)
+    values = [
+        f"value.{name}" if _is_as_it_is(hints[name]) else f"plain(value.{name})" for name in _names(cls)
+    ]
+    scope: dict[str, Any] = {"plain": to_plain}
+    exec(f"def fields(value): return [{', '.join(values)}]", scope)
+    fields: Convert = scope["fields"]
+    return fields
+
+
+def _is_as_it_is(hint: Any) -> bool:
+    return (get_origin(hint) or hint) in _AS_THEY_ARE
 
 
 @cache
 def _names(cls: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
+    names: tuple[str, ...] = getattr(cls, "_fields", ())  # of a named tuple
+    return names or tuple(field.name for field in dataclasses.fields(cls))
 
 
 @cache
 def _record(cls: Any) -> Convert:
     """A converter from a list of fields to ``cls``, a dataclass or a named tuple."""
     hints = get_type_hints(cls)
-    names: tuple[str, ...] = getattr(cls, "_fields", ()) or _names(cls)
+    names = _names(cls)
     converters = [_converter(hints[name]) for name in names]
 
     def convert_or_explain(plain: Any) -> Any:

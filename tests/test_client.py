@@ -88,7 +88,7 @@ class Play:
     def feed(self) -> None:
         """One piece, its split, and the end."""
         self.tell(effects.InputPiece(b"abc"))
-        self.tell(effects.InputSplit(SPLIT, inline=True))
+        self.tell(effects.InputSplit(SPLIT))
         self.tell(effects.InputEnd())
 
 
@@ -553,7 +553,7 @@ def test_splits_events_are_bounded_by_bytes() -> None:
     play = Play()
     segment = Segment("n" * 200, "p" * 200, 0, 1, 0, True)
     for _ in range(100):
-        play.tell(effects.InputSplit(Split((segment,) * 256), inline=False))
+        play.tell(effects.InputSplits((ev.SplitInput(Split((segment,) * 256)),)))
     play.tell(effects.InputEnd())
     batches = [event for event in play.events() if isinstance(event, ev.Splits)]
     assert sum(len(batch.splits) for batch in batches) == 100
@@ -776,7 +776,7 @@ def test_a_message_that_the_broker_refuses_ends_the_job_with_its_reason() -> Non
 def test_a_split_that_is_too_large_to_be_named_ends_the_job_and_says_so() -> None:
     play = Play()
     segment = Segment("n", "p", 0, 1, 0, True, header=("column" * 10_000,))
-    play.tell(effects.InputSplit(Split((segment,) * 256), inline=False))
+    play.tell(effects.InputSplits((ev.SplitInput(Split((segment,) * 256)),)))
     (splits,) = play.published("splits")
     assert len(splits.head) > SPLIT_BYTES_PER_EVENT, "one split goes alone, however large"
     play.tell(base.Unroutable(splits.token, "a message of 15.0 MiB is more than the broker takes"))

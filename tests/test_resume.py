@@ -17,7 +17,7 @@ from mapreduce import Job, splits, wire
 from mapreduce import events as ev
 from mapreduce.brokers.memory import MemoryBroker, MemoryServer
 from mapreduce.client import Client, Phase, ResumingClient
-from mapreduce.effects import Connected, InputEnd, InputPiece, InputSplit, ReadInput, Report
+from mapreduce.effects import Connected, InputEnd, InputPiece, InputSplit, InputSplits, ReadInput, Report
 from mapreduce.errors import InputError
 from mapreduce.refs import Segment, Split
 from mapreduce.spec import InputFormat, JobSpec
@@ -115,7 +115,8 @@ def items_of(pieces: list[int]) -> list[Any]:
     items: list[Any] = []
     for split, count in enumerate(pieces):
         items += [InputPiece(f"{split}.{n} ".encode()) for n in range(count)]
-        items.append(InputSplit(Split((Segment(f"f{split}", "", 0, 1, 0, True),)), inline=count > 0))
+        whole = Split((Segment(f"f{split}", "", 0, 1, 0, True),))
+        items.append(InputSplit(whole) if count else InputSplits((ev.SplitInput(whole),)))
     return [*items, InputEnd()]
 
 
@@ -143,7 +144,9 @@ def test_wherever_clients_die_the_input_arrives_once_and_whole(pieces: list[int]
             if isinstance(client, ResumingClient) and client.looked:
                 front.perform(client.claim())
             if isinstance(client, ResumingClient) and client.lacks_input:
-                behind = [n for n, item in enumerate(items) if isinstance(item, InputSplit)][: client.fed]
+                behind = [n for n, item in enumerate(items) if isinstance(item, (InputSplit, InputSplits))][
+                    : client.fed
+                ]
                 front.items = items[behind[-1] + 1 :] if behind else list(items)
                 front.perform(client.feed())
         if steps < 10_000:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from mapreduce.refs import Split
 from mapreduce.spec import MIB, InputFormat
-from mapreduce.splits import BadRecord, inline, plan, read
+from mapreduce.splits import BadRecord, Nearby, inline, plan, read
 
 LINES, JSONL, CSV, FILES = (InputFormat(kind) for kind in ("lines", "jsonl", "csv", "files"))
 BOM = b"\xef\xbb\xbf"
@@ -38,10 +38,16 @@ def records_of(split: Split, fmt: InputFormat) -> list[Found]:
     return [(b.source, b.locate(i), record) for b in read(split, fmt) for i, record in enumerate(b.records)]
 
 
+#: for all that is read here, as if it were one input
+NEARBY = Nearby()
+
+
 def through_the_broker(split: Split, fmt: InputFormat, directory: str) -> Split:
     """What a worker reads after the client has fed the split."""
     moved, pieces = inline(split, fmt)
     listed = list(pieces)
+    again, others = inline(split, fmt, NEARBY)
+    assert (again, b"".join(others)) == (moved, b"".join(listed))
     assert all(0 < len(piece) <= MIB for piece in listed)
     assert moved.length == sum(map(len, listed))
     handle, path = tempfile.mkstemp(dir=directory)
@@ -108,6 +114,7 @@ def pieces_of(size: int) -> Iterator[None]:
     """Read so many bytes at a time, so that borders of pieces fall everywhere too."""
     modules = ("opening", "binary", "compression", "scanning")
     patches = [mock.patch(f"mapreduce.splits.{module}.PIECE_BYTES", size) for module in modules]
+    patches.append(mock.patch("mapreduce.splits.nearby.BLOCK_BYTES", size))
     for patch in patches:
         patch.start()
     try:

@@ -12,9 +12,10 @@ from unittest import mock
 import pytest
 
 from mapreduce.errors import InputError, UsageError
-from mapreduce.refs import Split
+from mapreduce.refs import Segment, Split
 from mapreduce.spec import MIB, InputFormat
-from mapreduce.splits import inline, plan, read
+from mapreduce.splits import Nearby, inline, plan, read
+from mapreduce.splits.opening import opened
 
 LINES = InputFormat()
 
@@ -192,6 +193,40 @@ def test_a_change_after_planning_is_told(tmp_path: Path, change: str) -> None:
             list(read(split, LINES))
         with pytest.raises(InputError, match=expected):
             list(inline(split, LINES)[1])
+        with pytest.raises(InputError, match=expected):
+            list(inline(split, LINES, Nearby())[1])
+
+
+def test_what_was_read_together_is_what_was_planned_and_what_comes_after_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapreduce.splits.nearby.BLOCK_BYTES", 50)
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"".join(b"line %04d\n" % number for number in range(20)))
+    splits, nearby = splits_of([str(path)], 10), Nearby()
+    first = b"".join(inline(splits[0], LINES, nearby)[1])
+    status = path.stat()
+    path.write_bytes(b"other txt\n" * 20)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    rest = [b"".join(inline(split, LINES, nearby)[1]) for split in splits[1:5]]
+    assert [first, *rest] == [b"line %04d\n" % number for number in range(5)]
+    with pytest.raises(InputError, match=r"a.txt: changed since the job was submitted"):
+        inline(splits[5], LINES, nearby)
+
+
+def test_small_splits_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"nine char\n" * 20_000)
+    opens: list[str] = []
+
+    def counted(segment: Segment) -> Any:
+        opens.append(segment.path)
+        return opened(segment)
+
+    monkeypatch.setattr("mapreduce.splits.nearby.opened", counted)
+    nearby = Nearby()
+    found = [b"".join(inline(split, LINES, nearby)[1]) for split in splits_of([str(path)], 10)]
+    assert found == [b"nine char\n"] * 20_000 and opens == [str(path)] * 4
 
 
 def test_a_change_while_a_file_is_read_is_told(tmp_path: Path) -> None:

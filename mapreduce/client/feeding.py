@@ -12,7 +12,7 @@ from mapreduce import events as ev
 from mapreduce import wire
 from mapreduce.brokers import base
 from mapreduce.client.sent import Sent
-from mapreduce.effects import Command, InputSplit, ReadInput
+from mapreduce.effects import Command, InputSplit, InputSplits, ReadInput
 from mapreduce.spec import MIB
 
 #: pieces that may be read ahead of their confirms, of about 1 MiB
@@ -35,7 +35,7 @@ class Feeding:
         self._reads = 0  #: asked for, and not there yet
         self._piece = 0
         self._first_piece_of_split = 0
-        self._splits: list[tuple[ev.SplitInput, int]] = []  #: not logged yet, and their bytes in the log
+        self._splits: list[ev.SplitInput] = []  #: not logged yet
         #: how many splits are logged, or about to be
         self.logged = 0
 
@@ -67,11 +67,15 @@ class Feeding:
         return [self._to_input(head), *self.read_ahead()]
 
     def split(self, event: InputSplit) -> list[Command]:
-        self._reads -= not event.goes_on
-        pieces = self._piece - self._first_piece_of_split if event.inline else 0
-        split = ev.SplitInput(event.split, self._first_piece_of_split, pieces, event.data)
-        self._splits.append((split, len(wire.encode(split))))
+        self._reads -= 1
+        pieces = self._piece - self._first_piece_of_split
+        self._splits.append(ev.SplitInput(event.split, self._first_piece_of_split, pieces))
         self._first_piece_of_split = self._piece
+        return [*self.log_splits(), *self.read_ahead()]
+
+    def splits(self, event: InputSplits) -> list[Command]:
+        self._reads -= not event.goes_on
+        self._splits += event.splits
         return [*self.log_splits(), *self.read_ahead()]
 
     def end(self) -> list[Command]:
@@ -102,22 +106,22 @@ class Feeding:
         outstanding = self._sent.outstanding("splits")
         commands: list[Command] = []
         while self._splits and (self._ended or not (outstanding or commands)):
-            batch = self._next_batch()
-            head = wire.encode(ev.Splits(self.logged, batch))
+            count, head = self._next_batch()
             commands.append(self._sent.publish(ev.log_stream(self._job), head, "splits"))
-            self.logged += len(batch)
+            self.logged += count
+            del self._splits[:count]
         return commands
 
-    def _next_batch(self) -> tuple[ev.SplitInput, ...]:
-        """As many splits as one event may list: at least one."""
-        count = size = 0
-        for _, length in self._splits[:SPLITS_PER_EVENT]:
-            if count and size + length > SPLIT_BYTES_PER_EVENT:
-                break
-            count, size = count + 1, size + length
-        batch = tuple(split for split, _ in self._splits[:count])
-        del self._splits[:count]
-        return batch
+    def _next_batch(self) -> tuple[int, bytes]:
+        """The event for as many splits as one may list, at least one, and their number."""
+        count = SPLITS_PER_EVENT
+        while True:
+            batch = tuple(self._splits[:count])
+            head = wire.encode(ev.Splits(self.logged, batch))
+            if len(batch) == 1 or len(head) <= SPLIT_BYTES_PER_EVENT:
+                return len(batch), head
+            # they are about alike, and a tenth less fits for sure if they are
+            count = max(1, min(len(batch) - 1, 9 * len(batch) * SPLIT_BYTES_PER_EVENT // (10 * len(head))))
 
     def _to_input(self, head: bytes) -> base.Publish:
         return self._sent.publish(ev.input_stream(self._job), head, "piece")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Optional
@@ -19,6 +20,7 @@ class Sent:
         self._prefix = prefix
         self._rng = rng
         self._unconfirmed: dict[str, base.Publish] = {}
+        self._counts: Counter[str] = Counter()  #: of these, by kind
         self._serial = 0
 
     def __len__(self) -> int:
@@ -28,7 +30,7 @@ class Sent:
         """A new publication; ``kind`` is what `take` will say of it."""
         self._serial += 1
         publication = base.Publish(to, head, f"{self._prefix}{kind}:{self._serial}")
-        self._unconfirmed[publication.token] = publication
+        self._note(publication)
         return publication
 
     def lease(self, lease: ev.Lease) -> base.Publish:
@@ -38,14 +40,19 @@ class Sent:
     def take(self, token: str) -> Optional[tuple[str, base.Publish]]:
         """Its kind, and what it was: the broker has answered. None if that is known already."""
         publication = self._unconfirmed.pop(token, None)
-        return None if publication is None else (self._kind(token), publication)
+        if publication is None:
+            return None
+        kind = self._kind(token)
+        self._counts[kind] -= 1
+        return kind, publication
 
     def outstanding(self, kind: str) -> int:
         """How many of these are not confirmed."""
-        return sum(self._kind(token) == kind for token in self._unconfirmed)
+        return self._counts[kind]
 
     def forget(self) -> None:
         self._unconfirmed.clear()
+        self._counts.clear()
 
     def again(self) -> Iterator[base.Publish]:
         """All of it, in order."""
@@ -63,8 +70,13 @@ class Sent:
             renewals = lease.rank.renewals and lease.rank.renewals + 1
             rank = ev.Rank(renewals, self._rng.getrandbits(63))
             publication = replace(publication, head=wire.encode(replace(lease, rank=rank, takeovers=1)))
-        self._unconfirmed[publication.token] = publication
+        self._note(publication)
         return publication
+
+    def _note(self, publication: base.Publish) -> None:
+        """It is on its way; perhaps once more."""
+        self._counts[self._kind(publication.token)] += publication.token not in self._unconfirmed
+        self._unconfirmed[publication.token] = publication
 
     def _kind(self, token: str) -> str:
         return token[len(self._prefix) :].partition(":")[0]

@@ -7,6 +7,7 @@ belongs to the segment it begins in.
 
     plan      listing (remote: URLs) → planning (scanning: CSV, streams) → Split
     read      opening → compression → format.pieces → format.batches → Batch
+    inline    opening, or nearby for small segments, which are read together
     formats   lines (text, JSON lines), rows (CSV), binary (whole files, fixed size)
 """
 
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 from mapreduce.splits.batches import BadRecord, Batch
 from mapreduce.splits.listing import digest, list_inputs
+from mapreduce.splits.nearby import Nearby
 from mapreduce.splits.planning import cut, plan
 from mapreduce.splits.reading import inline, read
 
-__all__ = ["BadRecord", "Batch", "cut", "digest", "inline", "list_inputs", "plan", "read"]
+__all__ = ["BadRecord", "Batch", "Nearby", "cut", "digest", "inline", "list_inputs", "plan", "read"]

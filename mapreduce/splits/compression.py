@@ -9,6 +9,7 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, BinaryIO, Callable, cast
 
 from mapreduce.errors import InputError
@@ -25,6 +26,7 @@ _OPENERS: dict[str, Callable[[BinaryIO], Any]] = {
 _ZSTD_INPUT_BYTES = 16 * 1024
 
 
+@lru_cache(maxsize=16)  # a large file has many segments
 def compression_of(name: str) -> str:
     """ "gzip", "bzip2", "xz" or "zstd" by the end of the name, else ""."""
     return next((kind for suffix, kind in _BY_SUFFIX.items() if name.endswith(suffix)), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import BinaryIO, Optional
+from typing import BinaryIO, NamedTuple, Optional
 
 from mapreduce.refs import Segment, Split
 from mapreduce.spec import MIB, InputFormat
@@ -13,10 +13,11 @@ from mapreduce.splits.batches import PIECE_BYTES, Batch
 from mapreduce.splits.compression import decompressed
 from mapreduce.splits.format import Format
 from mapreduce.splits.formats import make_format
+from mapreduce.splits.nearby import Nearby
 from mapreduce.splits.opening import opened, read_range
 
 _COPY_BYTES = MIB  # what travels as one message
-#: of a segment with so few bytes these are read when its borders are looked for
+#: of a segment with so few bytes these are read when its borders are looked for, and small ones together
 _SMALL_BYTES = 1024
 
 
@@ -32,32 +33,64 @@ def read(split: Split, fmt: InputFormat, data: Optional[bytes] = None) -> Iterat
         yield from _read_segment(segment, form, data)
 
 
-def inline(split: Split, fmt: InputFormat) -> tuple[Split, Iterator[bytes]]:
+def inline(split: Split, fmt: InputFormat, nearby: Optional[Nearby] = None) -> tuple[Split, Iterator[bytes]]:
     """The split as it is after its bytes have travelled, and these bytes in pieces of at most 1 MiB.
 
     The new segments hold whole records, ``start`` and ``end`` count from the first byte of the pieces,
     ``path`` is for the receiver to fill in. Reading them gives the same records, sources and offsets as
-    reading ``split``. Raises `InputError`, as does the iterator.
+    reading ``split``. ``nearby``: one for all splits of an input, where many may be small. Raises `InputError`, as does
+    the iterator.
     """
     form = make_format(fmt)
-    owned = [_aligned(segment) for segment in split.segments]
-    owned = [part for part in owned if part[0].start < part[0].end or form.keeps_empty_files]
-    moved = []
+    owned, moved = [], []
     start = 0
-    for part, _ in owned:
+    for segment in split.segments:
+        part = _aligned(segment, nearby)
+        if part.start == part.end and not form.keeps_empty_files:
+            continue
+        owned.append(part)
         end = start + part.end - part.start
-        moved.append(replace(part, path="", pin="", start=start, end=end))
+        origin = segment.origin + part.start - segment.start
+        moved.append(
+            Segment(segment.name, "", start, end, origin, True, segment.compression, "", segment.header)
+        )
         start = end
     return Split(tuple(moved)), _copy(owned)
 
 
-def _copy(segments: list[tuple[Segment, Optional[bytes]]]) -> Iterator[bytes]:
-    for segment, data in segments:
-        if data is not None:
+class _Owned(NamedTuple):
+    """Where the records of a segment lie in its file."""
+
+    segment: Segment
+    start: int
+    end: int
+    #: they themselves if they are few: then the file is not opened again for them
+    data: Optional[bytes] = None
+
+
+def _aligned(segment: Segment, nearby: Optional[Nearby]) -> _Owned:
+    if nearby is not None and segment.end - segment.start <= _SMALL_BYTES:
+        found = nearby.records(segment)
+        if found is not None:
+            start, data = found
+            return _Owned(segment, start, start + len(data), data)
+    if segment.aligned:
+        return _Owned(segment, segment.start, segment.end)
+    with opened(segment) as file:
+        owned = align(segment, file)
+        if not 0 < owned.end - owned.start <= _SMALL_BYTES:
+            return _Owned(segment, owned.start, owned.end)
+        data = b"".join(read_range(file, owned.start, owned.end, owned.name))
+        return _Owned(segment, owned.start, owned.end, data)
+
+
+def _copy(parts: list[_Owned]) -> Iterator[bytes]:
+    for segment, start, end, data in parts:
+        if data:
             yield data
-            continue
-        with opened(segment) as file:
-            yield from read_range(file, segment.start, segment.end, segment.name, _COPY_BYTES)
+        elif data is None:
+            with opened(segment) as file:
+                yield from read_range(file, start, end, segment.name, _COPY_BYTES)
 
 
 def _read_segment(segment: Segment, form: Format, data: Optional[bytes]) -> Iterator[Batch]:
@@ -71,17 +104,6 @@ def _read_segment(segment: Segment, form: Format, data: Optional[bytes]) -> Iter
         if header is None:
             header, pieces = form.split_header(pieces, owned.name)
         yield from form.batches(pieces, owned.name, header)
-
-
-def _aligned(segment: Segment) -> tuple[Segment, Optional[bytes]]:
-    """Where its records lie, and their bytes if they are few: then the file is not opened again for them."""
-    if segment.aligned:
-        return segment, None
-    with opened(segment) as file:
-        owned = align(segment, file)
-        if not 0 < owned.end - owned.start <= _SMALL_BYTES:
-            return owned, None
-        return owned, b"".join(read_range(file, owned.start, owned.end, owned.name))
 
 
 def align(segment: Segment, file: BinaryIO) -> Segment:

@@ -137,12 +137,13 @@ class Job:
         items: list[Any] = []
         for task in range(len(self.plan.records)):
             data = model.input_bytes(self.plan, task) if inline else b""
+            split = model.split_of(self.plan, task)
             size = max(1, self.play.world.rng.choice((8, 12, 100)))
             if data and (task % 3 == 2 or self.play.scenario.carried):
-                items.append(effects.InputSplit(model.split_of(self.plan, task), False, data))
+                items.append(effects.InputSplits((ev.SplitInput(split, data=data),)))
                 continue
             items += [effects.InputPiece(data[cut : cut + size]) for cut in range(0, len(data), size)]
-            items.append(effects.InputSplit(model.split_of(self.plan, task), bool(data)))
+            items.append(effects.InputSplit(split) if data else effects.InputSplits((ev.SplitInput(split),)))
         return [*items, effects.InputEnd()]
 
     def _come(self, client: Client, what: str) -> None:
