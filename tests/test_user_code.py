@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,11 @@ def test_an_error_is_told_and_the_record_can_be_left_out(
 @pytest.mark.parametrize(
     "name",
     [
-        "signals", "alarm", "limits", "hard_limits", "settings", "close_streams", "close_files", "replace_streams",
-        "close_then_print", "leave_thread", "leave_raw_thread", "leave_child", "leave_daemon", "leave_shell",
-        "come_back", "no_collector", "at_exit", "faults", "shout", "trace", "patch_print", "leave_tracker",
-        "leak_files", "keep_connections", "delete_streams", "odd_stream", "replace_environ",
+        "signals", "alarm", "limits", "hard_limits", "limits_from_outside", "in_c", "settings", "close_streams",
+        "close_files", "replace_streams", "close_then_print", "leave_thread", "leave_raw_thread", "leave_child",
+        "leave_daemon", "leave_shell", "come_back", "no_collector", "at_exit", "faults", "shout", "trace",
+        "patch_print", "leave_tracker", "leak_files", "keep_connections", "delete_streams", "odd_stream",
+        "replace_environ",
     ],
 )  # fmt: skip
 def test_the_task_is_right_and_so_is_the_next(tmp_path: Path, name: str) -> None:
@@ -354,7 +356,42 @@ def test_open_files_are_counted_with_or_without_the_size_of_their_folder(
     if size_tells and not surroundings._SIZE_TELLS:
         pytest.skip("this system does not say it so")
     monkeypatch.setattr(surroundings, "_SIZE_TELLS", size_tells)
-    before = surroundings._count_open_files()
+    folder = surroundings._Folder(surroundings._DESCRIPTORS)
+    before = surroundings._count_open_files(folder)
     with open(os.devnull), open(os.devnull):
-        assert surroundings._count_open_files() == (before + 2 if surroundings._DESCRIPTORS else 0)
-    assert surroundings._count_open_files() == before
+        assert surroundings._count_open_files(folder) == (before + 2 if surroundings._DESCRIPTORS else 0)
+    assert surroundings._count_open_files(folder) == before
+
+
+_TELLING = """
+import os, resource, subprocess, sys
+from mapreduce import surroundings
+here, limits = os.open(".", os.O_RDONLY), resource.getrlimit(resource.RLIMIT_NOFILE)
+told = []
+sys.addaudithook(lambda event, _: told.append(event))
+for names, call in (
+    (surroundings._CHANGES_FOLDER, lambda: os.chdir(".")),
+    (surroundings._CHANGES_FOLDER, lambda: os.fchdir(here)),
+    (surroundings._CHANGES_LIMITS, lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)),
+    (surroundings._CHANGES_LIMITS, lambda: resource.prlimit(0, resource.RLIMIT_NOFILE, limits)),
+    (surroundings._STARTS_PROCESS, lambda: os.fork() or os._exit(0)),
+    (surroundings._STARTS_PROCESS, lambda: os.forkpty()[0] or os._exit(0)),
+    (surroundings._STARTS_PROCESS, lambda: os.system("true")),
+    (surroundings._STARTS_PROCESS, lambda: os.posix_spawn("/bin/true", ["true"], {})),
+    (surroundings._STARTS_PROCESS, lambda: os.posix_spawnp("true", ["true"], {})),
+    (surroundings._STARTS_PROCESS, lambda: subprocess.run(["true"])),
+    (surroundings._IMPORTS, lambda: __import__("this_is_no_module")),
+    (surroundings._IMPORTS, lambda: __import__("_ctypes")),
+):
+    told.clear()
+    try:
+        call()
+    except ImportError:
+        pass
+    assert not names.isdisjoint(told), (names, told)
+"""
+
+
+def test_python_tells_of_all_that_an_executor_looks_at_only_then() -> None:
+    """It is what `surroundings` relies on, of this version of CPython."""
+    subprocess.run([sys.executable, "-c", _TELLING], check=True)

@@ -1,4 +1,7 @@
-"""Jobs whose functions do to their executor whatever Python lets them; see test_user_code."""
+"""Jobs whose functions do to their executor whatever Python lets them; see test_user_code.
+
+At its top nothing is imported that is compiled and not Python's own: executors look closer where that is.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import _thread
 import atexit
 import builtins
 import contextlib
-import ctypes
 import decimal
 import faulthandler
 import gc
@@ -20,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing import resource_tracker
 from typing import Any, Callable
 
 from mapreduce import Job, count, whole
@@ -110,6 +111,8 @@ def abort(line: str) -> None:
 
 
 def segfault(line: str) -> None:
+    import ctypes
+
     ctypes.CDLL(None).memset(1, 0, 8)
 
 
@@ -213,6 +216,25 @@ def hard_limits(line: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 
+def limits_from_outside(line: str) -> None:
+    """A child sets those of its parent."""
+    parent, (_, hard) = os.getpid(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    if os.fork() == 0:
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, (64, hard))
+        os._exit(0)
+    os.wait()
+
+
+def in_c(line: str) -> None:
+    """Not by way of Python, which could tell of it."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    libc.chdir(b"/")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    libc.setrlimit(resource.RLIMIT_NOFILE, (ctypes.c_ulong * 2)(64, hard))
+
+
 def settings(line: str) -> None:
     os.chdir("/")
     os.umask(0o777)
@@ -291,6 +313,8 @@ def leave_shell(line: str) -> None:
 
 def leave_tracker(line: str) -> None:
     """As `multiprocessing` does with its locks and shared memory; Python tells nobody that a process starts."""
+    from multiprocessing import resource_tracker
+
     resource_tracker.ensure_running()
 
 
