@@ -212,6 +212,8 @@ class Capture:
                     break
                 self._take(data)
                 count += len(data)
+                if len(data) < _READ_BYTES:
+                    break  # a pipe gives all that it holds
         self.note(now)
         return count
 

@@ -86,8 +86,8 @@ def _compiling_init(cls: Any) -> Callable[..., None]:
 
 
 def _init(cls: Any) -> Any:
-    scope: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
-    parameters, body = ["self"], ["pass"]
+    scope: dict[str, Any] = {"_missing": MISSING}
+    parameters, body = ["self"], ["_values = self.__dict__"]
     for each in fields(cls):
         name = value = each.name
         if each.default_factory is not MISSING:
@@ -99,7 +99,7 @@ def _init(cls: Any) -> Any:
             parameters.append(f"{name}=_default_{name}")
         else:
             parameters.append(name)
-        body.append(f"_set(self, {name!r}, {value})")
+        body.append(f"_values[{name!r}] = {value}")
     exec(f"def __init__({', '.join(parameters)}):\n    " + "\n    ".join(body), scope)
     init = scope["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"  # for what it says of wrong arguments

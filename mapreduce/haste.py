@@ -20,7 +20,7 @@ AHEAD = 64
 AHEAD_SECS = 0.4
 MESSAGES_AHEAD = 16
 #: of these an executor may have so many behind the one that it is at, and no more than are done in so long
-BEHIND = 16
+BEHIND = 32
 BEHIND_SECS = 0.02
 #: how much of the mean is the last task's
 SHARE = 0.1

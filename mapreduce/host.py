@@ -295,11 +295,10 @@ class Host:
             self._tell(role, effects.AppendFailed(command.key, reason, trouble_of(error)))
 
     def _remove_tree(self, role: effects.Role, command: effects.RemoveTree) -> None:
-        remove = functools.partial(shutil.rmtree, command.path, ignore_errors=True)
         if command.shared:
-            self._removing.do(remove)
+            self._removing.do(functools.partial(_remove_tree, command.path))
         else:  # at once: a retry of the job may write there again
-            remove()
+            _remove_tree(command.path)
 
     def _share_folder(self, role: effects.Role, command: effects.ShareFolder) -> None:
         try:
@@ -390,6 +389,16 @@ def _passing(error: BaseException) -> BrokerError:
     if not isinstance(error, BrokerError) or isinstance(error, (BrokerRefused, BrokerUnsuitable)):
         raise error
     return error
+
+
+def _remove_tree(path: str) -> None:
+    """If it is there: most short tasks never make theirs."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _open_to_append(path: str) -> int:

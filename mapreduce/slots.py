@@ -1,7 +1,8 @@
 """Which attempts a worker's executors have: one at work in each slot and, while tasks are short, some behind it.
 
-An executor runs what it was given one after the other, and answers for each. So it and its parent wake each other up
-once for a dozen short tasks. Nobody but the first is at work: to the rest, nothing has happened that could be charged.
+An executor runs what it was given one after the other, and answers for each. It is given more when half of that is
+done, not one for each that is: so it and its parent wake each other up once for a dozen short tasks. Nobody but the
+first is at work: to the rest, nothing has happened that could be charged.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._lanes: list[deque[Attempt]] = [deque() for _ in range(count)]
+        self._full: set[int] = set()  #: slots that were filled, and have not done half of that
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -37,15 +39,21 @@ class Slots:
         """The slot that may have the attempt next: a free one, else one with less than ``most_behind`` behind the one
         at work, if that has just begun. An executor has one job's code; and what may end it, or has to be alone,
         stands in no line."""
-        if min(map(len, self._lanes)) > most_behind:
-            return None  # in haste nearly always
         fitting = [
             slot
             for slot, lane in enumerate(self._lanes)
-            if not lane or (now - lane[0].began <= SHORT_SECS and _get_on(lane[0], attempt))
+            if self._takes_more(slot, most_behind)
+            and (not lane or (now - lane[0].began <= SHORT_SECS and _get_on(lane[0], attempt)))
         ]
-        slot = min(fitting, key=lambda each: len(self._lanes[each]), default=None)
-        return None if slot is None or len(self._lanes[slot]) > most_behind else slot
+        return min(fitting, key=lambda each: len(self._lanes[each]), default=None)
+
+    def _takes_more(self, slot: int, most_behind: int) -> bool:
+        length = len(self._lanes[slot])
+        if length > most_behind:
+            self._full.add(slot)
+        elif length <= 1 + most_behind // 2:
+            self._full.discard(slot)
+        return slot not in self._full
 
     def enter(self, attempt: Attempt, slot: int, now: float) -> None:
         """An executor is given the attempt."""

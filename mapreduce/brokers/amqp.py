@@ -131,7 +131,7 @@ class _Session:
         address = parse(url)
         self.inbox = _Inbox(bell)
         self._reports = reports = [_Report(self.inbox, limits), _Report(self.inbox, limits)]
-        publisher = Publisher(reports[0].emit)
+        self._publisher = publisher = Publisher(reports[0].emit)
         wires = [Wire(address, publisher.on_blocked, publisher.on_unblocked), Wire(address)]
         publisher.attach(wires[0])
         consumer = Consumer(wires[1], reports[1].emit)
@@ -144,6 +144,10 @@ class _Session:
         reports[1].peers.append(self.publishing)
         self.publishing.start()
         self.consuming.start()
+
+    def publish(self, command: base.Publish) -> None:
+        """Who waits for company anyway need not wake the thread up, for which this one would then have to wait."""
+        self.publishing.submit(command, urgent=not self._publisher.comes_for(command))
 
     def nudge(self) -> None:
         """Let the threads do what they were given."""
@@ -223,7 +227,9 @@ class AmqpBroker(base.Broker):
             return
         if not _nameable(command):
             self._session.inbox.put(_answer_for_nameless(command))
-        elif isinstance(command, (base.Declare, base.Publish, base.Broadcast)):
+        elif isinstance(command, base.Publish):
+            self._session.publish(command)
+        elif isinstance(command, (base.Declare, base.Broadcast)):
             self._session.publishing.submit(command)
         elif isinstance(command, (base.Consume, base.Listen)):
             self._start(self._session, command)

@@ -109,6 +109,11 @@ class _Undeclared:
         self.since = time.monotonic()  #: it was asked for, or last said to be unavailable
 
 
+def _is_small(command: base.Publish) -> bool:
+    """It may be joined with others."""
+    return command.joins and command.size <= MAX_SMALL_BYTES
+
+
 def _declare_work_queue(channel: Channel, name: str) -> None:
     channel.declare(name, dict(ARGUMENTS[Kind.PRIORITY]))
 
@@ -168,7 +173,7 @@ class Publisher(Listener):
 
     def _put(self, command: base.Publish) -> None:
         """To what waits: into the open parcel of its place, if it fits."""
-        small = command.joins and command.size <= MAX_SMALL_BYTES
+        small = _is_small(command)
         now = time.monotonic()
         if small:
             self._flow(command.to).add(now)
@@ -185,6 +190,12 @@ class Publisher(Listener):
                 self._held.add(command.to)
                 return
         self._waiting.append(parcel)
+
+    def comes_for(self, command: base.Publish) -> bool:
+        """Whether the link's thread will look at this soon though nobody wakes it up: others wait for its place, until
+        a pause is over or a confirm comes. For any thread; if they have just gone, their confirm is still to come.
+        """
+        return command.to in self._held and _is_small(command)
 
     def _flow(self, place: str) -> _Flow:
         flow = self._flows.get(place)

@@ -32,13 +32,33 @@ MIN_COPIES = 4
 _ENDS = (ev.AttemptFailed, ev.Lost, ev.Returned)
 
 
+class _Durations:
+    """What the tasks of a stage took, at least one of them, as far as it matters for what is slow."""
+
+    def __init__(self) -> None:
+        self._short = 0  #: tasks that could be the median and change nothing: there may be millions of them
+        self._others: list[float] = []  #: seconds, sorted
+
+    def add(self, seconds: float) -> None:
+        if SLOW * seconds <= FLOOR_SECS:
+            self._short += 1
+        else:
+            insort(self._others, seconds)
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a task is slow."""
+        middle = (self._short + len(self._others)) // 2
+        return FLOOR_SECS if middle < self._short else SLOW * self._others[middle - self._short]
+
+
 class Stragglers:
     """Times of one job's dispatches, and what tasks of each stage took."""
 
     def __init__(self, state: JobState) -> None:
         self._state = state
         self._out: dict[int, float] = {}  #: since when a dispatch is out, or runs
-        self._seconds: dict[int, list[float]] = {}  #: by stage, what its tasks took, sorted
+        self._durations: dict[int, _Durations] = {}  #: of each stage's tasks
 
     def note(self, entry: Any, at: float, read_later: bool) -> None:
         """An entry of the log; ``read_later``: it was written before this coordinator took over, at ``at`` or a
@@ -54,13 +74,13 @@ class Stragglers:
             seconds = entry.stats.get("seconds")
             took = seconds if isinstance(seconds, (int, float)) else max(0.0, at - began)
             if entry.revision == self._state.revision:
-                insort(self._seconds.setdefault(entry.stage, []), float(took))
+                self._durations.setdefault(entry.stage, _Durations()).add(float(took))
         elif isinstance(entry, _ENDS):
             self._out.pop(entry.dispatch, None)
 
     def restart(self) -> None:
         """The job had failed and goes on with other code: what tasks took before says nothing of it."""
-        self._seconds.clear()
+        self._durations.clear()
 
     def slow(self, at: float) -> Iterator[tuple[int, int]]:
         """Tasks, by stage and index, that have been out for too long near the end of their stage."""
@@ -124,8 +144,8 @@ class Stragglers:
         return (at - youngest) / 2.0 ** (len(task.live) - 1)
 
     def _limit(self, stage: int) -> Optional[float]:
-        seconds = self._seconds.get(stage)
-        return max(FLOOR_SECS, SLOW * seconds[len(seconds) // 2]) if seconds else None
+        durations = self._durations.get(stage)
+        return durations.limit if durations is not None else None
 
     def _half_done(self, stage: int) -> bool:
         state = self._state.stages[stage]
