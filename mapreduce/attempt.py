@@ -21,6 +21,8 @@ from mapreduce.spec import MIB, JobSpec
 PART_BYTES = 2 * MIB
 #: blocks of so many bytes in all come with the executor's answer: for less, a folder and a file cost more than the task
 CARRIED_BYTES = 4096
+#: of a job's output so many bytes in all come with `Done`. All who follow the log read them
+OUTPUT_BYTES = 1024
 #: see `Attempt.patience_secs`; more than two of `Sealer`'s pauses, and less than a dispatch is held
 PIECES_SECS = 60.0
 SEAL_SECS = 270.0
@@ -92,6 +94,8 @@ class Attempt:
         self.stats: Stats = {}
         self.skipped: tuple[Skipped, ...] = ()
         self._blocks_out: dict[int, int] = {}
+        self._output: list[ev.Carried] = []
+        self._output_bytes = 0
         self._spool = Spool(f"{folder}{os.sep}input", f"worker/spool:{number}")
         self._next_piece = 0
         self._gap = False
@@ -219,10 +223,15 @@ class Attempt:
     # ------------------------------------------------------------ output
 
     def publish_block(self, partition: int, seq: int, block: Block, by_reference: bool) -> list[base.Publish]:
-        """The commands that publish one block, a large one in parts, to whoever reads this stage's output."""
+        """The commands that publish one block, a large one in parts, to whoever reads this stage's output; none for
+        one that comes with `Done`."""
         assert self.spec is not None
         self.wrote = True
         self._blocks_out[partition] = self._blocks_out.get(partition, 0) + 1
+        if block.data is not None and self._has_room_for(block.data):
+            self._output.append(ev.Carried(seq, block.records, block.run, block.kind, block.data))
+            self._output_bytes += len(block.data)
+            return []
         target = ev.reads_from(self.job, self.dispatch.stage + 1, partition, self.spec.stages)
         head = ev.BlockHead(self.dispatch.index, self.number, seq, block.records, block.run, block.kind)
         token = f"worker/block:{self.number}:{partition}:{seq}"
@@ -240,6 +249,12 @@ class Attempt:
             ]
         self.unconfirmed.update(part.token for part in parts)
         return parts
+
+    def _has_room_for(self, data: bytes) -> bool:
+        """Whether it is output that `Done` can carry."""
+        assert self.spec is not None
+        is_output = self.dispatch.stage == self.spec.stages - 1
+        return is_output and self._output_bytes + len(data) <= OUTPUT_BYTES
 
     # ------------------------------------------------------------ events
 
@@ -260,6 +275,7 @@ class Attempt:
         return ev.Done(
             d.dispatch, d.stage, d.index, d.generation, self.number, worker,
             self._blocks_out, self.counters, self.stats, self.skipped, round(self.secs, 6), self.slot, d.revision,
+            tuple(self._output),
         )  # fmt: skip
 
     def long(self, worker: str) -> ev.Long:

@@ -387,6 +387,17 @@ class Started:
     revision: int = 0
 
 
+class Carried(NamedTuple):
+    """A small block of a job's output. It comes with `Done`: a message of its own, and the wait for its confirm, would
+    cost more than the task."""
+
+    seq: int  #: as of `BlockHead`, and so are these
+    records: int
+    run: int
+    kind: str
+    data: bytes
+
+
 @message
 @frozen
 class Done:
@@ -405,6 +416,7 @@ class Done:
     secs: float = 0.0  #: for how long it ran
     slot: int = -1  #: in which of the worker's executors; -1: unknown
     revision: int = 0  #: as in its dispatch
+    output: tuple[Carried, ...] = ()  #: those of its blocks, counted above, that did not go to ``out``
 
 
 @message

@@ -71,6 +71,14 @@ class OutputReader:
             return [*self._collectors[0].take(msg, body, self._spool, by_reference)]
         return []
 
+    def take_carried(self, done: ev.Done) -> list[Command]:
+        """What came with it, as if it had come by `out`."""
+        commands: list[Command] = []
+        for seq, records, run, kind, data in done.output:
+            head = ev.BlockHead(done.index, done.attempt, seq, records, run, kind)
+            commands += self._collectors[0].take(head, memoryview(data), self._spool)
+        return commands
+
     def of(self, generation: int) -> Collector:
         """What is here of the output of a generation."""
         if generation not in self._collectors:

@@ -401,6 +401,8 @@ class Client:
             elif of_log:
                 if self._view is not None:
                     self._view.note(msg, event.at)
+                if isinstance(msg, ev.Done) and self.phase in _BUSY:
+                    commands += self._output.take_carried(msg)
                 commands += self._on_log(msg, now)
             else:
                 commands += self._on_out(msg, body)

@@ -168,7 +168,11 @@ class Monitor:
             return
         for partition, blocks in event.blocks.items():
             place = ev.reads_from(job, event.stage + 1, partition, len(self._states[job].stages) - 1)
-            if any((place, event.attempt, seq) not in self._blocks for seq in range(blocks)):
+            carried = {each.seq for each in event.output} if place == ev.output_stream(job) else set()
+            if any(
+                (place, event.attempt, seq) not in self._blocks and seq not in carried
+                for seq in range(blocks)
+            ):
                 self._blame("`Done` is logged before the broker has the blocks")
 
     # ------------------------------------------------------------ what is done

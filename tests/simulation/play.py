@@ -74,6 +74,7 @@ def settings(scenario: Scenario) -> Iterator[None]:
         (coordinator, "RENEW_SECS", scenario.renew_secs),
         (attempt, "PART_BYTES", scenario.part_bytes),
         (attempt, "CARRIED_BYTES", scenario.carried),
+        (attempt, "OUTPUT_BYTES", scenario.carried // 4),
     ]
     if scenario.ranges:  # from the first dispatch on, and of all that may wait
         chosen += [
