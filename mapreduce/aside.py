@@ -69,9 +69,8 @@ def _check(message: Any) -> None:
         split = message.input
         numbers = [message.dispatch, message.stage, message.index, message.generation]
         numbers += [split.first_piece, split.pieces] if split is not None else []
-        if not all(0 <= number < _ENDLESS for number in numbers) or (message.stage == 0) != (
-            split is not None
-        ):
+        is_first = message.stage == 0
+        if min(numbers) < 0 or max(numbers) >= _ENDLESS or is_first != (split is not None):
             raise wire.BadMessage(f"a {kind} of a task that cannot be")
     elif isinstance(message, ev.Lease):
         streams = message.stages * message.partitions

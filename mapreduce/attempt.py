@@ -70,6 +70,9 @@ class Attempt:
         self.number = number
         self.dispatch = dispatch
         self.job = dispatch.job
+        code = dispatch.code
+        #: names the code that it runs: two attempts with the same name may share an executor
+        self.code = self.job if code is None else f"{self.job}@{code.number:x}"
         self.delivery = delivery
         self.held = True  #: its dispatch: until it is acked, or would be if it were not in a range
         self.folder = folder
@@ -104,12 +107,6 @@ class Attempt:
         self.input_complete = False
 
     # ------------------------------------------------------------ input
-
-    @property
-    def code(self) -> str:
-        """Names the code that it runs: two attempts with the same name may share an executor."""
-        code = self.dispatch.code
-        return self.job if code is None else f"{self.job}@{code.number:x}"
 
     @property
     def input_tag(self) -> str:

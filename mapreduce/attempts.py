@@ -44,6 +44,7 @@ class Attempts(Mapping[int, Attempt]):
         self.demand = Demand(slots, self.foresight)
         self.hold_secs = LONG_SECS  #: how long a dispatch is held unacked
         self.now = 0.0  #: of the event that is handled
+        self.unsettled = False  #: something has happened since slots were filled
 
     def __getitem__(self, number: int) -> Attempt:
         return self._attempts[number]
@@ -76,8 +77,11 @@ class Attempts(Mapping[int, Attempt]):
         """Its input is here."""
         self.foresight.has_read(attempt, self.now - attempt.delivered_at)
         self.line.ready(attempt)
+        self.unsettled = True
+        if not attempt.promised:
+            return []
         commands = self.fill_slots()
-        if attempt.promised and attempt.phase == Phase.READY:
+        if attempt.phase == Phase.READY:
             # another took the slot; its dispatch, acked, would wait for us
             commands += self.hand_back(attempt)
         return commands
@@ -86,11 +90,13 @@ class Attempts(Mapping[int, Attempt]):
         """The log has its `Started`."""
         self.foresight.has_heard(self.now - attempt.started_at)
         self.line.started(attempt)
-        return self.fill_slots()
+        self.unsettled = True
+        return []
 
     def fill_slots(self) -> list[Command]:
         """Run what is started, start what is ready: as many as there are slots, in haste some more."""
         commands: list[Command] = []
+        self.unsettled = False
         while (attempt := self.line.next_to_run(self.now)) is not None:
             commands += self._execute(attempt)
         while (attempt := self.line.next_to_start(self.now)) is not None:
@@ -120,7 +126,8 @@ class Attempts(Mapping[int, Attempt]):
         self.demand.left(attempt, self.now)
         # as its executor has it: we may hear of the ends of several at once, and so of all their beginnings but one
         attempt.secs = attempt.stats.get("seconds", took)
-        return self.report_done(attempt) + self.fill_slots()
+        self.unsettled = True
+        return self.report_done(attempt)
 
     def report_done(self, attempt: Attempt) -> list[Command]:
         """`Done` goes out only after the broker has every block."""
@@ -168,7 +175,8 @@ class Attempts(Mapping[int, Attempt]):
         commands = self._halt(attempt)
         attempt.phase = Phase.CLOSING
         commands.append(self.log(attempt, outcome, "close"))
-        return commands + self.fill_slots()
+        self.unsettled = True
+        return commands
 
     def _halt(self, attempt: Attempt) -> list[Command]:
         """Whatever goes on for the attempt here goes on no longer."""
@@ -189,11 +197,13 @@ class Attempts(Mapping[int, Attempt]):
         """The log has the outcome: the dispatch may be acked, once another is wanted."""
         self.demand.is_over(attempt)
         self._drop(attempt)
-        return self.fill_slots() + self._folders.when_over(attempt)
+        self.unsettled = True
+        return self._folders.when_over(attempt)
 
     def abort(self, attempt: Attempt) -> list[Command]:
         """Nobody wants its result any more."""
-        return attempt.acknowledge() + self._forget(attempt) + self.fill_slots()
+        self.unsettled = True
+        return attempt.acknowledge() + self._forget(attempt)
 
     def disconnected(self) -> list[Command]:
         """An attempt dies with the session that it began on, and so does what was held of it."""

@@ -112,13 +112,19 @@ class WakeAt:
 
 
 @frozen
+class Defer:
+    """Send this role `Deferred` when all that has happened by now is handled: what is decided then is decided once for
+    all of it."""
+
+
+@frozen
 class Leave:
     """This process is to end in an orderly way, with all the time that it takes: tell all roles `Shutdown`."""
 
 
 Local = Union[
     Append, RemoveTree, ShareFolder, CheckBlocks, RemoveShared, Execute, KillExecutor, ForgetJob, ReadInput, Report,
-    WakeAt, Leave,
+    WakeAt, Defer, Leave,
 ]  # fmt: skip
 Command = Union[base.Command, Local]
 
@@ -128,6 +134,11 @@ Command = Union[base.Command, Local]
 @frozen
 class Tick:
     pass
+
+
+@frozen
+class Deferred:
+    """The answer to `Defer`."""
 
 
 @frozen

@@ -59,7 +59,10 @@ class Foresight:
 
     def has_run(self, attempt: Attempt, now: float) -> None:
         """An executor is done with it."""
-        stage = self._stages.setdefault(_stage_of(attempt), _Stage())
+        key = _stage_of(attempt)
+        stage = self._stages.get(key)
+        if stage is None:
+            stage = self._stages[key] = _Stage()
         stage.ran.append(now - attempt.began)
         if attempt.wrote_at is not None:
             stage.wrote.append(now - attempt.wrote_at)

@@ -88,6 +88,7 @@ class Host:
         os.set_blocking(self._wake_write, False)
         self._next_tick = 0.0
         self._alarms: dict[effects.Role, float] = {}  #: when to send whom a tick of its own
+        self._deferred: dict[effects.Role, None] = {}  #: who has something left to do when all is handled
         self._selector = selectors.DefaultSelector()
         self._watched: set[int] = set()  #: descriptors that are registered there
         self._executes: Optional[effects.Role] = None  #: whose attempts the executors run
@@ -199,6 +200,8 @@ class Host:
             del self._alarms[role]
             self._tell(role, effects.Tick())
             found = True
+        while self._deferred:
+            self._tell(self._deferred.popitem()[0], effects.Deferred())
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = float("inf")
             self._connecting = Connecting(self._broker, self._wake)
@@ -362,6 +365,9 @@ class Host:
     def _wake_at(self, role: effects.Role, command: effects.WakeAt) -> None:
         self._alarms[role] = command.when
 
+    def _defer(self, role: effects.Role, command: effects.Defer) -> None:
+        self._deferred[role] = None
+
     def _leave(self, role: effects.Role, command: effects.Leave) -> None:
         self.post(effects.Shutdown())
 
@@ -423,5 +429,6 @@ _LOCAL: dict[type, Callable[[Host, effects.Role, Any], None]] = {
     effects.ReadInput: Host._read_input,
     effects.Report: Host._say,
     effects.WakeAt: Host._wake_at,
+    effects.Defer: Host._defer,
     effects.Leave: Host._leave,
 }

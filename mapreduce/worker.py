@@ -32,6 +32,8 @@ from mapreduce.effects import (
     BlocksChecked,
     Command,
     Connected,
+    Defer,
+    Deferred,
     ExecutorBlock,
     ExecutorDone,
     ExecutorFailed,
@@ -92,6 +94,7 @@ class Worker:
         #: jobs that had attempts here when the connection was lost, until their logs say that we are back
         self._interrupted: set[str] = set()
         self._blocked = False  #: the broker takes no messages
+        self._deferred = False  #: what follows for slots waits until all that has happened is known
         self._leave_at: Optional[float] = None  #: told to stop: when what still runs is handed back
 
     @property
@@ -119,6 +122,9 @@ class Worker:
             return []
         self._attempts.now = now
         commands = handler(self, event, now)
+        if self._attempts.unsettled and not self._deferred:
+            self._deferred = True
+            commands.append(Defer())
         self.finished = self._leave_at is not None and not self._attempts and not self._losses
         return commands
 
@@ -167,6 +173,10 @@ class Worker:
     def _begun(self, now: float) -> Phase:
         """What has come this far is finished, however much of a hurry there is."""
         return Phase.CLOSING if self._leave_at is not None and now >= self._leave_at else Phase.STARTING
+
+    def _on_deferred(self, event: Deferred, now: float) -> list[Command]:
+        self._deferred = False
+        return self._attempts.fill_slots()
 
     # ------------------------------------------------------------ deliveries
 
@@ -473,5 +483,6 @@ _HANDLERS: dict[type, Callable[[Worker, Any, float], list[Command]]] = {
     ExecutorDone: Worker._on_done,
     ExecutorFailed: Worker._on_failed,
     Shutdown: Worker._on_shutdown,
+    Deferred: Worker._on_deferred,
     Tick: Worker._on_tick,
 }

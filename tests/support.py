@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from mapreduce import order
+from mapreduce import effects, order
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "jobs"
@@ -24,6 +24,14 @@ DEADLINE_SECS = 90.0  # less than a test may take: what hangs should get to say 
 _TELLING = (sys.executable, "-X", "faulthandler")
 #: processes in the background that may still run, for what is said of a test that fails
 background: list[Process] = []
+
+
+def handled(role: effects.Role, event: Any, now: float) -> list[effects.Command]:
+    """What a role asks for, at once and when all is handled."""
+    commands = role.handle(event, now)
+    if effects.Defer() not in commands:
+        return commands
+    return [*(each for each in commands if each != effects.Defer()), *role.handle(effects.Deferred(), now)]
 
 
 def mr(

@@ -264,6 +264,21 @@ class TestTheOutputOnceItIsHere:
         assert play.client.phase is Phase.COLLECTED
         return play
 
+    def test_what_comes_with_the_news_of_an_attempt_is_taken_once_its_attempt_is_sealed(self) -> None:
+        def done(attempt: int) -> ev.Done:
+            output = (ev.Carried(0, 2, 0, "", b"ab"), ev.Carried(1, 3, 0, "", b"cde"))
+            return replace(self.done(attempt), blocks={0: 3}, output=output)
+
+        play = Play()
+        play.log(ev.Splits(0, (ev.SplitInput(SPLIT),)), ev.InputComplete(1), done(7), done(8), done(7))
+        play.out(ev.BlockHead(0, 7, 2, 4, 0, ""))
+        play.log(ev.StageSealed(1, 0))
+        play.out(ev.Seal(0, 0, 1, (ev.SealEntry(0, 7, 3),)))
+        assert play.client.phase is Phase.COLLECTED and play.client.collected is not None
+        ((_, blocks),) = play.client.collected.parts
+        assert [(block.records, block.offset, block.length) for block in blocks[:2]] == [(2, 0, 2), (3, 2, 3)]
+        assert [block.records for block in blocks] == [2, 3, 4]
+
     def test_what_is_missed_later_takes_nothing_of_it_away(self) -> None:
         play = self.play()
         play.log(ev.Missing(0, 1, 0, 0, (7,)))

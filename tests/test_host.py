@@ -215,6 +215,28 @@ def test_who_asks_to_be_woken_is_told_then_once_and_nobody_else_is(monkeypatch: 
     bench.close()
 
 
+class Deferring(Listener):
+    """Leaves something to do for later whenever a queue is declared."""
+
+    def handle(self, event: Any, now: float) -> list[Any]:
+        super().handle(event, now)
+        return [effects.Defer()] if isinstance(event, base.Declared) else []
+
+
+def test_what_is_deferred_is_asked_for_once_when_all_that_has_happened_is_told() -> None:
+    role = Deferring()
+    bench = Bench([role])
+    bench.run(0.1)
+    role.heard.clear()
+    declared = [base.Declared(str(number)) for number in range(3)]
+    bench.broker._events += declared
+    bench.run(0.02)
+    kinds = (base.Declared, effects.Deferred)
+    assert [each for each in role.heard if isinstance(each, kinds)] == [*declared, effects.Deferred()]
+    assert not bench.listener.heard_of(effects.Deferred)
+    bench.close()
+
+
 class SlowBroker(Broker):
     """A network that swallows packets: connecting takes until the gate is opened."""
 

@@ -26,6 +26,7 @@ from tests import (
     strategies,  # noqa: F401  # its profile
 )
 from tests.coordinating import QUEUE, done, failed, started
+from tests.support import handled
 
 SPEC = JobSpec("j", {}, {}, 2, 2)
 SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
@@ -48,18 +49,18 @@ class Bench:
 
     def tell(self, event: Any) -> list[Any]:
         """What the worker does, also upon the broker's confirms."""
-        todo = self.worker.handle(event, self.now)
+        todo = handled(self.worker, event, self.now)
         commands: list[Any] = []
         while todo:
             command = todo.pop(0)
             commands.append(command)
             if isinstance(command, base.Publish):
                 self.logged.append(wire.decode(command.head)[0])
-                todo += self.worker.handle(base.Confirmed(command.token), self.now)
+                todo += handled(self.worker, base.Confirmed(command.token), self.now)
             elif isinstance(command, base.Consume) and command.tag.startswith("worker/job:"):
                 body = wire.encode(ev.Submitted("job", SPEC, "0", 0.0))
                 receipt = base.Receipt(command.tag, 1)
-                todo += self.worker.handle(base.Delivered(command.tag, receipt, body, 0, False), self.now)
+                todo += handled(self.worker, base.Delivered(command.tag, receipt, body, 0, False), self.now)
         return commands
 
     def deliver(self, body: bytes, redelivered: bool = False) -> list[Any]:

@@ -33,7 +33,7 @@ from mapreduce.spec import JobSpec
 from mapreduce.state import JobState
 from mapreduce.worker import Worker
 from tests.gates import Gates
-from tests.support import JOBS, ROOT, Process, count_words, make_text, mr, mr_ok, workers
+from tests.support import JOBS, ROOT, Process, count_words, handled, make_text, mr, mr_ok, workers
 
 ATTEMPT = 0xA1
 SPEC = JobSpec("j", {}, {}, 2, 2, shared_dir="/shared")
@@ -252,7 +252,7 @@ class Bench:
         self.tell(base.Declared("tasks"))
 
     def tell(self, event: Any) -> list[Any]:
-        return self.worker.handle(event, self.now)
+        return handled(self.worker, event, self.now)
 
     def deliver(self, tag: str, *messages: Any) -> list[Any]:
         said = []
@@ -366,14 +366,14 @@ def test_a_message_names_the_file_and_a_small_block_travels_whole() -> None:
     bench = Bench()
     task = bench.run().task
     at = Block(f"{task.shared}/tmp.blocks", 0, 9, 1, 0, "", crc=2)
-    small = Block("", 0, 3, 1, 0, "", b"abc")
+    small = Block("", 0, 1500, 1, 0, "", b"abc" * 500)
     for seq, block in enumerate((at, small)):
         (publish,) = published(bench.tell(effects.ExecutorBlock(0, task.attempt, 0, seq, block)))
         head, body = wire.decode(publish.head)
         if block is at:
             assert head.ref == at._replace(path="tmp.blocks") and not body and publish.body is None
         else:
-            assert head.ref is None and bytes(body) == b"abc"
+            assert head.ref is None and bytes(body) == small.data
 
 
 def test_what_has_failed_removes_its_files_and_what_may_have_won_does_not() -> None:

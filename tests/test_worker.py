@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mapreduce import events as ev
 from mapreduce import wire
-from mapreduce.attempt import PIECES_SECS, SEAL_SECS, Attempt, Delivery, Phase
+from mapreduce.attempt import OUTPUT_BYTES, PIECES_SECS, SEAL_SECS, Attempt, Delivery, Phase
 from mapreduce.brokers import base
 from mapreduce.coordination.sealer import LAST_PAUSE_SECS
 from mapreduce.effects import (
@@ -17,6 +18,8 @@ from mapreduce.effects import (
     BlocksChecked,
     CheckBlocks,
     Connected,
+    Defer,
+    Deferred,
     Execute,
     ExecutorBlock,
     ExecutorDone,
@@ -37,6 +40,7 @@ from mapreduce.refs import Block, Failure, Segment, Split
 from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS, JobSpec
 from mapreduce.worker import Worker
+from tests.support import handled
 
 SPEC = JobSpec("j", {}, {}, 2, 2)
 SPLIT = ev.SplitInput(Split((Segment("f", "f", 0, 1, 0, True),)))
@@ -56,7 +60,7 @@ class Bench:
             self.tell(base.Declared(queue))
 
     def tell(self, event: Any) -> list[Any]:
-        return self.worker.handle(event, self.now)
+        return handled(self.worker, event, self.now)
 
     def deliver(self, tag: str, message: Any, redelivered: bool = False, offset: Any = None) -> list[Any]:
         self._serial += 1
@@ -143,13 +147,36 @@ def test_blocks_confirmed_early_do_not_make_it_done() -> None:
     assert logged(bench.done(attempt)) == ["Done"]
 
 
+def test_small_output_comes_with_done_and_what_others_read_does_not() -> None:
+    def block(seq: int, size: int) -> ExecutorBlock:
+        return ExecutorBlock(0, attempt.number, 0, seq, Block("", 0, size, 1, 0, "", bytes(size)))
+
+    bench = Bench()
+    attempt = bench.run()
+    assert len(published(bench.tell(block(0, 9)))) == 1, "the next stage does not read the log"
+    bench = Bench()
+    bench.deliver("worker/tasks0", ev.Dispatch("job", 7, 0, 0, 0, SPLIT))
+    last = replace(SPEC, stages=1)
+    (started,) = published(bench.deliver("worker/job:job", ev.Submitted("job", last, "0", 0.0), offset=0))
+    bench.tell(base.Confirmed(started.token))
+    attempt = bench.attempt
+    assert bench.tell(block(0, OUTPUT_BYTES - 9)) == []
+    (publish,) = published(bench.tell(block(1, 10)))
+    assert bench.tell(block(2, 9)) == [] and bench.done(attempt) == []
+    done = entry_of(bench.tell(base.Confirmed(publish.token)))
+    assert done.blocks == {0: 3} and [(each.seq, len(each.data)) for each in done.output] == [
+        (0, OUTPUT_BYTES - 9),
+        (2, 9),
+    ]
+
+
 def test_the_dispatch_is_acked_only_when_the_log_has_done() -> None:
     bench = Bench()
     attempt = bench.run()
     commands = bench.done(attempt)
     assert base.Ack not in kinds(commands)
     commands = bench.tell(base.Confirmed(published(commands)[0].token))
-    assert commands == [base.Ack(base.Receipt("worker/tasks0", 1)), RemoveTree(attempt.folder)]
+    assert commands == [RemoveTree(attempt.folder), base.Ack(base.Receipt("worker/tasks0", 1))]
     assert not bench.worker._attempts
 
 
@@ -710,6 +737,16 @@ def test_while_tasks_are_short_more_are_started_than_there_are_slots_and_run_in_
         assert kinds(bench.done(attempt)) == [base.Publish, base.Publish]  # `Done`; one more `Started`
     more = [base.Publish, *[Execute] * (BEHIND // 2), base.Publish]
     assert kinds(bench.done(last)) == more, "when half of what was given is done"
+
+
+def test_what_comes_together_is_answered_together() -> None:
+    """Slots are filled once for all that was heard."""
+    bench = Bench(slots=2)
+    bench.submitted()
+    tokens = [publish.token for number in (100, 101) for publish in published(bench.start(number))]
+    said = [bench.worker.handle(base.Confirmed(token), 0.0) for token in tokens]
+    assert said == [[Defer()], []]
+    assert kinds(bench.worker.handle(Deferred(), 0.0)) == [Execute, Execute]
 
 
 def test_an_executor_is_given_tasks_of_one_job_and_none_that_has_to_be_careful() -> None:

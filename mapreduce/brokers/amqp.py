@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 from itertools import count
 from typing import Any, Optional, Union
 
@@ -180,6 +181,11 @@ def _connect_all(wires: list[Wire]) -> None:
 def _nameable(command: base.Command) -> bool:
     """Whether AMQP can carry the name of the command's place. If not, trying would end the session."""
     name = command.to if isinstance(command, base.Publish) else getattr(command, "name", "")
+    return _is_name(name)
+
+
+@lru_cache(maxsize=1000)
+def _is_name(name: str) -> bool:
     return len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES and name.isprintable()
 
 

@@ -85,6 +85,8 @@ class Stragglers:
     def slow(self, at: float) -> Iterator[tuple[int, int]]:
         """Tasks, by stage and index, that have been out for too long near the end of their stage."""
         self._tidy()
+        if self._none_is_out_for(FLOOR_SECS, at):
+            return
         for stage, index, task in self._candidates():
             limit = self._limit(stage)
             if limit is None or self._state.stages[stage].pending:
@@ -99,6 +101,8 @@ class Stragglers:
 
     def unstarted(self, at: float) -> Iterator[tuple[int, int]]:
         """Tasks, by stage and index, that nobody has started for so long that an empty queue must have lost them."""
+        if self._none_is_out_for(COPY_UNSTARTED_SECS, at):
+            return
         for stage, index, task in self._candidates():
             limit = self._limit(stage) if self._state.busy else None
             if not any(task.live.values()) and self._waited(task, at) > max(
@@ -124,6 +128,10 @@ class Stragglers:
             task = self._state.task(stage, index)
             if task is not None and len(task.live) < MAX_LIVE:
                 yield stage, index, task
+
+    def _none_is_out_for(self, secs: float, at: float) -> bool:
+        """While tasks are short there are hundreds of candidates, and not one is worth a look."""
+        return at - min(self._out.values(), default=at) <= secs
 
     def _may_run_twice(self, stage: int, task: Task) -> bool:
         """One more attempt beside the one that runs: not if that is careful, or has seen another fail.

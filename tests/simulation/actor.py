@@ -198,6 +198,8 @@ class Actor:
                     continue  # blocks by reference belong to a broker of one process, whose sessions never break
                 for path in [path for path in self.files if path.startswith(command.path + "/")]:
                     del self.files[path]
+            elif kind is effects.Defer:
+                self.perform(role, role.handle(effects.Deferred(), world.now))
             elif kind is effects.WakeAt:
                 world.at(command.when, self._alarm, role)
             elif kind is effects.ReadInput:
