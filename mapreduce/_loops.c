@@ -28,11 +28,21 @@
 #define UNLIKELY(condition) (condition)
 #endif
 
+/* Have the memory of a str or bytes fetched. */
+static void
+fetch_text(PyObject *text)
+{
+    FETCH(text);
+    FETCH((const char *)text + 48); /* where that of a short str begins */
+}
+
 /* one more with each change of what the rest of the package may expect; loops.py has the same */
-#define EDITION 2
+#define EDITION 3
 
 /* keys that are looked up together; with 8 or 64 it was slower */
 #define BATCH 32
+/* how far ahead of its use an item of a list is fetched */
+#define AHEAD 16
 /* a power of two; at most half of the slots are taken */
 #define FIRST_SLOTS 64
 #define HASH_BITS 32
@@ -167,11 +177,8 @@ count_batch(Counts *self, Batch *batch)
     }
     for (int i = 0; i < batch->length && self->size; i++) {
         const Slot *slot = &self->slots[first_slot(self, batch->hashes[i])];
-        if (slot->entry && slot->hash == batch->hashes[i]) {
-            const char *key = (const char *)self->entries[slot->entry - 1].key;
-            FETCH(key);
-            FETCH(key + 48); /* where the text of a short str begins */
-        }
+        if (slot->entry && slot->hash == batch->hashes[i])
+            fetch_text(self->entries[slot->entry - 1].key);
     }
     int status = 0;
     for (int i = 0; i < batch->length; i++) {
@@ -486,6 +493,14 @@ utf8(PyObject *key)
     return data;
 }
 
+/* CRC-32 of the UTF-8 of a str, and this itself; -1 if there was an error. */
+static int64_t
+crc32_of(State *state, PyObject *key, PyObject **data)
+{
+    *data = utf8(key);
+    return *data != NULL ? crc32(state, *data) : -1;
+}
+
 static PyObject *
 crc32_modulo(PyObject *module, PyObject *args)
 {
@@ -501,13 +516,11 @@ crc32_modulo(PyObject *module, PyObject *args)
     Py_ssize_t length = PyList_Size(keys);
     PyObject *numbers = PyList_New(length);
     for (Py_ssize_t i = 0; numbers != NULL && i < length; i++) {
-        PyObject *data = utf8(PyList_GetItem(keys, i)), *number = NULL;
-        if (data != NULL) {
-            int64_t crc = crc32(state, data);
-            Py_DECREF(data);
-            if (crc >= 0)
-                number = PyLong_FromLongLong(crc % n);
-        }
+        PyObject *data, *number = NULL;
+        int64_t crc = crc32_of(state, PyList_GetItem(keys, i), &data);
+        Py_XDECREF(data);
+        if (crc >= 0)
+            number = PyLong_FromLongLong(crc % n);
         if (number == NULL || PyList_SetItem(numbers, i, number) < 0)
             Py_CLEAR(numbers);
     }
@@ -572,6 +585,136 @@ distribute(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------ lines */
+
+/* Bytes, to which more can be appended. */
+typedef struct {
+    char *bytes;
+    size_t length, room;
+} Buffer;
+
+static int
+append_bytes(Buffer *buffer, const char *bytes, size_t length)
+{
+    if (length >= buffer->room - buffer->length) { /* there are bytes then, even if nothing is appended */
+        size_t room = 2 * buffer->room + length + 1;
+        char *more = PyMem_Realloc(buffer->bytes, room);
+        if (more == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        buffer->bytes = more;
+        buffer->room = room;
+    }
+    memcpy(buffer->bytes + buffer->length, bytes, length);
+    buffer->length += length;
+    return 0;
+}
+
+/* Keys, a line each, and how often each of them came, a byte each. */
+typedef struct {
+    Buffer text, counts;
+} Lines;
+
+/* More characters than that are not copied. */
+#define MOST_LINES (1 << 24)
+
+/* Append a key to the lines of its part. 0 if it cannot be a line, -1 if there was an error. */
+static int
+append_line(State *state, Lines *lines, Py_ssize_t n, PyObject *key, const char *count)
+{
+    PyObject *data;
+    int64_t crc = crc32_of(state, key, &data);
+    int status = -1;
+    if (crc >= 0) {
+        const char *text = PyBytes_AsString(data);
+        size_t length = (size_t)PyBytes_Size(data);
+        Lines *its = &lines[crc % n];
+        if (memchr(text, '\n', length) != NULL)
+            status = 0;
+        else if ((its->counts.length == 0 || append_bytes(&its->text, "\n", 1) == 0) &&
+                 append_bytes(&its->text, text, length) == 0 && append_bytes(&its->counts, count, 1) == 0)
+            status = 1;
+    }
+    Py_XDECREF(data);
+    return status;
+}
+
+/* 1 if all keys have become lines, 0 if one cannot, -1 if there was an error. */
+static int
+append_lines(State *state, Lines *lines, Py_ssize_t n, PyObject *keys, const char *counts, Py_ssize_t length)
+{
+    Py_ssize_t characters = 0;
+    int status = 1;
+    for (Py_ssize_t i = 0; i < length && status == 1; i++) {
+        /* zlib lets other threads run, so that there might be fewer keys now */
+        if (i + AHEAD < PyList_Size(keys))
+            fetch_text(PyList_GetItem(keys, i + AHEAD));
+        PyObject *key = PyList_GetItem(keys, i);
+        if (key == NULL)
+            return -1;
+        if (!PyUnicode_CheckExact(key) || (characters += PyUnicode_GetLength(key)) > MOST_LINES)
+            return 0;
+        Py_INCREF(key);
+        status = append_line(state, lines, n, key, &counts[i]);
+        Py_DECREF(key);
+    }
+    return status;
+}
+
+static PyObject *
+text_and_counts(const Lines *lines)
+{
+    const Buffer *text = &lines->text, *counts = &lines->counts;
+    if (counts->length == 0)
+        return Py_BuildValue("(sy)", "", "");
+    PyObject *decoded = PyUnicode_DecodeUTF8(text->bytes, (Py_ssize_t)text->length, "surrogatepass");
+    return decoded == NULL ? NULL : Py_BuildValue("(Ny#)", decoded, counts->bytes, (Py_ssize_t)counts->length);
+}
+
+static PyObject *
+list_of_lines(const Lines *lines, Py_ssize_t n)
+{
+    PyObject *list = PyList_New(n);
+    for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
+        PyObject *pair = text_and_counts(&lines[i]);
+        if (pair == NULL || PyList_SetItem(list, i, pair) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *
+lines_by_crc32(PyObject *module, PyObject *args)
+{
+    PyObject *keys;
+    const char *counts;
+    Py_ssize_t length, n;
+    if (!PyArg_ParseTuple(args, "O!y#n:lines_by_crc32", &PyList_Type, &keys, &counts, &length, &n))
+        return NULL;
+    if (n < 1 || PyList_Size(keys) != length) {
+        PyErr_SetString(PyExc_ValueError, "there are to be parts, and a count for each key");
+        return NULL;
+    }
+    Lines *lines = PyMem_Calloc((size_t)n, sizeof(Lines));
+    if (lines == NULL)
+        return PyErr_NoMemory();
+    PyObject *result = NULL;
+    int status = append_lines(PyModule_GetState(module), lines, n, keys, counts, length);
+    if (status > 0)
+        result = list_of_lines(lines, n);
+    else if (status == 0) {
+        Py_INCREF(Py_None);
+        result = Py_None;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyMem_Free(lines[i].text.bytes);
+        PyMem_Free(lines[i].counts.bytes);
+    }
+    PyMem_Free(lines);
+    return result;
+}
+
 /* ------------------------------------------------------------------ order */
 
 /* What the order of a key hangs on, as far as there is room for it, and where the key stands: to compare two keys seldom
@@ -592,9 +735,6 @@ typedef struct {
 #define MOST_ROUNDS 8
 /* Up to so many are compared at once; and runs that are shorter are made this long. */
 #define FEW_RANKS 16
-
-/* How far ahead of its use an item is fetched. */
-#define AHEAD 16
 
 typedef struct {
     PyObject *keys;
@@ -691,11 +831,8 @@ static int
 rank_all(const Sort *sort, Rank *ranks, size_t count, Py_ssize_t start)
 {
     for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) {
-            const char *next = (const char *)PyList_GetItem(sort->keys, ranks[i + AHEAD].position);
-            FETCH(next);
-            FETCH(next + 48); /* where the text of a short str begins */
-        }
+        if (i + AHEAD < count)
+            fetch_text(PyList_GetItem(sort->keys, ranks[i + AHEAD].position));
         PyObject *key = PyList_GetItem(sort->keys, ranks[i].position);
         if (Py_TYPE(key) != sort->kind || !rank_one(sort, &ranks[i], key, start))
             return 0;
@@ -961,6 +1098,7 @@ static PyMethodDef functions[] = {
     {"add", add, METH_VARARGS, NULL},
     {"crc32_modulo", crc32_modulo, METH_VARARGS, NULL},
     {"distribute", distribute, METH_VARARGS, NULL},
+    {"lines_by_crc32", lines_by_crc32, METH_VARARGS, NULL},
     {"sorted_by_rank", sorted_by_rank, METH_VARARGS, NULL},
     {"spread", spread_of, METH_O, NULL},
     {NULL, NULL, 0, NULL},

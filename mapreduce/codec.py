@@ -108,13 +108,36 @@ class Repeated:
         return Repeated(self.value, bytes(counts))
 
 
+class Lines:
+    """A column of ``count`` strings without line feeds: the lines of a text, which are not taken apart unless they have
+    to be."""
+
+    def __init__(self, text: str, count: int) -> None:
+        self.text = text
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, some: slice) -> Lines:
+        if some.indices(self._count) == (0, self._count, 1):
+            return self
+        items = self.items()[some]
+        return Lines(_END.join(items), len(items))
+
+    def items(self) -> list[str]:
+        """Each of them."""
+        return self.text.split(_END) if self._count else []
+
+
+Keys = Union[Sequence[Any], Lines]
 Values = Union[Sequence[Any], Repeated]
 
 
-def encode_chunk(keys: Sequence[Any], values: Values) -> bytes:
+def encode_chunk(keys: Keys, values: Values) -> bytes:
     """Two columns of the same length as bytes. Raises `UnsupportedValue`."""
     last = [2, values.value, values.counts] if isinstance(values, Repeated) else _column(values, 0)
-    return _pack([_column(keys, 0), last])
+    return _pack([_lines(keys) if isinstance(keys, Lines) else _column(keys, 0), last])
 
 
 def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], Union[list[Any], Repeated]]:
@@ -135,8 +158,12 @@ def _repeated(value: Any, counts: bytes) -> Repeated:
     return Repeated(value, counts)
 
 
-def spelled_out(keys: list[Any], values: Union[list[Any], Repeated]) -> tuple[list[Any], list[Any]]:
+def spelled_out(
+    keys: Union[list[Any], Lines], values: Union[list[Any], Repeated]
+) -> tuple[list[Any], list[Any]]:
     """A key and a value for each pair."""
+    if isinstance(keys, Lines):
+        keys = keys.items()
     if not isinstance(values, Repeated):
         return keys, values
     keys = list(chain.from_iterable(map(repeat, keys, values.counts)))
@@ -149,6 +176,12 @@ def spelled_out(keys: list[Any], values: Union[list[Any], Repeated]) -> tuple[li
 _END = "\n"
 #: larger columns are not joined: that would be a copy of them, four bytes a character if there is one emoji
 _MAX_JOINED_CHARS = 1 << 20
+
+
+def _lines(keys: Lines) -> list[Any]:
+    """What `_column` makes of the items."""
+    joined = len(keys) and len(keys.text) - (len(keys) - 1) <= _MAX_JOINED_CHARS
+    return [3, keys.text] if joined else [0, keys.items()]
 
 
 def _column(items: Sequence[Any], depth: int) -> list[Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "counts_of",
     "crc32_modulo",
     "distribute",
+    "lines_by_crc32",
     "sorted_columns",
 ]
 
@@ -107,6 +108,24 @@ def plain_distribute(
         add_value[number](value)
 
 
+#: more characters than that are not copied
+_MOST_LINES = 1 << 24
+
+
+def plain_lines_by_crc32(keys: list[Any], counts: bytes, n: int) -> Optional[list[tuple[str, bytes]]]:
+    """Deal out keys to ``n`` parts by `crc32_modulo`: of each part a text, each key a line, and the counts of these.
+
+    None if a key is no str or has a line feed, or if they are so long that they had better not be copied.
+    """
+    if not set(map(type, keys)) <= {str} or sum(map(len, keys)) > _MOST_LINES:
+        return None
+    if any("\n" in key for key in keys):
+        return None
+    parts: Parts = [([], bytearray()) for _ in range(n)]
+    plain_distribute(parts, plain_crc32_modulo(keys, n), keys, counts)
+    return [("\n".join(some), bytes(their_counts)) for some, their_counts in parts]
+
+
 def plain_sorted_columns(keys: list[Any], values: list[Any]) -> Columns:
     """What `sorted_columns` does."""
     positions = sorted(range(len(keys)), key=keys.__getitem__)
@@ -115,17 +134,25 @@ def plain_sorted_columns(keys: list[Any], values: list[Any]) -> Columns:
 
 #: of `_loops.c`, one more with each change of what it does: where sources are updated in place (an editable
 #: installation, say), what was compiled from older ones stays until it is compiled again
-_EDITION = 2
+_EDITION = 3
 #: why the loops in C are not used; "": they are
 NOT_IN_C = ""
 try:
-    from mapreduce._loops import EDITION, Counts, add, crc32_modulo, distribute, sorted_by_rank
+    from mapreduce._loops import (
+        EDITION,
+        Counts,
+        add,
+        crc32_modulo,
+        distribute,
+        lines_by_crc32,
+        sorted_by_rank,
+    )
 
     if EDITION != _EDITION:
         raise ImportError("what was compiled is not from the sources that are here")
 except ImportError as error:  # there was no compiler, or this is PyPy, which compiles the loops above itself
     Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
-    sorted_by_rank = plain_sorted_columns
+    lines_by_crc32, sorted_by_rank = plain_lines_by_crc32, plain_sorted_columns
     NOT_IN_C = str(error)
 
 _IN_C = {str, bytes, int}

@@ -80,7 +80,7 @@ class BlockWriter:
         self._pairs_per_chunk = _FIRST_PAIRS
 
     def write(
-        self, partition: int, run: int, kind: str, keys: Sequence[Any], values: codec.Values, bucket: int = 0
+        self, partition: int, run: int, kind: str, keys: codec.Keys, values: codec.Values, bucket: int = 0
     ) -> None:
         """Append pairs to a run; those that are alike count as one. Raises `codec.UnsupportedValue`."""
         if self._label != (partition, run, kind):
@@ -91,14 +91,15 @@ class BlockWriter:
             count = self._pairs_per_chunk
             start += self._write_chunk(keys[start : start + count], values[start : start + count], bucket)
 
-    def _write_chunk(self, keys: Sequence[Any], values: codec.Values, bucket: int) -> int:
+    def _write_chunk(self, keys: codec.Keys, values: codec.Values, bucket: int) -> int:
         """Append a chunk, or the half of it, or a quarter …; returns its number of pairs."""
         count = len(keys)
         data = codec.encode_chunk(keys, values)
         while len(data) > 2 * CHUNK_BYTES and count > 1:
             count = max(1, min(count // 2, count * CHUNK_BYTES // len(data)))
             data = codec.encode_chunk(keys[:count], values[:count])
-        self._pairs_per_chunk = max(1, min(count * CHUNK_BYTES // len(data), 4 * count, _MAX_PAIRS))
+        most = max(4 * count, self._pairs_per_chunk)
+        self._pairs_per_chunk = max(1, min(count * CHUNK_BYTES // len(data), most, _MAX_PAIRS))
         if self._length and self._length + len(data) > BLOCK_BYTES:
             self.flush()
         self._chunks += (_HEADER.pack(len(data), count, bucket), data)

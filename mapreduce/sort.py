@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional, Union
 from mapreduce import codec, formats, order
 from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
-from mapreduce.loops import Parts, distribute
+from mapreduce.loops import Parts, distribute, lines_by_crc32
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices
 from mapreduce.runs import BUCKETED, BlockWriter, Emit, bucket_count, read_blocks
@@ -57,8 +57,8 @@ class PartitionedWriter:
     ``partition_all`` maps keys to their partitions. ``combine(key, values)`` yields pairs that stand for
     those of ``key``; it is called any number of times, not at all for a key with one value. A `job.Fold` does
     the same; its function is called without the detour over pairs. ``emit`` is told of each block once it is
-    on disk, in ``directory``. ``spread`` is as ``partition_all`` for `bucket_count` times as many partitions, the same
-    but for multiples of their number: what was combined and fits into one run need not be sorted then. And of a key
+    on disk, in ``directory``. ``spread`` is `order.partition_all` for `bucket_count` times as many partitions, where
+    ``partition_all`` is that, too: what was combined and fits into one run need not be sorted then. And of a key
     with ``few`` values, or less, that are all alike, it is told how many there are: ``combine`` is not called. For
     ``carries`` and ``is_shared`` see `BlockWriter`.
     """
@@ -153,7 +153,8 @@ class PartitionedWriter:
         kinds: set[str] = set()
         buckets = self._partitions * bucket_count(self._partitions)
         some, of_some = grouped.take_out(self._few)
-        few = _distributed(spread, buckets, _of_kinds(_cut(some, of_some.counts), kinds), bytearray)
+        few = _distributed_counts(spread, buckets, some, of_some.counts, kinds)
+        del some
         parts = _distributed(spread, buckets, _of_kinds(grouped.combined(combine), kinds))
         kind = kinds.pop() if len(kinds) == 1 else ""
         for partition in range(self._partitions):
@@ -184,6 +185,17 @@ def _of_kinds(batches: Iterable[_Columns], kinds: set[str]) -> Iterator[_Columns
         if keys:
             kinds.add(order.kind(keys))
         yield keys, values
+
+
+def _distributed_counts(
+    spread: PartitionAll, buckets: int, keys: list[Any], counts: bytes, kinds: set[str]
+) -> list[tuple[Any, Any]]:
+    """Keys and counts of each bucket. ``kinds`` gets those of the keys."""
+    lines = lines_by_crc32(keys, counts, buckets) if keys else None
+    if lines is None:
+        return _distributed(spread, buckets, _of_kinds(_cut(keys, counts), kinds), bytearray)
+    kinds.add(order.kind(keys[:1]))
+    return [(codec.Lines(text, len(its_counts)), its_counts) for text, its_counts in lines]
 
 
 def _distributed(

@@ -64,6 +64,26 @@ def test_columns_of_strings(column: list[Any]) -> None:
     assert same(list(codec.decode_chunk(codec.encode_chunk(column, column))), [column, column])
 
 
+lines_of_text = st.lists(st.text(st.sampled_from("aé\ud800")), max_size=6)
+slices_of_lines = st.builds(slice, st.integers(0, 7), st.one_of(st.none(), st.integers(0, 7)))
+
+
+@given(lines_of_text, slices_of_lines)
+def test_lines_are_a_column_like_their_items(items: list[str], some: slice) -> None:
+    lines = codec.Lines("\n".join(items), len(items))
+    part, counts = lines[some], codec.Repeated(1, b"\2" * len(items))[some]
+    assert len(part) == len(items[some])
+    assert codec.encode_chunk(part, counts) == codec.encode_chunk(items[some], counts)
+    assert codec.spelled_out(part, counts) == codec.spelled_out(items[some], counts)
+
+
+@pytest.mark.parametrize("length", [codec._MAX_JOINED_CHARS, codec._MAX_JOINED_CHARS + 1])
+def test_long_lines_are_a_column_like_their_items(length: int) -> None:
+    items = ["", "a" * (length - 1), "b"]
+    lines, counts = codec.Lines("\n".join(items), len(items)), codec.Repeated(1, b"123")
+    assert codec.encode_chunk(lines, counts) == codec.encode_chunk(items, counts)
+
+
 @pytest.mark.parametrize(
     "column", [[3], [3, b""], [3, None], [3, "a", "b"], [4, "a"], [2, 1, b"\1"], [], "3a"]
 )

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapreduce import _loops, loops
-from mapreduce._loops import sorted_by_rank
+from mapreduce._loops import lines_by_crc32, sorted_by_rank
 from mapreduce.loops import Counts, add, crc32_modulo, distribute, sorted_columns
 
 #: few of each kind, so that they come again; and some that share the lower, or the upper, bits of their hashes
@@ -77,7 +77,7 @@ def test_what_was_compiled_from_other_sources_is_not_used(
     attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sources may be updated where they are installed: then it stays until it is compiled again."""
-    names = ["Counts", "add", "crc32_modulo", "distribute", "sorted_by_rank"]
+    names = ["Counts", "add", "crc32_modulo", "distribute", "lines_by_crc32", "sorted_by_rank"]
     theirs = {name: getattr(_loops, name) for name in names}
     monkeypatch.setitem(sys.modules, "mapreduce._loops", types.SimpleNamespace(**theirs, **attributes))
     found = runpy.run_path(loops.__file__)
@@ -232,6 +232,33 @@ def test_keys_and_values_go_to_the_same_parts(given_columns: Any, data: st.DataO
     assert compiled == plain
 
 
+@given(st.lists(st.one_of(texts, st.sampled_from(["", "a\n", None, Word("a")])), max_size=30), st.data())
+def test_lines_are_alike(keys: list[Any], data: st.DataObject) -> None:
+    counts = data.draw(st.binary(min_size=len(keys), max_size=len(keys)))
+    n = data.draw(st.integers(1, 5))
+    lines = lines_by_crc32(keys, counts, n)
+    assert lines == loops.plain_lines_by_crc32(keys, counts, n)
+    if lines is None:
+        assert any(type(key) is not str or "\n" in key for key in keys)
+        return
+    numbers = crc32_modulo(keys, n)
+    for number, (text, its_counts) in enumerate(lines):
+        places = [i for i in range(len(keys)) if numbers[i] == number]
+        assert its_counts == bytes(counts[i] for i in places)
+        assert text.split("\n") == ([keys[i] for i in places] or [""])
+
+
+def test_lines_of_all_lengths_and_of_no_more_than_can_be_copied() -> None:
+    keys = ["x" * length for length in range(2000)] + ["é" * 100_000]
+    counts = bytes(i & 255 for i in range(len(keys)))
+    assert lines_by_crc32(keys, counts, 3) == loops.plain_lines_by_crc32(keys, counts, 3)
+    half = "x" * (1 << 23)
+    assert lines_by_crc32([half, half], b"11", 1) == [(f"{half}\n{half}", b"11")]
+    for key in ("x", half, "x" * (1 << 24)):
+        keys = [half, half, key]
+        assert lines_by_crc32(keys, b"111", 1) is loops.plain_lines_by_crc32(keys, b"111", 1) is None
+
+
 #: alike for a while, and then not; with zeros where nothing is, too. A rank has room for 11 bytes of UTF-8
 beginnings = st.sampled_from(
     ["", "x", "x" * 9, "x" * 10, "x" * 11, "x" * 12, "é" * 6, "日本語" * 9, "\U0001f600" * 33]
@@ -316,6 +343,10 @@ WRONG: list[Callable[[], Any]] = [
     lambda: distribute([((), [])], [0], ["a"], [1]),  # type: ignore[list-item]
     lambda: distribute([([],)], [0], ["a"], [1]),  # type: ignore[list-item]
     lambda: distribute([([], [])], ["0"], ["a"], [1]),  # type: ignore[list-item]
+    lambda: lines_by_crc32(["a"], b"", 1),
+    lambda: lines_by_crc32(["a"], [1], 1),  # type: ignore[arg-type]
+    lambda: lines_by_crc32(("a",), b"1", 1),  # type: ignore[arg-type]
+    lambda: lines_by_crc32(["a"], b"1", 0),
     lambda: sorted_by_rank(["a"], []),
     lambda: sorted_by_rank(["a"], (1,)),  # type: ignore[arg-type]
     lambda: sorted_by_rank(("a",), [1]),  # type: ignore[arg-type]
@@ -347,6 +378,9 @@ def everything_once() -> None:
         add({"a": None}, ["a"], [1])  # type: ignore[dict-item]
     with contextlib.suppress(TypeError):
         distribute([([], ())], [0], ["a"], [1])
+    lines_by_crc32(["a", "\ud800", "long" * 100] * 20, b"1" * 60, 7)
+    lines_by_crc32(["a", "long" * 100, "\n"], b"123", 1)
+    lines_by_crc32(["a", None], b"12", 1)
     for alike in ("", "alike, and longer than a rank: "):
         words = [f"{alike}{i * 7 % 100}" for i in range(200)]
         sorted_by_rank(words, words)
