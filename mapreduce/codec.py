@@ -35,6 +35,7 @@ import sys
 import uuid
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, Callable, Optional, Union
 
@@ -311,12 +312,6 @@ def _packb(value: Any, unicode_errors: Optional[str]) -> bytes:
     return result
 
 
-def _unpack(data: Union[bytes, memoryview]) -> Any:
-    return msgpack.unpackb(
-        data, raw=False, strict_map_key=False, ext_hook=_restore, unicode_errors="surrogatepass"
-    )
-
-
 def _extend(value: Any) -> Any:
     code, encode = _ENCODERS[type(value)]
     return msgpack.ExtType(code, encode(value))
@@ -324,6 +319,11 @@ def _extend(value: Any) -> Any:
 
 def _restore(code: int, data: bytes) -> Any:
     return _DECODERS[code](data)
+
+
+_unpack: Callable[[Union[bytes, memoryview]], Any] = partial(
+    msgpack.unpackb, raw=False, strict_map_key=False, ext_hook=_restore, unicode_errors="surrogatepass"
+)
 
 
 def _pack_int(value: int) -> bytes:

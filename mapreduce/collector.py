@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from mapreduce import events as ev
 from mapreduce import shared
@@ -108,17 +108,31 @@ class Collector:
         name a file of ours: there a reference without a checksum (see `of`) counts as unreadable.
         """
         key = (head.attempt, head.seq)
+        if head.ref is None and head.parts == 1:
+            return self.keep(key, body, head.records, head.run, head.kind, spool)
         if key in self._blocks:
             return []
         if head.ref is not None:
             if by_reference or head.ref.crc is not None:
                 self._blocks[key] = head.ref
             return []
-        if head.parts == 1:
-            offset, append = spool.append(body)
-            self._blocks[key] = Block(spool.path, offset, len(body), head.records, head.run, head.kind)
-            return [append]
         return self._take_part(head, body, spool)
+
+    def keep(
+        self,
+        key: tuple[int, int],
+        body: Union[bytes, memoryview],
+        records: int,
+        run: int,
+        kind: str,
+        spool: Spool,
+    ) -> list[Append]:
+        """The same of a whole block; ``key``: its attempt and sequence."""
+        if key in self._blocks:
+            return []
+        offset, append = spool.append(memoryview(body))
+        self._blocks[key] = Block(spool.path, offset, len(body), records, run, kind)
+        return [append]
 
     def _take_part(self, head: ev.BlockHead, body: memoryview, spool: Spool) -> list[Append]:
         """Parts come in order: an earlier one is a repeat, after a later one something is lost."""
@@ -154,16 +168,16 @@ class Collector:
 
     def missing(self, folder: str = "") -> tuple[int, ...]:
         """Attempts that the seal lists and of which a block is not there. ``folder``: as for `of`."""
+        found = self._blocks.get
         return tuple(
             entry.attempt
             for entry in self.entries()
-            if not all(self._is_here(entry.attempt, seq, folder) for seq in range(entry.blocks))
+            if not all(
+                (block := found((entry.attempt, seq))) is not None
+                and (block.crc is None or folder != "")  # lies in a folder that the job has
+                for seq in range(entry.blocks)
+            )
         )
-
-    def _is_here(self, attempt: int, seq: int, folder: str) -> bool:
-        """Or lies in a folder that the job has."""
-        block = self._blocks.get((attempt, seq))
-        return block is not None and (block.crc is None or folder != "")
 
     def of(self, entry: ev.SealEntry, folder: str = "") -> list[Block]:
         """The blocks of one line of the seal, in order. ``folder``: the one that the job shares, if any."""

@@ -37,11 +37,14 @@ class Legibility:
             None  #: what may be the job: the first, unless one says it is
         )
         self._any_unreadable = False
+        #: the job is known, and all of its log could be read: there is no `why_unknown` and no `why_astray`
+        self.clear = False
 
     def note(self, entry: Any) -> None:
         """The next entry: an event, or in its place the `wire.BadMessage`."""
         self._known = self._known or isinstance(entry, ev.Submitted)
         self._submitted = self._submitted or isinstance(entry, _LATER)
+        self.clear = self._known and not (self._any_unreadable or isinstance(entry, wire.BadMessage))
         if isinstance(entry, wire.BadMessage):
             self._any_unreadable = True
             if self._known:

@@ -21,7 +21,9 @@ else is forgotten, and nothing counts any more that was dispatched before, or de
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 from mapreduce import events as ev
@@ -65,6 +67,11 @@ class Voided(NamedTuple):
     partition: int  #: of the stage after it, the last one that missed something
 
 
+#: shared by all tasks that have none: each would take 60 to 200 bytes
+_NO_RECORDS: Mapping[int, Skipped] = MappingProxyType({})
+_NO_DISPATCHES: frozenset[int] = frozenset()
+
+
 class Task:
     """One split or partition."""
 
@@ -82,17 +89,17 @@ class Task:
         self.plain_failures = 0  #: those among them that no careful attempt used up
         self.failure: Optional[Failure] = None  #: the last one
         #: workers that failed it for reasons of their own or of the broker's, one entry for each time
-        self.troubles: list[str] = []
+        self.troubles: tuple[str, ...] = ()
         #: something ended the process of an attempt: from now on attempts are careful
         self.careful = False
         #: a failure has cost no try because another attempt still runs
         self.spared = False
         #: records to leave out, by position: careful attempts ended on them
-        self.skips: dict[int, Skipped] = {}
+        self.skips: Mapping[int, Skipped] = _NO_RECORDS
         #: dispatches that were live when the last of these became known, or the last try failed: they may end so, too
-        self.unaware: frozenset[int] = frozenset()
+        self.unaware = _NO_DISPATCHES
         #: workers that fell silent with a started attempt of this task; a sign of life strikes them out
-        self.losses: list[str] = []
+        self.losses: tuple[str, ...] = ()
 
 
 @dataclass
@@ -181,7 +188,7 @@ class JobState:
     @property
     def ready(self) -> bool:
         """The output is complete and sealed, ready to be collected."""
-        return bool(self.stages) and self.out.sealed
+        return bool(self.stages) and self.stages[-1].sealed
 
     @property
     def revision(self) -> int:
@@ -237,23 +244,26 @@ class JobState:
 
     def apply(self, event: Any) -> None:
         """Take the next event of the log."""
+        kind = type(event)
         worker = getattr(event, "worker", None)
-        if worker is not None and type(event) not in _FOR_VIEWERS:
-            self._hear(worker)
-        if self.terminal is not None and type(event) not in _AFTER_THE_END:
+        if worker is not None and kind not in _FOR_VIEWERS:
+            self.workers.setdefault(worker)
+            if worker in self._waiting_for_pardon:
+                self._pardon(worker)
+        if self.terminal is not None and kind not in _AFTER_THE_END:
             return
-        if not (self.stages or self.terminal) and type(event) not in (ev.Submitted, ev.Took, *_ENDINGS):
+        if not (self.stages or self.terminal) and kind not in _FIRST:
             return  # the first event is lost or garbage: nothing that follows has a meaning
-        handler = _HANDLERS.get(type(event))
+        handler = _HANDLERS.get(kind)
         if handler is not None:
             handler(self, event)
 
-    def _hear(self, worker: str) -> None:
-        self.workers.setdefault(worker)
-        for stage, index in self._waiting_for_pardon.pop(worker, ()):
+    def _pardon(self, worker: str) -> None:
+        """It is alive after all."""
+        for stage, index in self._waiting_for_pardon.pop(worker):
             task = self.task(stage, index)
             if task is not None and worker in task.losses:
-                task.losses.remove(worker)
+                task.losses = tuple(each for each in task.losses if each != worker)
 
     def _submitted(self, event: ev.Submitted) -> None:
         if self.spec is None:
@@ -289,7 +299,8 @@ class JobState:
             return
         before = task.live[event.dispatch]
         if before is None:
-            self.running[event.dispatch] = self.unstarted.pop(event.dispatch)
+            self.unstarted.pop(event.dispatch, None)
+            self.running[event.dispatch] = (event.stage, event.index)
             self.attempts += 1
             self.progress += 1
         else:
@@ -313,7 +324,7 @@ class JobState:
         self._forget_dispatches(task)
         counters, stats = _whole(event.counters), _whole(event.stats)
         task.winner = Winner(event.attempt, event.blocks, counters, stats, event.skipped)
-        task.losses.clear()
+        task.losses = ()
         self.able.add(event.worker)
         stage.pending.pop(event.index, None)
         stage.done += 1
@@ -337,7 +348,7 @@ class JobState:
             if known or self._leave_out(task, failure):
                 return
         if failure.kind in TROUBLE:
-            task.troubles.append(event.worker)
+            task.troubles += (event.worker,)
         elif any(task.live.values()):
             task.spared = True
         elif event.dispatch not in task.unaware:
@@ -352,9 +363,8 @@ class JobState:
         position = failure.position
         if position < 0 or position in task.skips or self.left_out >= self.spec.skip_bad:
             return False
-        task.skips[position] = Skipped(
-            position, failure.source, failure.offset, failure.record, failure.message
-        )
+        its = (failure.source, failure.offset, failure.record, failure.message)
+        task.skips = {**task.skips, position: Skipped(position, *its)}
         task.unaware = frozenset(task.live)
         self.left_out += 1
         return True
@@ -365,7 +375,7 @@ class JobState:
         if task is not None and running is not None:
             self.losses += 1
             if running.worker not in task.losses:  # who is silent with two attempts of a task has died once
-                task.losses.append(running.worker)
+                task.losses += (running.worker,)
             self._waiting_for_pardon.setdefault(running.worker, set()).add((event.stage, event.index))
         self._end_dispatch(event.stage, event.index, event.dispatch)
 
@@ -441,10 +451,10 @@ class JobState:
 
     def _current(self, event: Any) -> Optional[Task]:
         """The event's task, if the event speaks of the input that is valid now, and of the code."""
-        task = self.task(event.stage, event.index)
-        if task is None or event.revision != self.revision:
+        if not 0 <= event.stage < len(self.stages) or event.revision != len(self.retries):
             return None
-        return task if self.stages[event.stage].generation == event.generation else None
+        stage = self.stages[event.stage]
+        return stage.tasks.get(event.index) if stage.generation == event.generation else None
 
     def _add_task(self, stage: Stage, index: int) -> None:
         stage.tasks[index] = Task()
@@ -458,9 +468,9 @@ class JobState:
         self._add_task(stage, index)
 
     def _add_dispatch(self, dispatch: int, stage: int, index: int) -> None:
-        task = self.task(stage, index)
         if dispatch in self._ended:
             return
+        task = self.task(stage, index)
         if task is not None and task.winner is None and dispatch not in task.live:
             task.live[dispatch] = None
             self.unstarted[dispatch] = (stage, index)
@@ -484,9 +494,10 @@ class JobState:
         task.spared = False
 
     def _leave_queues(self, dispatch: int, running: Optional[Running]) -> None:
-        self.unstarted.pop(dispatch, None)
-        self.running.pop(dispatch, None)
-        if running is not None:
+        if running is None:
+            self.unstarted.pop(dispatch, None)
+        else:
+            self.running.pop(dispatch, None)
             self._leave_worker(running)
 
     def _leave_worker(self, running: Running) -> None:
@@ -540,13 +551,17 @@ class JobState:
 
 def _whole(numbers: dict[str, Any]) -> dict[str, int]:
     """Those that can be added up: a log may hold anything."""
+    if set(map(type, numbers.values())) <= _INT:
+        return numbers
     return {name: number for name, number in numbers.items() if type(number) is int}
 
 
+_INT = frozenset([int])
 #: they may come late, or never, and change nothing
-_FOR_VIEWERS = (ev.Printed, ev.Profiled, ev.Marked)
-_ENDINGS = (ev.Failed, ev.Cancelled, ev.Abandoned)
-_AFTER_THE_END = (ev.Took, ev.Delivered, ev.CancelRequested, ev.Retried, ev.Expired)
+_FOR_VIEWERS = frozenset([ev.Printed, ev.Profiled, ev.Marked])
+#: they mean something before `Submitted`
+_FIRST = frozenset([ev.Submitted, ev.Took, ev.Failed, ev.Cancelled, ev.Abandoned])
+_AFTER_THE_END = frozenset([ev.Took, ev.Delivered, ev.CancelRequested, ev.Retried, ev.Expired])
 
 _HANDLERS: dict[type, Callable[[JobState, Any], None]] = {
     ev.Submitted: JobState._submitted,

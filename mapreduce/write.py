@@ -53,9 +53,9 @@ class StandardOutput:
             raise OutputError("standard output is closed; choose a folder for the output: -o DIR")
         out, encoder = sys.stdout.buffer, _Encoder(output_format)
         try:
-            for _, blocks in parts:
-                for data in encoder.encode(blocks):
-                    out.write(data)
+            # those of all parts together: thousands of small ones lie in one file, which is opened once for them
+            for data in encoder.encode(itertools.chain.from_iterable(blocks for _, blocks in parts)):
+                out.write(data)
             out.flush()
         except BrokenPipeError as error:
             raise ReaderGone("whoever read the output went away") from error

@@ -18,16 +18,18 @@ NEW = "as it was before"
 
 
 def make_foreign(kinds: set[type]) -> None:
-    to_plain, from_plain = wire.to_plain, wire.from_plain
+    to_plain, record = wire.to_plain, wire._record
 
     def to_foreign(value: Any) -> Any:
         plain = to_plain(value)
         return [*plain[:-1], {NEW: plain[-1]}] if type(value) in kinds else plain
 
-    def from_foreign(cls: Any, plain: Any) -> Any:
-        return from_plain(cls, [*plain[:-1], plain[-1][NEW]] if cls in kinds else plain)
+    def foreign_record(cls: Any) -> Any:
+        convert = record(cls)
+        return (lambda plain: convert([*plain[:-1], plain[-1][NEW]])) if cls in kinds else convert
 
-    wire.to_plain, wire.from_plain = to_foreign, from_foreign
+    wire.to_plain = to_foreign
+    wire._record = foreign_record  # type: ignore[assignment]  # which is cached
 
 
 if __name__ == "__main__":

@@ -152,10 +152,12 @@ MUTATIONS = [
     Mutation(
         "a gap in a partition is not looked for", "3 seals", COLLECTOR,
 """\
-            if not all(self._is_here(entry.attempt, seq, folder) for seq in range(entry.blocks))
+                for seq in range(entry.blocks)
+            )
 """,
 """\
-            if entry.blocks and not self._is_here(entry.attempt, 0, folder)
+                for seq in range(min(1, entry.blocks))
+            )
 """,
     ),
     Mutation(
@@ -287,7 +289,7 @@ self._generation(number) < 0:
     Mutation(
         "a terminal event does not freeze the outcome", "4 fold", STATE,
 """\
-        if self.terminal is not None and type(event) not in _AFTER_THE_END:
+        if self.terminal is not None and kind not in _AFTER_THE_END:
             return
 """,
 "",
@@ -360,8 +362,8 @@ self._generation(number) < 0:
 """\
         if dispatch in self._ended:
             return
-        if task""",
-"        if task",
+        task =""",
+"        task =",
     ),
     Mutation(
         "a task whose dispatch ended is not dispatched again", "5 dispatch", STATE,
@@ -897,11 +899,11 @@ self._generation(number) < 0:
     Mutation(
         "a `Done` of before the retry wins", "15 failed", STATE,
 """\
-        if task is None or event.revision != self.revision:
+        if not 0 <= event.stage < len(self.stages) or event.revision != len(self.retries):
             return None
 """,
 """\
-        if task is None:
+        if not 0 <= event.stage < len(self.stages):
             return None
 """,
         seeds.RETRIES,

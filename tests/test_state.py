@@ -84,9 +84,9 @@ def test_a_loss_is_pardoned_by_a_sign_of_life() -> None:
     state = job()
     state.apply(started(1, 0, 10, worker="a"))
     state.apply(ev.Lost(1, 0, 0))
-    assert state.stages[0].tasks[0].losses == ["a"]
+    assert state.stages[0].tasks[0].losses == ("a",)
     state.apply(ev.Back("a"))
-    assert state.stages[0].tasks[0].losses == []
+    assert not state.stages[0].tasks[0].losses
 
 
 @pytest.mark.parametrize("entry", [ev.Printed(0, 0, 10, "a", "late words"), ev.Marked(7)])
@@ -96,7 +96,7 @@ def test_what_is_for_viewers_changes_nothing(entry: Any) -> None:
     state.apply(ev.Lost(1, 0, 0))
     before = len(state.workers), state.progress, state.losses
     state.apply(entry)
-    assert state.stages[0].tasks[0].losses == ["a"]  # no sign of life
+    assert state.stages[0].tasks[0].losses == ("a",)  # no sign of life
     assert (len(state.workers), state.progress, state.losses) == before
 
 
@@ -107,7 +107,7 @@ def test_a_worker_that_falls_silent_with_two_attempts_of_a_task_is_lost_once() -
     state.apply(started(5, 0, 11, worker="a"))
     state.apply(ev.Lost(1, 0, 0))
     state.apply(ev.Lost(5, 0, 0))
-    assert state.stages[0].tasks[0].losses == ["a"] and state.losses == 2
+    assert state.stages[0].tasks[0].losses == ("a",) and state.losses == 2
 
 
 def sealed() -> JobState:
@@ -221,7 +221,7 @@ def test_what_the_task_is_not_to_blame_for_costs_no_try(kind: str) -> None:
         state.apply(started(dispatch, 0, 10 * dispatch))
         state.apply(raised(dispatch, kind, f"w{dispatch}"))
     task = state.stages[0].tasks[0]
-    assert (task.failures, task.troubles) == (0, ["w1", "w2"]) and 0 in state.stages[0].pending
+    assert (task.failures, task.troubles) == (0, ("w1", "w2")) and 0 in state.stages[0].pending
 
 
 def test_a_record_that_kills_is_left_out_and_costs_no_try_while_there_are_few() -> None:

@@ -155,10 +155,10 @@ def test_a_full_folder_has_two_minutes_to_be_emptied_before_a_task_is_given_up()
     task, rng, waited = Task(), random.Random(1), 0.0
     task.failure = Failure("folder", "no space left")
     for _ in range(tries.MAX_TROUBLES - 1):
-        task.troubles.append("w")
+        task.troubles += ("w",)
         waited += tries.backoff(task, rng)
     assert 120.0 < waited < 300.0
-    task.troubles[1:] = []
+    task.troubles = task.troubles[:1]
     assert tries.backoff(task, rng) <= tries.FOLDER_BACKOFF_SECS, "one that sees it gets the task soon"
 
 

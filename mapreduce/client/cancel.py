@@ -32,9 +32,9 @@ class CancelClient(Client):
             commands += self._ask_to_end("mr cancel")
         return commands
 
-    def _on_log(self, entry: Any, now: float) -> list[Command]:
+    def _on_log(self, entry: Any, at: float, now: float) -> list[Command]:
         revision = self.state.revision
-        commands = super()._on_log(entry, now)
+        commands = super()._on_log(entry, at, now)
         if self.state.revision > revision:  # what was asked before that means nothing now
             commands += self._ask_to_end("mr cancel")
         return commands

@@ -75,8 +75,8 @@ class OutputReader:
         """What came with it, as if it had come by `out`."""
         commands: list[Command] = []
         for seq, records, run, kind, data in done.output:
-            head = ev.BlockHead(done.index, done.attempt, seq, records, run, kind)
-            commands += self._collectors[0].take(head, memoryview(data), self._spool)
+            key = (done.attempt, seq)
+            commands += self._collectors[0].keep(key, data, records, run, kind, self._spool)
         return commands
 
     def of(self, generation: int) -> Collector:

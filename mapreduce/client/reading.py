@@ -18,18 +18,20 @@ MAX_STANDSTILL_SECS = 600.0
 LOG_PREFETCH = 500
 
 #: entries that come although nothing happens
-_NO_NEWS = (
-    ev.Passed,
-    ev.Present,
-    ev.Alive,
-    ev.Took,
-    ev.Resumed,
-    ev.InputComplete,
-    ev.CancelRequested,
-    ev.Missing,
-    ev.Printed,
-    ev.Profiled,
-    ev.Marked,
+_NO_NEWS = frozenset(
+    [
+        ev.Passed,
+        ev.Present,
+        ev.Alive,
+        ev.Took,
+        ev.Resumed,
+        ev.InputComplete,
+        ev.CancelRequested,
+        ev.Missing,
+        ev.Printed,
+        ev.Profiled,
+        ev.Marked,
+    ]
 )
 
 
@@ -82,7 +84,7 @@ class LogReading:
         """Whether the entry just read was in no reading before."""
         if not self._fresh:
             return False
-        if not isinstance(entry, _NO_NEWS):
+        if type(entry) not in _NO_NEWS:
             self._news_at, self._patience = now, STANDSTILL_SECS
         return True
 

@@ -99,8 +99,8 @@ class RetryingClient(Client):
     def _hears_the_end(self) -> bool:
         return self.phase is not Phase.RESUMING and super()._hears_the_end
 
-    def _on_log(self, entry: Any, now: float) -> list[Command]:
-        commands = super()._on_log(entry, now)
+    def _on_log(self, entry: Any, at: float, now: float) -> list[Command]:
+        commands = super()._on_log(entry, at, now)
         if self.phase is not Phase.RESUMING:
             return commands
         if self._number in self.state.retries:

@@ -150,8 +150,10 @@ class Client:
         self._view: Optional[JobView] = None
 
     def follow(self, view: JobView) -> None:
-        """Feed the view with what is read of the log from now on; before it is connected: with all of it."""
+        """Before it is connected: feed the view with all that is read of the log."""
         self._view = view
+        if view.folds:  # once is enough: of large jobs the fold is a good part of what the client costs
+            self.state = view.state
 
     def handle(self, event: Any, now: float) -> list[Command]:
         handler = _HANDLERS.get(type(event))
@@ -278,10 +280,10 @@ class Client:
 
     def _read_log(self) -> list[Command]:
         """From its start, into a new fold."""
-        self.state = JobState()
-        self._legibility = Legibility()
         if self._view is not None:
             self._view.restart()
+        self.state = self._view.state if self._view is not None and self._view.folds else JobState()
+        self._legibility = Legibility()
         self._claimed = self._claim is None and not self.attached
         self._end_mark = None
         self._claims.clear()
@@ -399,11 +401,9 @@ class Client:
                 text = f"an unreadable message of job {self.job} is left out: {msg}"
                 commands.append(Report("warning", text))
             elif of_log:
-                if self._view is not None:
-                    self._view.note(msg, event.at)
-                if isinstance(msg, ev.Done) and self.phase in _BUSY:
+                if isinstance(msg, ev.Done) and msg.output and self.phase in _BUSY:
                     commands += self._output.take_carried(msg)
-                commands += self._on_log(msg, now)
+                commands += self._on_log(msg, event.at, now)
             else:
                 commands += self._on_out(msg, body)
             if of_log:
@@ -412,6 +412,8 @@ class Client:
 
     def _check_legible(self, entry: Any, now: float) -> list[Command]:
         """Those who work on the job may be of another build, and so may its client: then we would wait for ever."""
+        if self._legibility.clear and type(entry) is not wire.BadMessage:
+            return []
         self._legibility.note(entry)
         why = self._legibility.why_unknown() if self.attached else ""
         why = why or self._legibility.why_astray(entry, self.state)
@@ -420,8 +422,12 @@ class Client:
         self.error = JobLost(f"job {self.job} cannot be followed by this client ({build()}): {why}")
         return self.cancel(f"its client ({build()}) cannot follow it: {why}", now)
 
-    def _on_log(self, entry: Any, now: float) -> list[Command]:
-        self.state.apply(entry)
+    def _on_log(self, entry: Any, at: float, now: float) -> list[Command]:
+        """``at``: when it was sent, for the view."""
+        if self._view is not None:
+            self._view.note(entry, at)
+        if self._view is None or not self._view.folds:
+            self.state.apply(entry)
         if self._log.is_new(entry, now):
             self._silence.note(entry, now)
         if isinstance(entry, ev.Resumed) and self.phase in _BUSY:
@@ -431,7 +437,7 @@ class Client:
             self._end_mark = None
         if self.state.terminal is not None and self._hears_the_end:
             return self._take_outcome() if marked or not self.state.kept else self._look_further()
-        return self._check_collected()
+        return self._check_collected() if self.state.ready else []
 
     def _look_further(self) -> list[Command]:
         """It has failed, and is kept: perhaps somebody has retried it, as the log will tell."""
@@ -471,10 +477,11 @@ class Client:
     def _on_out(self, msg: Any, body: memoryview) -> list[Command]:
         if self.phase not in _BUSY:
             return []
-        return [*self._output.take(msg, body, self.by_reference), *self._check_collected()]
+        commands = self._output.take(msg, body, self.by_reference)
+        return [*commands, *self._check_collected()] if self.state.ready else commands
 
     def _check_collected(self) -> list[Command]:
-        if self.phase not in (Phase.FEEDING, Phase.WAITING) or not self.state.ready:
+        if not self.state.ready or self.phase not in (Phase.FEEDING, Phase.WAITING):
             return []
         generation = self.state.out.generation
         collector = self._output.of(generation)

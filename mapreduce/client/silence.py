@@ -17,7 +17,7 @@ SILENT_SECS = 180.0
 ASK_SECS = 30.0
 
 #: of the coordinator: it is there
-_SIGNS = (ev.Took, ev.Passed, ev.Dispatched, ev.StageSealed)
+_SIGNS = frozenset([ev.Took, ev.Passed, ev.Dispatched, ev.StageSealed])
 
 
 class Silence:
@@ -33,7 +33,7 @@ class Silence:
 
     def note(self, entry: Any, now: float) -> None:
         """A new entry of the log."""
-        if isinstance(entry, _SIGNS):
+        if type(entry) in _SIGNS:
             self.heard_at, self._pause = now, SILENT_SECS
         if isinstance(entry, ev.Took):
             self._renewals = max(self._renewals, entry.rank.renewals)

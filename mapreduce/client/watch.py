@@ -26,9 +26,9 @@ class WatchingClient(Client):
         """Whether there is output for us; False as long as that is not known."""
         return self.state.spec is not None and self.state.spec.detached
 
-    def _on_log(self, entry: Any, now: float) -> list[Command]:
+    def _on_log(self, entry: Any, at: float, now: float) -> list[Command]:
         known = self.takes_output
-        commands = super()._on_log(entry, now)
+        commands = super()._on_log(entry, at, now)
         if self.takes_output and not known:
             commands += self._read_output()
         return commands

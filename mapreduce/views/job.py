@@ -17,9 +17,8 @@ from types import MappingProxyType
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
-from mapreduce.refs import Stats
 from mapreduce.spec import JobSpec
-from mapreduce.state import JobState, Running
+from mapreduce.state import JobState, Task
 from mapreduce.views.pace import Pace
 from mapreduce.views.phase import cause_of, phase_of
 from mapreduce.views.profile import ProfileView
@@ -48,6 +47,9 @@ SLOWEST = 20
 
 class JobView:
     """Read its attributes freely; only `note` and `restart` change them."""
+
+    #: `state` is the fold of the whole log, so that whoever feeds the view needs none of his own
+    folds = True
 
     def __init__(self, keep_attempts: bool = True) -> None:
         """``keep_attempts``: False: only those that run, and the slowest; for displays of large jobs."""
@@ -79,22 +81,20 @@ class JobView:
     def note(self, entry: Any, at: float) -> None:
         """Take the next entry of the log, sent ``at``; 0.0: unknown."""
         self.latest_at = max(self.latest_at, at)
-        if isinstance(entry, ev.Printed):
-            if self._came_before(entry):
-                return
-            self._printed.add(
-                PrintedText(
-                    at, entry.stage, entry.index, entry.attempt, entry.worker, entry.text, entry.dropped
-                )
-            )
-            return
-        if isinstance(entry, ev.Profiled):
-            self._profile.note(entry)
-            return
-        handler = _HANDLERS.get(type(entry), JobView._apply)
-        if self.state.terminal is not None or not (self.state.stages or isinstance(entry, ev.Submitted)):
+        kind, state = type(entry), self.state
+        handler = _HANDLERS.get(kind, JobView._apply)
+        known = state.terminal is None and (state.stages or kind is ev.Submitted)
+        if not known and kind not in _WHENEVER:
             handler = JobView._apply  # the fold takes no notice of most of it
         handler(self, entry, at)
+
+    def _on_printed(self, entry: ev.Printed, at: float) -> None:
+        if not self._came_before(entry):
+            its = (entry.stage, entry.index, entry.attempt, entry.worker, entry.text, entry.dropped)
+            self._printed.add(PrintedText(at, *its))
+
+    def _on_profiled(self, entry: ev.Profiled, at: float) -> None:
+        self._profile.note(entry)
 
     def restart(self) -> None:
         """The log is read again, from its start."""
@@ -142,11 +142,12 @@ class JobView:
         self._apply(entry, at)
 
     def _started(self, entry: ev.Started, at: float) -> None:
-        self._apply(entry, at)
-        now = self._runs(entry.stage, entry.index, entry.dispatch)
-        if now is None or now.attempt != entry.attempt:
+        self.state.apply(entry)  # which ends nothing, and has nothing be ready
+        task = self.state.task(entry.stage, entry.index)
+        now = task.live.get(entry.dispatch) if task is not None else None
+        if task is None or now is None or now.attempt != entry.attempt:
             if self._keep and entry.attempt not in self._attempts:
-                beaten = self._winner(entry.stage, entry.index) is not None
+                beaten = task is not None and task.winner is not None
                 self._new(entry, at).end("beaten" if beaten else "lost", at)
             return
         before = self._running.get(entry.dispatch)
@@ -154,36 +155,41 @@ class JobView:
             if _is_same(before, entry):
                 return
             before.end("lost", at)
-        self._run(self._known(entry, at), entry.dispatch)
+        self._run(self._known(entry, at), task, entry.dispatch)
         self._pace.began(entry.stage, at)
 
     def _done(self, entry: ev.Done, at: float) -> None:
         before = self._winner(entry.stage, entry.index)
-        self._apply(entry, at)
-        won = before is None and self._winner(entry.stage, entry.index) == entry.attempt
-        if won:
-            attempt = self._known(entry, at)
-            self._failing.get(entry.stage, set()).discard(entry.index)
-            self._leave(entry.dispatch, "beaten", at)
-            if len(self._running) > len(self.state.running):  # others were at it, too
-                for dispatch in [d for d, each in self._running.items() if _same_task(each, entry)]:
-                    self._leave(dispatch, "beaten", at)
-            attempt.slot = entry.slot
-            attempt.end("won", at, entry.secs)
-            stats = self._stats(entry.stage, entry.index)
-            attempt.records_in, attempt.records_out = stats.get("records_in", 0), stats.get("records_out", 0)
-            attempt.bytes_in, attempt.bytes_out = stats.get("bytes_in", 0), stats.get("bytes_out", 0)
-            self._pace.won(attempt)
-            self._rank(attempt)
-            for record in entry.skipped:
-                text = f"{self._name(entry)} left out a record ({record.reason}): {record.record}"
-                self._notice(at, "warning", text)
-        else:
+        self.state.apply(entry)  # as above
+        task = self.state.task(entry.stage, entry.index)
+        winner = task.winner if before is None and task is not None else None
+        if winner is None or winner.attempt != entry.attempt:
             self._leave(entry.dispatch, "beaten", at)
             known = self._attempts.get(entry.attempt)
             if known is not None and known.outcome == "beaten":  # now it is known when it really ended
                 known.slot = entry.slot
                 known.end("beaten", at, entry.secs)
+            return
+        attempt = self._known(entry, at)
+        if entry.dispatch not in self.state.running:  # else it is another task's
+            other = self._running.pop(entry.dispatch, None)
+            if other is not None and other is not attempt:
+                other.end("beaten", at)
+        if entry.stage in self._failing:
+            self._failing[entry.stage].discard(entry.index)
+        if len(self._running) > len(self.state.running):  # others were at it, too
+            for dispatch in [d for d, each in self._running.items() if _same_task(each, entry)]:
+                self._leave(dispatch, "beaten", at)
+        attempt.slot = entry.slot
+        attempt.end("won", at, entry.secs)
+        stats = winner.stats
+        attempt.records_in, attempt.records_out = stats.get("records_in", 0), stats.get("records_out", 0)
+        attempt.bytes_in, attempt.bytes_out = stats.get("bytes_in", 0), stats.get("bytes_out", 0)
+        self._pace.won(attempt)
+        self._rank(attempt)
+        for record in entry.skipped:
+            text = f"{self._name(entry)} left out a record ({record.reason}): {record.record}"
+            self._notice(at, "warning", text)
 
     def _attempt_failed(self, entry: ev.AttemptFailed, at: float) -> None:
         before = self.state.failures
@@ -243,19 +249,9 @@ class JobView:
     def _notice(self, at: float, level: str, text: str) -> None:
         self._notices.add(Notice(at, level, text))
 
-    def _runs(self, stage: int, index: int, dispatch: int) -> Optional[Running]:
-        """What the fold knows of a dispatch that runs."""
-        task = self.state.task(stage, index)
-        return task.live.get(dispatch) if task is not None else None
-
     def _winner(self, stage: int, index: int) -> Optional[int]:
         task = self.state.task(stage, index)
         return task.winner.attempt if task is not None and task.winner is not None else None
-
-    def _stats(self, stage: int, index: int) -> Stats:
-        """Of the task's winner."""
-        task = self.state.task(stage, index)
-        return task.winner.stats if task is not None and task.winner is not None else {}
 
     def _new(self, entry: Any, at: float) -> AttemptView:
         view = AttemptView(entry.dispatch, entry.stage, entry.index, entry.attempt, entry.worker, at)
@@ -265,15 +261,15 @@ class JobView:
 
     def _known(self, entry: Any, at: float) -> AttemptView:
         """The attempt that an event speaks of."""
-        for known in (self._running.get(entry.dispatch), self._attempts.get(entry.attempt)):
-            if known is not None and _is_same(known, entry):
-                return known
-        return self._new(entry, at)
+        known = self._running.get(entry.dispatch)
+        if known is not None and _is_same(known, entry):
+            return known
+        known = self._attempts.get(entry.attempt)
+        return known if known is not None and _is_same(known, entry) else self._new(entry, at)
 
-    def _run(self, attempt: AttemptView, dispatch: int) -> None:
+    def _run(self, attempt: AttemptView, task: Task, dispatch: int) -> None:
         attempt.outcome, attempt.ended_at, attempt.secs = "running", None, None
-        task = self.state.task(attempt.stage, attempt.index)
-        attempt.copy = task is not None and sum(each is not None for each in task.live.values()) > 1
+        attempt.copy = len(task.live) > 1 and sum(each is not None for each in task.live.values()) > 1
         self._copies += attempt.copy
         self._running[dispatch] = attempt
 
@@ -294,10 +290,11 @@ class JobView:
             if attempt.outcome == "won" and self._winner(attempt.stage, attempt.index) != attempt.attempt:
                 attempt.outcome = "lost"
         for dispatch, (stage, index) in self.state.running.items():
-            running = self._runs(stage, index, dispatch)
-            if dispatch not in self._running and running is not None:
+            task = self.state.task(stage, index)
+            running = task.live.get(dispatch) if task is not None else None
+            if dispatch not in self._running and task is not None and running is not None:
                 entry = ev.Started(dispatch, stage, index, 0, running.attempt, running.worker)
-                self._run(self._known(entry, at), dispatch)
+                self._run(self._known(entry, at), task, dispatch)
         self._failing = {
             number: {i for i, task in stage.tasks.items() if task.failure is not None and task.winner is None}
             for number, stage in enumerate(self.state.stages)
@@ -306,11 +303,11 @@ class JobView:
     def _rank(self, attempt: AttemptView) -> None:
         """Among the slowest, if it is."""
         self._wins += 1
-        item = (attempt.secs or 0.0, -self._wins, attempt)
+        secs = attempt.secs or 0.0
         if len(self._slowest) < SLOWEST:
-            heapq.heappush(self._slowest, item)
-        else:
-            heapq.heappushpop(self._slowest, item)
+            heapq.heappush(self._slowest, (secs, -self._wins, attempt))
+        elif secs > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (secs, -self._wins, attempt))
 
     # ------------------------------------------------------------ reading
 
@@ -494,7 +491,11 @@ def _same_task(attempt: AttemptView, other: Any) -> bool:
     return (attempt.stage, attempt.index) == (other.stage, other.index)
 
 
+#: they count before the job is known, and after its end
+_WHENEVER = frozenset([ev.Printed, ev.Profiled])
 _HANDLERS: dict[type, Callable[[JobView, Any, float], None]] = {
+    ev.Printed: JobView._on_printed,
+    ev.Profiled: JobView._on_profiled,
     ev.Submitted: JobView._submitted,
     ev.Started: JobView._started,
     ev.Done: JobView._done,

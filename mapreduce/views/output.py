@@ -15,6 +15,8 @@ class OutputView(JobView):
     a good part of what the client costs.
     """
 
+    folds = False
+
     def __init__(self) -> None:
         super().__init__(keep_attempts=False)
 

@@ -29,7 +29,8 @@ class Pace:
     def began(self, stage: int, at: float) -> None:
         """An attempt has started."""
         self._began_at = self._began_at or at
-        self._stages.setdefault(stage, [0, 0.0, at])
+        if stage not in self._stages:
+            self._stages[stage] = [0, 0.0, at]
 
     def go_on(self, stood_secs: float, at: float) -> None:
         """The job had failed, nothing has run for so long."""
@@ -51,11 +52,13 @@ class Pace:
         stage[1] += secs
         self._wins += 1
         self._secs += secs
-        bucket = self._by_second.setdefault(int(at), [0, 0])
+        bucket = self._by_second.get(int(at))
+        if bucket is None:
+            bucket = self._by_second[int(at)] = [0, 0]
+            if len(self._by_second) > 2 * MAX_WINDOW_SECS:
+                del self._by_second[next(iter(self._by_second))]
         bucket[0] += attempt.records_in
         bucket[1] += attempt.bytes_in
-        while len(self._by_second) > 2 * MAX_WINDOW_SECS:
-            del self._by_second[next(iter(self._by_second))]
 
     def per_sec(self, now: float) -> tuple[float, float]:
         """Records and bytes a second that tasks have read lately. What runs counts when it is over, so the time looked
