@@ -54,7 +54,7 @@ class Blame:
         self, stage: Stage, number: int, stages: int, directory: str, max_memory: int, shared: str = ""
     ) -> None:
         """``directory`` and ``shared``: of its `TaskSpec`."""
-        self._roles = dict(_roles(stage))
+        self._stage = stage
         #: whose pairs the writer gets
         self._last = "map" if stage.map is not None else "reduce"
         self._suffix = f" of stage {number}" if stages > 2 else ""
@@ -122,6 +122,10 @@ class Blame:
         return Failure("raised", f"{function} yielded {_message(error, False)}", function)
 
     # ------------------------------------------------------------ who
+
+    @functools.cached_property
+    def _roles(self) -> dict[str, Any]:
+        return dict(_roles(self._stage))
 
     def _role(self, frames: list[FrameType], user: Optional[FrameType]) -> str:
         if user is not None:

@@ -135,7 +135,7 @@ class _Executor:
         if profile is not None and profile.samples:  # of many short tasks most have none
             self._unsent.append(pipe.Profiled(task.attempt, *profile))
         self._fit = fit
-        self._send(answer._replace(fit=fit))
+        self._send(answer if fit else answer._replace(fit=False))
 
     def _profiled(self, profiler: Profiler) -> None:
         """Between any two steps of whatever runs: tell the next part of the profile, if no message is half written."""
@@ -176,7 +176,7 @@ class _Executor:
         self._write(messages)
 
     def _write(self, messages: list[Any]) -> None:
-        data = memoryview(b"".join(map(pipe.encode, messages)))
+        data = memoryview(pipe.encode(*messages))
         self._writing = True
         try:
             while data:

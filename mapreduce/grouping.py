@@ -14,7 +14,7 @@ from mapreduce import codec, order
 from mapreduce.drain import drained
 from mapreduce.job import Fold
 from mapreduce.loops import counts_of
-from mapreduce.pairs import SLICE_PAIRS, columns, next_size, slices
+from mapreduce.pairs import SLICE_PAIRS, columns, next_size, unweighed
 from mapreduce.runs import Batch, Group
 
 #: in one byte
@@ -214,7 +214,7 @@ def _with_combined(keys: list[Any], values: list[Any], combine: Combine, several
     else:
         end = _nothing()
         pairs = drained(chain.from_iterable(starmap(combine, chain(several, end))), end)
-    for more_keys, more_values, _ in slices(pairs):
+    for more_keys, more_values in unweighed(pairs):
         keys += more_keys
         values += more_values
     return keys, values

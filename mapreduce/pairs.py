@@ -49,14 +49,22 @@ def slices(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any], int]]:
     Raises `NotAPair` for what is no tuple of two.
     """
     size = FIRST_SLICE_PAIRS
-    while True:
-        taken = list(islice(pairs, size))
-        if not taken:
-            return
+    while taken := list(islice(pairs, size)):
         keys, values = columns(taken)
         weight = codec.weigh(values)
         yield keys, values, weight
         size = next_size(size, len(taken), weight)
+
+
+def unweighed(pairs: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+    """The same slices without the weights; the last one, which may be all, is not weighed."""
+    size = FIRST_SLICE_PAIRS
+    while taken := list(islice(pairs, size)):
+        keys, values = columns(taken)
+        yield keys, values
+        if len(taken) < size:
+            return
+        size = next_size(size, len(taken), codec.weigh(values))
 
 
 def next_size(size: int, taken: int, weight: int) -> int:

@@ -1,6 +1,6 @@
 """What an executor and its parent say to each other, over a socket pair.
 
-    frame   4 bytes length, big endian; then msgpack [tag, [field, …]]
+    frame   4 bytes length, big endian; then msgpack [tag, [field, …], …]: a message, or several
 
     parent                         executor
       │ ◀────── Hello ────────────── │   it is up
@@ -77,15 +77,22 @@ class Failed(NamedTuple):
 _TAGS: dict[str, type] = {cls.__name__: cls for cls in (Hello, Load, Run, Wrote, Profiled, Done, Failed)}
 
 
-def encode(message: Any) -> bytes:
+def encode(*messages: Any) -> bytes:
     """One frame."""
-    body = codec.pack_known([type(message).__name__, wire.to_plain(message)])
+    plain: list[Any] = []
+    for message in messages:
+        plain += (type(message).__name__, wire.to_plain(message))
+    body = codec.pack_known(plain)
     return LENGTH.pack(len(body)) + body
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes) -> list[Any]:
     """What a frame holds, without its length. Raises `wire.BadMessage` for what is none of ours."""
-    tag, fields = codec.unpack(body)
+    plain = codec.unpack(body)
+    return [_message(tag, fields) for tag, fields in zip(plain[::2], plain[1::2])]
+
+
+def _message(tag: Any, fields: Any) -> Any:
     if tag not in _TAGS:
         raise wire.BadMessage(f"no message is called {tag!r}")
     return wire.from_plain(_TAGS[tag], fields)
@@ -110,4 +117,4 @@ class Frames:
                 return
             body = bytes(self._buffer[LENGTH.size : end])
             del self._buffer[:end]
-            yield decode(body)
+            yield from decode(body)

@@ -159,14 +159,16 @@ class BlockWriter:
                 raise
             raise OSError(error.errno, error.strerror, self.path) from error
 
-    @contextlib.contextmanager
-    def closed_on_error(self) -> Iterator[None]:
-        """Close the file when the body raises; nothing more is emitted."""
-        try:
-            yield
-        except BaseException:
+    def closed_on_error(self) -> BlockWriter:
+        """A context: close the file when the body raises; nothing more is emitted."""
+        return self
+
+    def __enter__(self) -> BlockWriter:
+        return self
+
+    def __exit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
+        if kind is not None:
             self._close()
-            raise
 
     def close(self) -> None:
         """Write what is left and close the file."""

@@ -21,7 +21,7 @@ from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
 from mapreduce.loops import Parts, distribute, lines_by_crc32
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
-from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices
+from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices, unweighed
 from mapreduce.runs import BUCKETED, BlockWriter, Emit, bucket_count, read_blocks
 
 __all__ = [
@@ -231,12 +231,12 @@ class PlainWriter:
             if self._output:
                 self._write_formatted(iter(pairs))
             else:
-                for keys, values, _ in slices(iter(pairs)):
+                for keys, values in unweighed(iter(pairs)):
                     self._writer.write(0, 0, "", keys, values)
 
     def _write_formatted(self, pairs: Iterator[Any]) -> None:
         encode = formats.writer(self._output)
-        for keys, values, _ in slices(pairs):
+        for keys, values in unweighed(pairs):
             if not set(map(type, chain(keys, values))) <= _ENCODABLE:
                 codec.encode_chunk(keys, values)  # raises what it would if they travelled
             try:

@@ -153,7 +153,7 @@ class Task:
         finally:
             self._end_fork()
         writer.close()
-        if self._bytes_on_disk != sum(os.stat(path).st_size for path in self._paths):
+        if self._paths and self._bytes_on_disk != sum(os.stat(path).st_size for path in self._paths):
             raise OSError("something else has written to the files of the task; does user code fork?")
 
     def _end_fork(self) -> None:

@@ -169,7 +169,8 @@ def _fields(cls: Any) -> Optional[Convert]:
 
 
 def _is_as_it_is(hint: Any) -> bool:
-    return (get_origin(hint) or hint) in _AS_THEY_ARE
+    known = _inner_of_optional(hint) or hint
+    return (get_origin(known) or known) in _AS_THEY_ARE
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple, Optional
 
+from mapreduce.errors import InputError
 from mapreduce.refs import Segment, Split
+from mapreduce.shown import without_secrets
 from mapreduce.spec import MIB, InputFormat
 from mapreduce.splits.batches import PIECE_BYTES, Batch
 from mapreduce.splits.compression import decompressed
@@ -30,7 +31,10 @@ def read(split: Split, fmt: InputFormat, data: Optional[bytes] = None) -> Iterat
     """
     form = make_format(fmt)
     for segment in split.segments:
-        yield from _read_segment(segment, form, data)
+        if data is None:
+            yield from _read_file(segment, form)
+        else:
+            yield from _batches(segment, form, _part(segment, data))
 
 
 def inline(split: Split, fmt: InputFormat, nearby: Optional[Nearby] = None) -> tuple[Split, Iterator[bytes]]:
@@ -93,17 +97,28 @@ def _copy(parts: list[_Owned]) -> Iterator[bytes]:
                 yield from read_range(file, start, end, segment.name, _COPY_BYTES)
 
 
-def _read_segment(segment: Segment, form: Format, data: Optional[bytes]) -> Iterator[Batch]:
-    with opened(segment) if data is None else io.BytesIO(data) as file:
+def _read_file(segment: Segment, form: Format) -> Iterator[Batch]:
+    with opened(segment) as file:
         owned = segment if segment.aligned else align(segment, file)
-        chunks = read_range(file, owned.start, owned.end, owned.name)
-        if owned.compression:
-            chunks = decompressed(chunks, owned.compression, owned.name)
-        pieces = form.pieces(chunks, owned.origin, owned.name)
-        header = owned.header
-        if header is None:
-            header, pieces = form.split_header(pieces, owned.name)
-        yield from form.batches(pieces, owned.name, header)
+        yield from _batches(owned, form, read_range(file, owned.start, owned.end, owned.name))
+
+
+def _part(segment: Segment, data: bytes) -> Iterator[bytes]:
+    """The bytes of an `inline` segment."""
+    part = data[segment.start : segment.end]
+    if len(part) != segment.end - segment.start:
+        raise InputError(f"{without_secrets(segment.name)}: only {len(part)} bytes of a part of it have come")
+    return iter((part,) if part else ())
+
+
+def _batches(owned: Segment, form: Format, chunks: Iterator[bytes]) -> Iterator[Batch]:
+    if owned.compression:
+        chunks = decompressed(chunks, owned.compression, owned.name)
+    pieces = form.pieces(chunks, owned.origin, owned.name)
+    header = owned.header
+    if header is None:
+        header, pieces = form.split_header(pieces, owned.name)
+    return form.batches(pieces, owned.name, header)
 
 
 def align(segment: Segment, file: BinaryIO) -> Segment:
