@@ -41,6 +41,7 @@ LEASES = "mapreduce/leases.py"
 SENT = "mapreduce/client/sent.py"
 ATTEMPT = "mapreduce/attempt.py"
 CLIENT = "mapreduce/client/role.py"
+COLLECTING = "mapreduce/client/collecting.py"
 RETRY = "mapreduce/client/retry.py"
 
 MUTATIONS = [
@@ -487,7 +488,7 @@ self._generation(number) < 0:
     Mutation(
         "a client leaves before its lease is confirmed", "7 takeover", CLIENT,
 """\
-        if self._sent.outstanding("delivered") or self._lease_is_out:
+        if self._sent.outstanding("delivered") or self._lease.on_its_way:
 """,
 """\
         if self._sent.outstanding("delivered"):
@@ -1058,7 +1059,7 @@ self._generation(number) < 0:
         seeds.SHARED,
     ),
     Mutation(
-        "a client does not look for files", "3 seals", CLIENT,
+        "a client does not look for files", "3 seals", COLLECTING,
 """\
         if not folder or self._found == generation:
 """,

@@ -23,7 +23,8 @@ from mapreduce import events as ev
 from mapreduce.blame import Blame
 from mapreduce.brokers import base
 from mapreduce.client import Client
-from mapreduce.client.role import LOOK_EVERY_SECS, SHARE, UNSEEN_SECS
+from mapreduce.client.collecting import LOOK_EVERY_SECS, UNSEEN_SECS
+from mapreduce.client.submitting import SHARE
 from mapreduce.coordination.ending import Ending
 from mapreduce.errors import OutputError
 from mapreduce.job import Stage

@@ -11,7 +11,8 @@ from typing import Any
 from mapreduce import events as ev
 from mapreduce.brokers import base
 from mapreduce.client.outcome import over_already
-from mapreduce.client.role import Client, Phase
+from mapreduce.client.phase import Phase
+from mapreduce.client.role import Client
 from mapreduce.effects import Command, Connected, Tick
 from mapreduce.errors import JobLost
 

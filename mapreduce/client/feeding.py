@@ -90,11 +90,8 @@ class Feeding:
         return [*self._last_words("event")]
 
     def _last_words(self, kind: str) -> tuple[Command, Command]:
-        complete = wire.encode(ev.InputComplete(self.logged))
-        return (
-            self._to_input(wire.encode(ev.EndOfInput(self._piece))),
-            self._sent.publish(ev.log_stream(self._job), complete, kind),
-        )
+        end = self._to_input(wire.encode(ev.EndOfInput(self._piece)))
+        return end, self._sent.log(ev.InputComplete(self.logged), kind)
 
     def stop(self) -> None:
         """No more of it can be read."""

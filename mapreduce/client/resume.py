@@ -17,7 +17,8 @@ from __future__ import annotations
 import random
 
 from mapreduce import events as ev
-from mapreduce.client.role import Client, Phase
+from mapreduce.client.phase import Phase
+from mapreduce.client.role import Client
 from mapreduce.effects import Command, Connected
 from mapreduce.errors import JobLost
 
@@ -38,7 +39,7 @@ class ResumingClient(Client):
     def claim(self) -> list[Command]:
         """We can go on with the job."""
         self.looked = False
-        self._claim = self._number
+        self._claim.number = self._number
         return [self._resumed()]
 
     def feed(self) -> list[Command]:
@@ -52,7 +53,7 @@ class ResumingClient(Client):
         return self._feeding.logged
 
     def _resumed(self) -> Command:
-        return self._publish_event(ev.Resumed(self._number, claims=self._claim is not None))
+        return self._publish_event(ev.Resumed(self._number, claims=self._claim.number is not None))
 
     def _on_connected(self, event: Connected, now: float) -> list[Command]:
         commands = super()._on_connected(event, now)
@@ -64,7 +65,7 @@ class ResumingClient(Client):
     def _signs_of_life(self) -> list[Command]:
         """What is not in the log, as far as that was read, may have been lost."""
         commands = super()._signs_of_life()
-        if self._waits() and not self._claimed:
+        if self._waits() and not self._claim.holds:
             commands.append(self._resumed())
         return commands
 
@@ -78,8 +79,8 @@ class ResumingClient(Client):
             self._end()
             return []
         total = self.state.stages[0].total
-        self.looked = self._claim is None
-        if not self._claimed:
+        self.looked = self._claim.number is None
+        if not self._claim.holds:
             return []
         self._spec = spec
         self._feeding.skip(self.state.splits)

@@ -15,7 +15,8 @@ from typing import Any, Optional
 
 from mapreduce import events as ev
 from mapreduce.brokers import base
-from mapreduce.client.role import Client, Phase
+from mapreduce.client.phase import Phase
+from mapreduce.client.role import Client
 from mapreduce.effects import Command
 from mapreduce.errors import Cancelled, JobLost
 from mapreduce.state import JobState

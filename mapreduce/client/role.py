@@ -20,24 +20,27 @@ from __future__ import annotations
 
 import random
 import time
-from enum import Enum
 from typing import Any, Callable, Optional
 
 from mapreduce import events as ev
 from mapreduce import shared, wire
 from mapreduce.brokers import base
-from mapreduce.client.declaring import Declaring
+from mapreduce.client.alarm import Alarm
+from mapreduce.client.claim import Claim
+from mapreduce.client.collecting import Collecting
 from mapreduce.client.feeding import Feeding
+from mapreduce.client.lease import OwnLease
 from mapreduce.client.outcome import error_of
-from mapreduce.client.output import Collected, OutputReader, shared_folder
+from mapreduce.client.output import Collected
+from mapreduce.client.phase import BUSY, COLLECTING, Phase
 from mapreduce.client.reading import LogReading
 from mapreduce.client.sent import Sent
 from mapreduce.client.silence import Silence
+from mapreduce.client.submitting import SHARE, Submitting
 from mapreduce.collector import together
 from mapreduce.effects import (
     AppendFailed,
     BlocksChecked,
-    CheckBlocks,
     Command,
     Connected,
     InputEnd,
@@ -47,7 +50,6 @@ from mapreduce.effects import (
     InputSplits,
     RemoveShared,
     Report,
-    ShareFolder,
     Tick,
 )
 from mapreduce.errors import Cancelled, JobLost, MapReduceError, OutputError
@@ -63,27 +65,6 @@ NEWS_SECS = 30.0
 OUT_PREFETCH = 8
 
 OUT_TAG = "client/out"
-#: key of a `ShareFolder`
-SHARE = "client/share:"
-#: key of a `CheckBlocks`, before the number of the log's reading and the generation
-CHECK = "client/check:"
-#: how often a client looks for a folder that it does not see, and for how long: a server may come back
-LOOK_EVERY_SECS = 2.0
-UNSEEN_SECS = 60.0
-
-
-class Phase(Enum):
-    SUBMITTING = "submitting"  #: until `Submitted` is confirmed
-    RESUMING = "resuming"  #: until the log has told what a client before us has done
-    FEEDING = "feeding"  #: until the whole input is in
-    WAITING = "waiting"
-    COLLECTED = "collected"  #: the output is here, complete and verified
-    CLOSING = "closing"  #: `Delivered` is on its way
-    DONE = "done"
-
-
-#: the job's end is still to come
-_BUSY = (Phase.RESUMING, Phase.FEEDING, Phase.WAITING)
 
 
 class Client:
@@ -113,31 +94,20 @@ class Client:
         self.by_reference = False
         self._spec = spec
         self._directory = directory
-        self._version = version
         self._rng = rng
         self._submitted_at = time.time() if at is None else at
-        self._sent = Sent(self.prefix, rng)
-        #: from the confirm of the first lease on, in this session
-        self._declaring: Optional[Declaring] = None
-        self._may_exist = False  #: the log, and more: somebody was asked to declare it
+        self._sent = Sent(job, self.prefix, rng)
+        self._lease = OwnLease(job, self._sent, rng)
+        self._submitting = Submitting(job, version, self._submitted_at, self._sent, self._lease)
         self._feeding = Feeding(job, self._sent)
         self._input_confirmed = False
-        self._output = OutputReader(directory)
+        self._collecting = Collecting(directory, self._sent)
         self.collected: Optional[Collected] = None  #: from `COLLECTED` on
         self._log = LogReading(job, self.prefix)
         self._legibility = Legibility()
         self._silence = Silence()
-        #: whoever goes on with the job after us says so in the log
-        self._claim: Optional[int] = None
-        self._claimed = spec is not None  #: we are the client of this job, as far as the log was read
-        self._claims: set[int] = set()  #: of this reading
+        self._claim = Claim(spec is not None)
         self._present_at = 0.0
-        self._missing: Optional[ev.Missing] = None
-        #: key of the last look for output in a shared folder, and generation of what was found there
-        self._looked_for, self._found = "", -1
-        #: that folder is not seen since then, and is looked for again then
-        self._unseen_since: Optional[float] = None
-        self._look_at: Optional[float] = None
         self._cancel_reason: Optional[str] = None
         self._leave_at: Optional[float] = None
         #: logged, to see whether the failure that was read is the last word
@@ -145,8 +115,7 @@ class Client:
         #: a stream of data is gone, and which: the job has ended, or is lost
         self._gone_at: Optional[float] = None
         self._gone = ""
-        self._returned_lease: Optional[base.Publish] = None
-        self._blocked = False
+        self._alarm = Alarm()
         self._view: Optional[JobView] = None
 
     def follow(self, view: JobView) -> None:
@@ -197,23 +166,12 @@ class Client:
             self._leave_at = now + CANCEL_SECS
         if self.error is None:
             self.error = Cancelled(f"the job was cancelled: {reason}")
-        return self._take_back(reason) if self.phase is Phase.SUBMITTING else self._ask_to_end(reason)
-
-    def _take_back(self, reason: str) -> list[Command]:
-        """Nobody works on the job yet, so we may say ourselves that it is over, and that we know. Who gets its proper
-        lease then removes what is declared; else that would wait until the job is given up."""
-        again = self._may_exist and self._lease_is_out  # in a new session, whose first lease is on its way
-        if self._declaring is None and not again:
-            # the first lease is all that there can be, or nobody hears us
+        if self.phase is not Phase.SUBMITTING:
+            return self._ask_to_end(reason)
+        if not self._submitting.has_begun:  # the first lease is all that there can be, or nobody hears us
             self._end()
             return []
-        if self._cancel_reason is not None:
-            return []
-        self._cancel_reason = reason
-        return [
-            self._publish_event(ev.Cancelled(reason)),
-            self._publish_event(ev.Delivered(-1), "taken_back"),
-        ]
+        return self._submitting.take_back(reason)
 
     def _ask_to_end(self, reason: str) -> list[Command]:
         self._cancel_reason = reason
@@ -226,55 +184,26 @@ class Client:
         self._gone_at = None
         self._log.new_session(now)
         if self.phase is Phase.SUBMITTING and self._spec is not None:
-            return self._submit(self._spec)
+            return self._submitting.begin(self._spec)
         again: list[Command] = [*self._sent.again()]
         if self._sent.outstanding("lease"):
-            again.insert(0, base.Declare(ev.JOBS, base.Kind.QUEUE))
-        if self.phase not in _BUSY:
+            again.insert(0, self._lease.place())
+        if self.phase not in BUSY:
             return again
         if self._log.begun:
             again += self._signs_of_life()
         return [*again, *self._read_log(), *self._read_output()]
 
     def _on_disconnected(self, event: base.Disconnected, now: float) -> list[Command]:
-        self._blocked = False
+        self._alarm.forget()
         if self.phase is Phase.SUBMITTING:
-            self._sent.forget()
-            self._returned_lease = None
-            self._declaring = None
-            if self._cancel_reason is not None:
+            self._submitting.begin_anew()
+            if self._submitting.taken_back:
                 self._end()
         return []
 
-    def _submit(self, spec: JobSpec) -> list[Command]:
-        """The lease goes first, and is confirmed first: it names every stream, so whatever is declared has an owner."""
-        return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._publish_lease(spec, renewals=0)]
-
-    def _make_places(self, spec: JobSpec) -> list[Command]:
-        self._declaring, self._may_exist = Declaring(self.job, spec), True
-        return self._declare_streams(spec, self._declaring)
-
-    def _declare_streams(self, spec: JobSpec, declaring: Declaring) -> list[Command]:
-        """The folder comes behind them: if it cannot be made there is a log in which to say so."""
-        commands = declaring.next()
-        if declaring.over:
-            if spec.shared_dir:
-                commands.append(ShareFolder(SHARE, shared.folder_of(spec.shared_dir, self.job)))
-            submitted = ev.Submitted(self.job, spec, self._version, self._submitted_at)
-            commands.append(self._publish_event(submitted, "submitted"))
-        return commands
-
     def _on_declared(self, event: base.Declared, now: float) -> list[Command]:
-        declaring, spec = self._declaring, self._spec
-        if declaring is None or spec is None or self._cancel_reason is not None:
-            return []
-        return self._declare_streams(spec, declaring) if declaring.goes_on(event.name) else []
-
-    def _publish_lease(self, spec: JobSpec, renewals: int, takeovers: int = 0) -> base.Publish:
-        """The lease of renewal 0 is provisional: whoever gets it waits, and finds itself outranked by the next."""
-        rank = ev.Rank(renewals, self._rng.getrandbits(63))
-        lease = ev.Lease(self.job, rank, takeovers, spec.stages, spec.partitions, shared_dir=spec.shared_dir)
-        return self._sent.lease(lease)
+        return self._submitting.declared(event, self._spec) if self._spec is not None else []
 
     # ------------------------------------------------------------ reading
 
@@ -284,9 +213,8 @@ class Client:
             self._view.restart()
         self.state = self._view.state if self._view is not None and self._view.folds else JobState()
         self._legibility = Legibility()
-        self._claimed = self._claim is None and not self.attached
+        self._claim.restart(self.attached)
         self._end_mark = None
-        self._claims.clear()
         return self._log.begin()
 
     def _read_output(self) -> list[Command]:
@@ -307,16 +235,16 @@ class Client:
         if known is None:
             return []
         kind, _ = known
-        if self.phase is Phase.SUBMITTING and self._spec is not None and self._cancel_reason is not None:
+        if self.phase is Phase.SUBMITTING and self._spec is not None and self._submitting.taken_back:
             if kind == "taken_back":
-                return [self._publish_lease(self._spec, renewals=1)]
+                return [self._lease.publish(self._spec, renewals=1)]
             return [] if self._sent.outstanding("taken_back") else self._end_if_confirmed()
         if kind == "lease" and self.phase is Phase.SUBMITTING and self._spec is not None:
-            return self._make_places(self._spec)
+            return self._submitting.make_places(self._spec)
         if kind == "submitted" and self._spec is not None:
             self.phase = Phase.FEEDING
             return [
-                self._publish_lease(self._spec, renewals=1),
+                self._lease.publish(self._spec, renewals=1),
                 *self._read_log(),
                 *self._read_output(),
                 *self._feeding.start(),
@@ -334,7 +262,7 @@ class Client:
 
     def _end_if_confirmed(self) -> list[Command]:
         """Not before the lease is: who holds it holds what a broker that restarts may lose, with all that it names."""
-        if self._sent.outstanding("delivered") or self._lease_is_out:
+        if self._sent.outstanding("delivered") or self._lease.on_its_way:
             return []
         self._end()
         return self._remove_shared()
@@ -346,13 +274,8 @@ class Client:
             return []
         return [RemoveShared(shared.folder_of(spec.shared_dir, self.job))]
 
-    @property
-    def _lease_is_out(self) -> bool:
-        """A lease of ours is not stored, as far as we know."""
-        return self._returned_lease is not None or self._sent.outstanding("lease") > 0
-
     def _leave_if_detached(self) -> None:
-        all_stored = not self._sent and not self._lease_is_out
+        all_stored = not self._sent and not self._lease.on_its_way
         if self._input_confirmed and all_stored and self._spec is not None and self._spec.detached:
             self.detached = self.finished = True
 
@@ -361,8 +284,8 @@ class Client:
         if known is None:
             return []
         kind, publication = known
-        if kind == "lease" and not event.reason:  # somebody has deleted the queue; not at once, lest we spin
-            self._returned_lease = publication
+        if kind == "lease" and not event.reason:
+            self._lease.returned(publication)
         elif self.phase is Phase.CLOSING:
             if kind != "delivered":
                 return self._end_if_confirmed()
@@ -401,8 +324,8 @@ class Client:
                 text = f"an unreadable message of job {self.job} is left out: {msg}"
                 commands.append(Report("warning", text))
             elif of_log:
-                if isinstance(msg, ev.Done) and msg.output and self.phase in _BUSY:
-                    commands += self._output.take_carried(msg)
+                if isinstance(msg, ev.Done) and msg.output and self.phase in BUSY:
+                    commands += self._collecting.take_carried(msg)
                 commands += self._on_log(msg, event.at, now)
             else:
                 commands += self._on_out(msg, body)
@@ -430,7 +353,7 @@ class Client:
             self.state.apply(entry)
         if self._log.is_new(entry, now):
             self._silence.note(entry, now)
-        if isinstance(entry, ev.Resumed) and self.phase in _BUSY:
+        if isinstance(entry, ev.Resumed) and self.phase in BUSY:
             return self._on_resumed(entry, now)
         marked = isinstance(entry, ev.Marked) and entry.number == self._end_mark
         if marked:
@@ -450,16 +373,10 @@ class Client:
     def _hears_the_end(self) -> bool:
         """Whether it matters to us how the job ends: not once its output is here, unless we want it to end."""
         cancels = self.phase is Phase.COLLECTED and self._cancel_reason is not None
-        return self.phase in _BUSY or cancels
+        return self.phase in BUSY or cancels
 
     def _on_resumed(self, entry: ev.Resumed, now: float) -> list[Command]:
-        """Of several clients that go on with the job, the last one does; where a claim is repeated means nothing."""
-        if not entry.claims or entry.client in self._claims:
-            return []
-        self._claims.add(entry.client)
-        if entry.client == self._claim:
-            self._claimed = True
-        elif self._claimed and not self.attached:
+        if self._claim.is_lost_to(entry) and not self.attached:
             self.error = JobLost(
                 f"another client goes on with job {self.job} (mr run --resume); this one leaves it"
             )
@@ -475,74 +392,33 @@ class Client:
         return [self._publish_event(ev.Delivered(-1), "delivered")]
 
     def _on_out(self, msg: Any, body: memoryview) -> list[Command]:
-        if self.phase not in _BUSY:
+        if self.phase not in BUSY:
             return []
-        commands = self._output.take(msg, body, self.by_reference)
+        commands = self._collecting.take(msg, body, self.by_reference)
         return [*commands, *self._check_collected()] if self.state.ready else commands
 
-    def _check_collected(self) -> list[Command]:
-        if not self.state.ready or self.phase not in (Phase.FEEDING, Phase.WAITING):
-            return []
-        generation = self.state.out.generation
-        collector = self._output.of(generation)
-        if not collector.complete:
-            return []
-        folder = shared_folder(self.state)
-        missing = collector.missing(folder)
-        if missing:
-            return self._report_missing(generation, missing)
-        if not folder or self._found == generation:
-            self.phase, self.collected = Phase.COLLECTED, Collected.of(collector, self.state)
-        elif self._looked_for != self._check_key:
-            self._looked_for = self._check_key
-            blocks = (block for block in collector.blocks(folder) if block.crc is not None)
-            return [CheckBlocks(self._looked_for, folder, tuple(blocks))]
-        return []
-
     @property
-    def _check_key(self) -> str:
-        """Of a look for what is ready: once for each reading of the log, so that no answer is for another fold."""
-        return f"{CHECK}{self._log.number}:{self.state.out.generation}"
+    def _collects(self) -> bool:
+        """The output is ready, and ours to take."""
+        return self.state.ready and self.phase in COLLECTING
 
-    def _report_missing(self, generation: int, attempts: tuple[int, ...]) -> list[Command]:
-        if self._missing is not None and self._missing.generation >= generation:
-            return []
-        self._missing = ev.Missing(0, self.state.last + 1, 0, generation, attempts)
-        return [self._publish_event(self._missing)]
+    def _check_collected(self) -> list[Command]:
+        return self._collect(self._collecting.check(self.state, self._log.number)) if self._collects else []
 
     def _on_checked(self, event: BlocksChecked, now: float) -> list[Command]:
-        """Whether the output is where it should be."""
-        waits = self.phase in (Phase.FEEDING, Phase.WAITING) and self.state.ready
-        if not waits or event.key != self._check_key:
+        if not self._collects:
             return []
-        if event.trouble:
-            return self._not_seen(event.trouble, now)
-        self._unseen_since = None
-        generation = self.state.out.generation
-        if event.attempts:
-            return self._report_missing(generation, event.attempts)
-        self._found = generation
-        return self._check_collected()
+        commands = self._collecting.checked(event, self.state, self._log.number, now)
+        if self._collecting.unseen:
+            self.error = self.error or OutputError(self._collecting.unseen)
+            self._end()
+        return self._collect(commands)
 
-    def _not_seen(self, trouble: str, now: float) -> list[Command]:
-        """Look again, and leave in the end: the job is done, and others may see its output."""
-        if self._unseen_since is None:
-            self._unseen_since = now
-        if now - self._unseen_since < UNSEEN_SECS:
-            self._look_at = now + LOOK_EVERY_SECS
-            return []
-        text = (
-            f"the output of job {self.job} lies in {shared_folder(self.state)}, which {trouble} on this host"
-        )
-        self.error = self.error or OutputError(f"{text}; on one that sees it: mr results {self.job}")
-        self._end()
-        return []
-
-    def _look_once_more(self, now: float) -> list[Command]:
-        if self._look_at is None or now < self._look_at:
-            return []
-        self._look_at, self._looked_for = None, ""
-        return self._check_collected()
+    def _collect(self, commands: list[Command]) -> list[Command]:
+        """The same; and the output, if that is all here."""
+        if self._collecting.collected is not None:
+            self.phase, self.collected = Phase.COLLECTED, self._collecting.collected
+        return commands
 
     # ------------------------------------------------------------ trouble
 
@@ -588,17 +464,6 @@ class Client:
         self.error = error if isinstance(error, MapReduceError) else MapReduceError(str(error))
         return self.cancel(f"its input cannot be read: {error}", now)
 
-    def _on_blocked(self, event: base.Blocked, now: float) -> list[Command]:
-        if self._blocked:
-            return []
-        self._blocked = True
-        text = f"the broker takes no messages for now ({event.reason}); the job goes on when it does"
-        return [Report("warning", text)]
-
-    def _on_unblocked(self, event: base.Unblocked, now: float) -> list[Command]:
-        was, self._blocked = self._blocked, False
-        return [Report("info", "the broker takes messages again")] if was else []
-
     # ------------------------------------------------------------ time
 
     def _on_tick(self, event: Tick, now: float) -> list[Command]:
@@ -608,7 +473,9 @@ class Client:
         if self._gone_at is not None and self._waits() and now - self._gone_at > NEWS_SECS:
             self._lose(self._gone)
             return []
-        commands = [*self._repeat_returned_lease(), *self._look_once_more(now)]
+        commands = self._lease.repeat()
+        if self._collecting.is_to_look(now):
+            commands += self._check_collected()
         if self.phase is not Phase.SUBMITTING and now - self._present_at >= self._present_every():
             self._present_at = now
             # as long as we know what we know: a new reading begins with nothing
@@ -620,7 +487,7 @@ class Client:
         return commands
 
     def _waits(self) -> bool:
-        return self.phase in _BUSY and self.state.terminal is None
+        return self.phase in BUSY and self.state.terminal is None
 
     def _present_every(self) -> float:
         spec = self._spec or self.state.spec
@@ -641,15 +508,9 @@ class Client:
                 again = self._feeding.end_again()
             if self._cancel_reason is not None:
                 said.append(ev.CancelRequested(self._cancel_reason))
-            if self._missing is not None:  # of another generation: void, and read as such
-                said.append(self._missing)
+            if self._collecting.missing is not None:  # of another generation: void, and read as such
+                said.append(self._collecting.missing)
         return [*(self._publish_event(each) for each in said), *again]
-
-    def _repeat_returned_lease(self) -> list[Command]:
-        lease, self._returned_lease = self._returned_lease, None
-        if lease is None:
-            return []
-        return [base.Declare(ev.JOBS, base.Kind.QUEUE), self._sent.put_back(lease)]
 
     def _on_depth(self, event: base.Depth, now: float) -> list[Command]:
         spec = self._spec or self.state.spec
@@ -657,12 +518,12 @@ class Client:
         if spec is None or renewals is None:
             return []
         return [
-            self._publish_lease(spec, renewals, takeovers=1),
+            self._lease.publish(spec, renewals, takeovers=1),
             Report("warning", f"nobody has coordinated job {self.job} for long; its lease is sent again"),
         ]
 
     def _publish_event(self, event: Any, kind: str = "event") -> base.Publish:
-        return self._sent.publish(ev.log_stream(self.job), wire.encode(event), kind)
+        return self._sent.log(event, kind)
 
 
 #: called by name, as clients of other kinds have methods of their own
@@ -675,8 +536,8 @@ _HANDLERS: dict[type, Callable[[Client, Any, float], list[Command]]] = {
     base.Delivered: lambda it, event, now: it._on_delivered(event, now),
     base.Gone: lambda it, event, now: it._on_gone(event, now),
     base.Depth: lambda it, event, now: it._on_depth(event, now),
-    base.Blocked: lambda it, event, now: it._on_blocked(event, now),
-    base.Unblocked: lambda it, event, now: it._on_unblocked(event, now),
+    base.Blocked: lambda it, event, now: it._alarm.blocked(event),
+    base.Unblocked: lambda it, event, now: it._alarm.unblocked(),
     AppendFailed: lambda it, event, now: it._on_append_failed(event, now),
     BlocksChecked: lambda it, event, now: it._on_checked(event, now),
     InputPiece: lambda it, event, now: it._feeding.piece(event.data),

@@ -16,7 +16,8 @@ from mapreduce.brokers import base
 class Sent:
     """Makes publications and remembers them. A token is prefix, kind, number."""
 
-    def __init__(self, prefix: str, rng: random.Random) -> None:
+    def __init__(self, job: str, prefix: str, rng: random.Random) -> None:
+        self._log = ev.log_stream(job)
         self._prefix = prefix
         self._rng = rng
         self._unconfirmed: dict[str, base.Publish] = {}
@@ -32,6 +33,10 @@ class Sent:
         publication = base.Publish(to, head, f"{self._prefix}{kind}:{self._serial}")
         self._note(publication)
         return publication
+
+    def log(self, event: Any, kind: str = "event") -> base.Publish:
+        """An event, for the job's log."""
+        return self.publish(self._log, wire.encode(event), kind)
 
     def lease(self, lease: ev.Lease) -> base.Publish:
         """A lease, for `mr.1.jobs`."""
