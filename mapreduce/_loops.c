@@ -37,7 +37,7 @@ fetch_text(PyObject *text)
 }
 
 /* one more with each change of what the rest of the package may expect; loops.py has the same */
-#define EDITION 3
+#define EDITION 4
 
 /* keys that are looked up together; with 8 or 64 it was slower */
 #define BATCH 32
@@ -52,6 +52,13 @@ typedef struct {
     uint32_t entry;
 } Slot;
 
+/* Where entries are, by their hashes. */
+typedef struct {
+    Slot *slots;
+    size_t size;
+    int shift; /* from a hash to its first slot */
+} Table;
+
 typedef struct {
     PyObject *key;
     uint64_t times;
@@ -59,11 +66,9 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    Slot *slots;
-    Entry *entries;
-    size_t size; /* of slots; entries has room for half as many */
-    size_t used; /* of entries */
-    int shift;   /* from a hash to its first slot */
+    Table table;
+    Entry *entries; /* room for half as many as there are slots */
+    size_t used;
 } Counts;
 
 /* ------------------------------------------------------------------ counts */
@@ -89,60 +94,64 @@ spread_of(PyObject *Py_UNUSED(module), PyObject *key)
 
 /* Where a key with this hash is, or has to go, if no other one is there. */
 static size_t
-first_slot(const Counts *self, uint32_t hash)
+first_slot(const Table *table, uint32_t hash)
 {
-    return hash >> self->shift;
+    return hash >> table->shift;
 }
 
-/* Twice as many slots; -1 and MemoryError if they cannot be had. */
-static int
-grow(Counts *self)
+static size_t
+next_slot(const Table *table, size_t slot)
 {
-    size_t size = self->size ? 2 * self->size : FIRST_SLOTS;
-    int shift = self->size ? self->shift - 1 : HASH_BITS - 6;
+    return (slot + 1) & (table->size - 1);
+}
+
+/* Twice as many slots; returns the entries, of that size, with room for half as many. NULL if it cannot be had: then all
+ * is as it was. */
+static void *
+grow(Table *table, void *entries, size_t entry_size)
+{
+    size_t size = table->size ? 2 * table->size : FIRST_SLOTS;
+    int shift = table->size ? table->shift - 1 : HASH_BITS - 6;
     if (shift < 1) {
         PyErr_SetString(PyExc_OverflowError, "too many keys to be counted");
-        return -1;
+        return NULL;
     }
-    Entry *entries = PyMem_Realloc(self->entries, size / 2 * sizeof(Entry));
-    if (entries == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    Table larger = {PyMem_Calloc(size, sizeof(Slot)), size, shift};
+    void *more = larger.slots != NULL ? PyMem_Realloc(entries, size / 2 * entry_size) : NULL;
+    if (more == NULL) {
+        PyMem_Free(larger.slots);
+        return PyErr_NoMemory();
     }
-    self->entries = entries;
-    Slot *slots = PyMem_Malloc(size * sizeof(Slot));
-    if (slots == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memset(slots, 0, size * sizeof(Slot));
-    for (size_t i = 0; i < self->size; i++) {
-        Slot slot = self->slots[i];
+    for (size_t i = 0; i < table->size; i++) {
+        Slot slot = table->slots[i];
         if (slot.entry) {
-            size_t at = slot.hash >> shift;
-            while (slots[at].entry)
-                at = (at + 1) & (size - 1);
-            slots[at] = slot;
+            size_t at = first_slot(&larger, slot.hash);
+            while (larger.slots[at].entry)
+                at = next_slot(&larger, at);
+            larger.slots[at] = slot;
         }
     }
-    PyMem_Free(self->slots);
-    self->slots = slots;
-    self->size = size;
-    self->shift = shift;
-    return 0;
+    PyMem_Free(table->slots);
+    *table = larger;
+    return more;
 }
 
 /* The key has come once more. */
 static int
 count_one(Counts *self, PyObject *key, uint32_t hash)
 {
-    if (self->used == self->size / 2 && grow(self) < 0)
-        return -1;
-    size_t at = first_slot(self, hash);
-    for (; self->slots[at].entry; at = (at + 1) & (self->size - 1)) {
-        if (self->slots[at].hash != hash)
+    Table *table = &self->table;
+    if (self->used == table->size / 2) {
+        Entry *entries = grow(table, self->entries, sizeof(Entry));
+        if (entries == NULL)
+            return -1;
+        self->entries = entries;
+    }
+    size_t at = first_slot(table, hash);
+    for (; table->slots[at].entry; at = next_slot(table, at)) {
+        if (table->slots[at].hash != hash)
             continue;
-        Entry *entry = &self->entries[self->slots[at].entry - 1];
+        Entry *entry = &self->entries[table->slots[at].entry - 1];
         int same = entry->key == key ? 1 : PyObject_RichCompareBool(entry->key, key, Py_EQ);
         if (same < 0)
             return -1;
@@ -155,8 +164,7 @@ count_one(Counts *self, PyObject *key, uint32_t hash)
     Py_INCREF(key);
     entry->key = key;
     entry->times = 1;
-    self->slots[at].hash = hash;
-    self->slots[at].entry = (uint32_t)self->used;
+    table->slots[at] = (Slot){hash, (uint32_t)self->used};
     return 0;
 }
 
@@ -170,13 +178,14 @@ typedef struct {
 static int
 count_batch(Counts *self, Batch *batch)
 {
-    for (int i = 0; i < batch->length && self->size; i++) {
-        const Slot *slot = &self->slots[first_slot(self, batch->hashes[i])];
+    const Table *table = &self->table;
+    for (int i = 0; i < batch->length && table->size; i++) {
+        const Slot *slot = &table->slots[first_slot(table, batch->hashes[i])];
         if (slot->entry)
             FETCH(&self->entries[slot->entry - 1]);
     }
-    for (int i = 0; i < batch->length && self->size; i++) {
-        const Slot *slot = &self->slots[first_slot(self, batch->hashes[i])];
+    for (int i = 0; i < batch->length && table->size; i++) {
+        const Slot *slot = &table->slots[first_slot(table, batch->hashes[i])];
         if (slot->entry && slot->hash == batch->hashes[i])
             fetch_text(self->entries[slot->entry - 1].key);
     }
@@ -240,8 +249,8 @@ Counts_count(PyObject *object, PyObject *args)
             Py_INCREF(key);
             batch.keys[batch.length] = key;
             batch.hashes[batch.length] = spread(hash);
-            if (self->size)
-                FETCH(&self->slots[first_slot(self, batch.hashes[batch.length])]);
+            if (self->table.size)
+                FETCH(&self->table.slots[first_slot(&self->table, batch.hashes[batch.length])]);
             if (++batch.length == BATCH && count_batch(self, &batch) < 0)
                 fits = -1;
         } else if (fits == 0)
@@ -288,11 +297,11 @@ clear(Counts *self)
 {
     for (size_t i = 0; i < self->used; i++)
         Py_XDECREF(self->entries[i].key);
-    PyMem_Free(self->slots);
+    PyMem_Free(self->table.slots);
     PyMem_Free(self->entries);
-    self->slots = NULL;
+    self->table = (Table){NULL, 0, 0};
     self->entries = NULL;
-    self->size = self->used = 0;
+    self->used = 0;
 }
 
 static int
@@ -440,6 +449,304 @@ add(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------ texts */
+
+/* The UTF-8 of a str, of lone surrogates as well. */
+static PyObject *
+utf8(PyObject *key)
+{
+    PyObject *data = PyUnicode_AsUTF8String(key);
+    if (data == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Clear();
+        data = PyUnicode_AsEncodedString(key, "utf-8", "surrogatepass");
+    }
+    return data;
+}
+
+/* And back. */
+static PyObject *
+str_of_utf8(const char *bytes, size_t length)
+{
+    return PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)length, "surrogatepass");
+}
+
+/* Bytes, to which more can be appended. */
+typedef struct {
+    char *bytes;
+    size_t length, room;
+} Buffer;
+
+static int
+append_bytes(Buffer *buffer, const char *bytes, size_t length)
+{
+    if (length >= buffer->room - buffer->length) { /* there are bytes then, even if nothing is appended */
+        size_t room = 2 * buffer->room + length + 1;
+        char *more = PyMem_Realloc(buffer->bytes, room);
+        if (more == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        buffer->bytes = more;
+        buffer->room = room;
+    }
+    memcpy(buffer->bytes + buffer->length, bytes, length);
+    buffer->length += length;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ totals of texts */
+
+/* A text, and the sum of its numbers. There is no object for it until somebody asks: a reduce task reads each word from
+ * many map tasks. */
+typedef struct {
+    size_t start, length; /* of its UTF-8 */
+    uint64_t total;
+} Total;
+
+typedef struct {
+    PyObject_HEAD
+    Table table;
+    Total *totals; /* room for half as many as there are slots */
+    size_t used;
+    Buffer utf8; /* of all of them */
+} Totals;
+
+/* Appleby, MurmurHash2 for 64 bits. */
+static uint32_t
+hash_bytes(const char *bytes, size_t length)
+{
+    const uint64_t factor = UINT64_C(0xC6A4A7935BD1E995);
+    uint64_t hash = length * factor;
+    while (length > 0) {
+        uint64_t part = 0;
+        size_t some = length < sizeof part ? length : sizeof part;
+        memcpy(&part, bytes, some);
+        part *= factor;
+        part = (part ^ part >> 47) * factor;
+        hash = (hash ^ part) * factor;
+        bytes += some;
+        length -= some;
+    }
+    hash = (hash ^ hash >> 47) * factor;
+    return (uint32_t)(hash >> (64 - HASH_BITS));
+}
+
+/* The slot of a text: empty if it is not there. */
+static Slot *
+slot_of(const Totals *self, const char *bytes, size_t length, uint32_t hash)
+{
+    const Table *table = &self->table;
+    size_t at = first_slot(table, hash);
+    for (; table->slots[at].entry; at = next_slot(table, at)) {
+        const Total *total = &self->totals[table->slots[at].entry - 1];
+        if (table->slots[at].hash == hash && total->length == length &&
+            memcmp(self->utf8.bytes + total->start, bytes, length) == 0)
+            break;
+    }
+    return &table->slots[at];
+}
+
+static int
+add_to_total(Totals *self, const char *bytes, size_t length, unsigned char number)
+{
+    if (self->used == self->table.size / 2) {
+        Total *totals = grow(&self->table, self->totals, sizeof(Total));
+        if (totals == NULL)
+            return -1;
+        self->totals = totals;
+    }
+    uint32_t hash = hash_bytes(bytes, length);
+    Slot *slot = slot_of(self, bytes, length, hash);
+    if (slot->entry) {
+        self->totals[slot->entry - 1].total += number;
+        return 0;
+    }
+    size_t start = self->utf8.length;
+    if (append_bytes(&self->utf8, bytes, length) < 0)
+        return -1;
+    self->totals[self->used++] = (Total){start, length, number};
+    *slot = (Slot){hash, (uint32_t)self->used};
+    return 0;
+}
+
+/* -1 and ValueError if there are not as many lines as numbers. */
+static int
+add_lines(Totals *self, const char *text, size_t length, const unsigned char *numbers, Py_ssize_t count)
+{
+    const char *end = text + length;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const char *feed = text != NULL ? memchr(text, '\n', (size_t)(end - text)) : NULL;
+        const char *line_end = feed != NULL ? feed : end;
+        if (text == NULL || (i == count - 1 && feed != NULL)) {
+            PyErr_SetString(PyExc_ValueError, "there is to be a number for each line");
+            return -1;
+        }
+        if (add_to_total(self, text, (size_t)(line_end - text), numbers[i]) < 0)
+            return -1;
+        text = feed != NULL ? feed + 1 : NULL;
+    }
+    if (text != NULL) {
+        PyErr_SetString(PyExc_ValueError, "there is to be a number for each line");
+        return -1;
+    }
+    return 0;
+}
+
+/* What stands for the key, if it is a str, in UTF-8; NULL without an exception if it is none. */
+static PyObject *
+utf8_at(PyObject *keys, Py_ssize_t i)
+{
+    PyObject *key = PyList_GetItem(keys, i);
+    return key != NULL && PyUnicode_CheckExact(key) ? utf8(key) : NULL;
+}
+
+static PyObject *
+Totals_add(PyObject *object, PyObject *args)
+{
+    Totals *self = (Totals *)object;
+    PyObject *keys;
+    const char *numbers;
+    Py_ssize_t count;
+    if (!PyArg_ParseTuple(args, "Oy#:add", &keys, &numbers, &count))
+        return NULL;
+    if (PyUnicode_Check(keys)) {
+        PyObject *data = utf8(keys);
+        if (data == NULL)
+            return NULL;
+        int status = add_lines(self, PyBytes_AsString(data), (size_t)PyBytes_Size(data), (const unsigned char *)numbers, count);
+        Py_DECREF(data);
+        if (status < 0)
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    if (!PyList_Check(keys) || PyList_Size(keys) != count) {
+        PyErr_SetString(PyExc_ValueError, "there is to be a list of keys, with a number for each");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *data = utf8_at(keys, i);
+        int status = -1;
+        if (data != NULL)
+            status = add_to_total(self, PyBytes_AsString(data), (size_t)PyBytes_Size(data), (unsigned char)numbers[i]);
+        else if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "only keys that are str are added up here");
+        Py_XDECREF(data);
+        if (status < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The total of a key, which is 0 then. */
+static uint64_t
+take_total(Totals *self, PyObject *data)
+{
+    if (data == NULL || self->table.size == 0)
+        return 0;
+    const char *bytes = PyBytes_AsString(data);
+    size_t length = (size_t)PyBytes_Size(data);
+    const Slot *slot = slot_of(self, bytes, length, hash_bytes(bytes, length));
+    if (!slot->entry)
+        return 0;
+    Total *total = &self->totals[slot->entry - 1];
+    uint64_t taken = total->total;
+    total->total = 0;
+    return taken;
+}
+
+static PyObject *
+Totals_take(PyObject *object, PyObject *keys)
+{
+    Totals *self = (Totals *)object;
+    if (!PyList_Check(keys)) {
+        PyErr_SetString(PyExc_TypeError, "keys are to be a list");
+        return NULL;
+    }
+    Py_ssize_t length = PyList_Size(keys);
+    PyObject *taken = PyList_New(length);
+    for (Py_ssize_t i = 0; taken != NULL && i < length; i++) {
+        PyObject *data = utf8_at(keys, i);
+        PyObject *total = PyErr_Occurred() ? NULL : PyLong_FromUnsignedLongLong(take_total(self, data));
+        Py_XDECREF(data);
+        if (total == NULL || PyList_SetItem(taken, i, total) < 0)
+            Py_CLEAR(taken);
+    }
+    return taken;
+}
+
+static void
+clear_totals(Totals *self)
+{
+    PyMem_Free(self->table.slots);
+    PyMem_Free(self->totals);
+    PyMem_Free(self->utf8.bytes);
+    self->table = (Table){NULL, 0, 0};
+    self->totals = NULL;
+    self->used = 0;
+    self->utf8 = (Buffer){NULL, 0, 0};
+}
+
+static PyObject *
+Totals_drain(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    Totals *self = (Totals *)object;
+    Py_ssize_t count = 0;
+    for (size_t i = 0; i < self->used; i++)
+        count += self->totals[i].total > 0;
+    PyObject *keys = PyList_New(count), *numbers = PyList_New(count), *result = NULL;
+    if (keys == NULL || numbers == NULL)
+        goto end;
+    count = 0;
+    for (size_t i = 0; i < self->used; i++) {
+        const Total *total = &self->totals[i];
+        if (total->total == 0)
+            continue;
+        PyObject *key = str_of_utf8(self->utf8.bytes + total->start, total->length);
+        PyObject *number = key != NULL ? PyLong_FromUnsignedLongLong(total->total) : NULL;
+        if (number == NULL) {
+            Py_XDECREF(key);
+            goto end;
+        }
+        PyList_SetItem(keys, count, key);
+        PyList_SetItem(numbers, count++, number);
+    }
+    result = PyTuple_Pack(2, keys, numbers);
+end:
+    clear_totals(self);
+    Py_XDECREF(keys);
+    Py_XDECREF(numbers);
+    return result;
+}
+
+static void
+Totals_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    clear_totals((Totals *)self);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef Totals_methods[] = {
+    {"add", Totals_add, METH_VARARGS, NULL},
+    {"take", Totals_take, METH_O, NULL},
+    {"drain", Totals_drain, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot Totals_slots[] = {
+    {Py_tp_methods, Totals_methods},
+    {Py_tp_dealloc, Totals_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec Totals_spec = {
+    .name = "mapreduce._loops.Totals",
+    .basicsize = sizeof(Totals),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = Totals_slots,
+};
+
 /* ------------------------------------------------------------------ partitions */
 
 static uint32_t crc_table[256];
@@ -479,18 +786,6 @@ crc32(State *state, PyObject *data)
     for (Py_ssize_t i = 0; i < length; i++)
         crc = crc_table[(crc ^ bytes[i]) & 255] ^ crc >> 8;
     return (uint32_t)~crc;
-}
-
-/* The UTF-8 of a str, of lone surrogates as well. */
-static PyObject *
-utf8(PyObject *key)
-{
-    PyObject *data = PyUnicode_AsUTF8String(key);
-    if (data == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-        PyErr_Clear();
-        data = PyUnicode_AsEncodedString(key, "utf-8", "surrogatepass");
-    }
-    return data;
 }
 
 /* CRC-32 of the UTF-8 of a str, and this itself; -1 if there was an error. */
@@ -587,30 +882,6 @@ distribute(PyObject *Py_UNUSED(module), PyObject *args)
 
 /* ------------------------------------------------------------------ lines */
 
-/* Bytes, to which more can be appended. */
-typedef struct {
-    char *bytes;
-    size_t length, room;
-} Buffer;
-
-static int
-append_bytes(Buffer *buffer, const char *bytes, size_t length)
-{
-    if (length >= buffer->room - buffer->length) { /* there are bytes then, even if nothing is appended */
-        size_t room = 2 * buffer->room + length + 1;
-        char *more = PyMem_Realloc(buffer->bytes, room);
-        if (more == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        buffer->bytes = more;
-        buffer->room = room;
-    }
-    memcpy(buffer->bytes + buffer->length, bytes, length);
-    buffer->length += length;
-    return 0;
-}
-
 /* Keys, a line each, and how often each of them came, a byte each. */
 typedef struct {
     Buffer text, counts;
@@ -668,7 +939,7 @@ text_and_counts(const Lines *lines)
     const Buffer *text = &lines->text, *counts = &lines->counts;
     if (counts->length == 0)
         return Py_BuildValue("(sy)", "", "");
-    PyObject *decoded = PyUnicode_DecodeUTF8(text->bytes, (Py_ssize_t)text->length, "surrogatepass");
+    PyObject *decoded = str_of_utf8(text->bytes, text->length);
     return decoded == NULL ? NULL : Py_BuildValue("(Ny#)", decoded, counts->bytes, (Py_ssize_t)counts->length);
 }
 
@@ -1047,6 +1318,19 @@ end:
 /* ------------------------------------------------------------------ the module */
 
 static int
+add_type(PyObject *module, const char *name, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromSpec(spec);
+    if (type == NULL)
+        return -1;
+    if (PyModule_AddObject(module, name, type) < 0) {
+        Py_DECREF(type);
+        return -1;
+    }
+    return 0;
+}
+
+static int
 execute(PyObject *module)
 {
     fill_crc_table();
@@ -1060,14 +1344,7 @@ execute(PyObject *module)
         return -1;
     if (PyModule_AddIntConstant(module, "EDITION", EDITION) < 0)
         return -1;
-    PyObject *type = PyType_FromSpec(&Counts_spec);
-    if (type == NULL)
-        return -1;
-    if (PyModule_AddObject(module, "Counts", type) < 0) {
-        Py_DECREF(type);
-        return -1;
-    }
-    return 0;
+    return add_type(module, "Counts", &Counts_spec) < 0 ? -1 : add_type(module, "Totals", &Totals_spec);
 }
 
 static int

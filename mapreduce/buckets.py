@@ -6,18 +6,20 @@ Where a key has the same value many times it is counted: most keys need no list 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from mapreduce.codec import Repeated, spelled_out
-from mapreduce.loops import add, sorted_columns
+from mapreduce.codec import Lines, Repeated, spelled_out
+from mapreduce.loops import add, sorted_columns, totals_of
 from mapreduce.pairs import SLICE_PAIRS
 from mapreduce.runs import CountedBatch, Group
 
 _ALIKE_IF_EQUAL = {str, bytes, int}
 
 _Lists = defaultdict[Any, list[Any]]
+#: keys, and the values of each
+_Columns = tuple[list[Any], list[Sequence[Any]]]
 
 
 def group(buckets: Iterable[Iterator[CountedBatch]], totals: bool) -> Generator[Iterable[Group], None, None]:
@@ -28,9 +30,9 @@ def group(buckets: Iterable[Iterator[CountedBatch]], totals: bool) -> Generator[
     keys: list[Any] = []
     values: list[Sequence[Any]] = []
     for batches in buckets:
-        for found in _added(batches) if totals else _grouped(batches, defaultdict(list)):
-            keys += found
-            values += found.values()
+        for its_keys, its_values in _added(batches) if totals else _grouped(batches, defaultdict(list)):
+            keys += its_keys
+            values += its_values
     keys, values = sorted_columns(keys, values)
     # so many at a time as stay in the processor's cache: in their order keys lie all over the memory
     for start in range(0, len(keys), SLICE_PAIRS):
@@ -38,44 +40,49 @@ def group(buckets: Iterable[Iterator[CountedBatch]], totals: bool) -> Generator[
         yield zip(keys[some], map(iter, values[some]))
 
 
-def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[Mapping[Any, Sequence[Any]]]:
-    """The values of each key, those in ``lists`` first; each key is in one of the mappings only.
+def _grouped(batches: Iterable[CountedBatch], lists: _Lists) -> Iterator[_Columns]:
+    """Keys and their values, those in ``lists`` first; each key comes once.
 
     Of keys that are equal the first stands for all. So those that are counted are of one type, and of one whose equal
     ones are alike: 1 and True are equal, and so are tuples of them.
     """
     counted: Any = None  #: the type of the keys that are counted, that of their value, and this
     one: Any = None
-    counts: dict[Any, int] = {}  #: how many more of that value come after what is in a key's list
+    counts = totals_of(str)  #: how many more of that value come after what is in a key's list
     for keys, values in batches:
-        if isinstance(values, Repeated) and type(keys[0]) in _ALIKE_IF_EQUAL:
-            its = (type(keys[0]), type(values.value), values.value)
+        kind = str if isinstance(keys, Lines) else type(keys[0]) if keys else None
+        if isinstance(values, Repeated) and kind in _ALIKE_IF_EQUAL:
+            its = (kind, type(values.value), values.value)
             if its != counted:
-                _spell_out(list(counts), one, counts, lists)
-                counted, one = its, values.value
-            add(counts, keys, values.counts)
+                _spell_out(*counts.drain(), one, lists)
+                counts, counted, one = totals_of(kind), its, values.value
+            counts.add(keys.text if isinstance(keys, Lines) else keys, values.counts)
         else:
-            if counts:
-                _spell_out(keys if {*map(type, keys)} == {counted[0]} else list(counts), one, counts, lists)
             each_key, each_value = spelled_out(keys, values)
+            if counted is not None:
+                if {*map(type, each_key)} == {counted[0]}:
+                    _spell_out(each_key, counts.take(each_key), one, lists)
+                else:
+                    _spell_out(*counts.drain(), one, lists)
             # a loop in C: `append` to the list of each key
             deque(map(list.append, map(lists.__getitem__, each_key), each_value), maxlen=0)
-    _spell_out(list(lists), one, counts, lists)
-    yield lists
+    before = list(lists)
+    _spell_out(before, counts.take(before), one, lists)
+    yield before, list(lists.values())
+    rest, totals = counts.drain()
     # keys with as many of them share these
-    alike = {n: (one,) * n for n in set(counts.values())}
-    yield {key: alike[n] for key, n in counts.items()}
+    alike = {n: (one,) * n for n in set(totals)}
+    yield rest, list(map(alike.__getitem__, totals))
 
 
-def _spell_out(keys: Iterable[Any], one: Any, counts: dict[Any, int], lists: _Lists) -> None:
-    """Of these keys what was counted goes to their lists."""
-    for key in keys:
-        n = counts.pop(key, 0)
+def _spell_out(keys: Iterable[Any], counts: Iterable[int], one: Any, lists: _Lists) -> None:
+    """What was counted goes to the lists of these keys."""
+    for key, n in zip(keys, counts):
         if n:
             lists[key] += (one,) * n
 
 
-def _added(batches: Iterator[CountedBatch]) -> Iterator[Mapping[Any, Sequence[Any]]]:
+def _added(batches: Iterator[CountedBatch]) -> Iterator[_Columns]:
     """The sum of each key's values, as the only one; if not all of them are ints, what `_grouped` makes of them."""
     added: dict[Any, int] = {}
     for keys, values in batches:
@@ -83,5 +90,5 @@ def _added(batches: Iterator[CountedBatch]) -> Iterator[Mapping[Any, Sequence[An
             lists = defaultdict(list, {key: [value] for key, value in added.items()})
             yield from _grouped(chain([(keys, values)], batches), lists)
             return
-        add(added, keys, values)
-    yield {key: [value] for key, value in added.items()}
+        add(added, *spelled_out(keys, values))
+    yield list(added), [[value] for value in added.values()]

@@ -138,14 +138,21 @@ Values = Union[Sequence[Any], Repeated]
 def encode_chunk(keys: Keys, values: Values) -> bytes:
     """Two columns of the same length as bytes. Raises `UnsupportedValue`."""
     last = [2, values.value, values.counts] if isinstance(values, Repeated) else _column(values, 0)
-    return _pack([_lines(keys) if isinstance(keys, Lines) else _column(keys, 0), last])
+    return _pack([_column_of(keys) if isinstance(keys, Lines) else _column(keys, 0), last])
 
 
-def decode_chunk(data: Union[bytes, memoryview]) -> tuple[list[Any], Union[list[Any], Repeated]]:
-    """What `encode_chunk` made ``data`` of. Raises ValueError for anything else."""
+def decode_chunk(
+    data: Union[bytes, memoryview],
+) -> tuple[Union[list[Any], Lines], Union[list[Any], Repeated]]:
+    """What `encode_chunk` made ``data`` of; `Lines` only beside `Repeated`. Raises ValueError for anything else."""
     try:
         first, last = unpack(data)
-        keys, values = _items(first), _repeated(*last[1:]) if last[0] == 2 else _items(last)
+        keys: Union[list[Any], Lines]
+        values: Union[list[Any], Repeated]
+        if last[0] == 2:
+            keys, values = _lines(first) if first[0] == 3 else _items(first), _repeated(*last[1:])
+        else:
+            keys, values = _items(first), _items(last)
         if len(keys) != len(values.counts if isinstance(values, Repeated) else values):
             raise ValueError("not an encoded chunk: columns of different lengths")
         return keys, values
@@ -179,10 +186,10 @@ _END = "\n"
 _MAX_JOINED_CHARS = 1 << 20
 
 
-def _lines(keys: Lines) -> list[Any]:
+def _column_of(lines: Lines) -> list[Any]:
     """What `_column` makes of the items."""
-    joined = len(keys) and len(keys.text) - (len(keys) - 1) <= _MAX_JOINED_CHARS
-    return [3, keys.text] if joined else [0, keys.items()]
+    joined = len(lines) and len(lines.text) - (len(lines) - 1) <= _MAX_JOINED_CHARS
+    return [3, lines.text] if joined else [0, lines.items()]
 
 
 def _column(items: Sequence[Any], depth: int) -> list[Any]:
@@ -208,12 +215,16 @@ def _items(column: list[Any]) -> list[Any]:
             raise TypeError("no list of items")
         return items
     if column[0] == 3:
-        if len(column) != 2 or type(column[1]) is not str:
-            raise TypeError("no text")
-        return column[1].split(_END)
+        return _lines(column).items()
     if column[0] != 1:
         raise ValueError("not an encoded chunk: a column of another kind")
     return list(zip(*map(_items, column[1:])))
+
+
+def _lines(column: list[Any]) -> Lines:
+    if len(column) != 2 or type(column[1]) is not str:
+        raise TypeError("no text")
+    return Lines(column[1], column[1].count(_END) + 1)
 
 
 # ---------------------------------------------------------------- what is in a value

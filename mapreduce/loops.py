@@ -17,12 +17,15 @@ __all__ = [
     "Counts",
     "Parts",
     "PlainCounts",
+    "PlainTotals",
+    "Totals",
     "add",
     "counts_of",
     "crc32_modulo",
     "distribute",
     "lines_by_crc32",
     "sorted_columns",
+    "totals_of",
 ]
 
 _NONE = object()
@@ -86,6 +89,26 @@ def plain_add(totals: dict[Any, int], keys: list[Any], numbers: Union[bytes, lis
         totals[key] = known(key, 0) + number
 
 
+class PlainTotals:
+    """The sum of the numbers of each key. Equal keys are one."""
+
+    def __init__(self) -> None:
+        self._totals: dict[Any, int] = {}
+
+    def add(self, keys: Union[str, list[Any]], numbers: bytes) -> None:
+        """Add to the total of each key, or of each line of a text, its number: one for each, at least 1."""
+        add(self._totals, keys.split("\n") if isinstance(keys, str) else keys, numbers)
+
+    def take(self, keys: list[Any]) -> list[int]:
+        """The totals of these keys, 0 for a key without one. They stay here no longer."""
+        return [self._totals.pop(key, 0) for key in keys]
+
+    def drain(self) -> tuple[list[Any], list[int]]:
+        """All keys and their totals, in any order. None stays here."""
+        totals, self._totals = self._totals, {}
+        return list(totals), list(totals.values())
+
+
 def plain_crc32_modulo(keys: list[str], n: int) -> list[int]:
     """Of each key CRC-32 of its UTF-8, modulo ``n``, at least 1. Lone surrogates have UTF-8, too."""
     try:
@@ -134,13 +157,14 @@ def plain_sorted_columns(keys: list[Any], values: list[Any]) -> Columns:
 
 #: of `_loops.c`, one more with each change of what it does: where sources are updated in place (an editable
 #: installation, say), what was compiled from older ones stays until it is compiled again
-_EDITION = 3
+_EDITION = 4
 #: why the loops in C are not used; "": they are
 NOT_IN_C = ""
 try:
     from mapreduce._loops import (
         EDITION,
         Counts,
+        Totals,
         add,
         crc32_modulo,
         distribute,
@@ -152,7 +176,7 @@ try:
         raise ImportError("what was compiled is not from the sources that are here")
 except ImportError as error:  # there was no compiler, or this is PyPy, which compiles the loops above itself
     Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
-    lines_by_crc32, sorted_by_rank = plain_lines_by_crc32, plain_sorted_columns
+    Totals, lines_by_crc32, sorted_by_rank = PlainTotals, plain_lines_by_crc32, plain_sorted_columns  # type: ignore[assignment,misc]
     NOT_IN_C = str(error)
 
 _IN_C = {str, bytes, int}
@@ -161,6 +185,11 @@ _IN_C = {str, bytes, int}
 def counts_of(kind: type) -> Union[Counts, PlainCounts]:
     """To count keys of this type."""
     return Counts() if kind in _IN_C else PlainCounts()
+
+
+def totals_of(kind: type) -> Union[Totals, PlainTotals]:
+    """To add up numbers of keys of this type."""
+    return Totals() if kind is str else PlainTotals()
 
 
 def sorted_columns(keys: list[Any], values: list[Any]) -> Columns:

@@ -46,7 +46,7 @@ _MAX_PAIRS = 16384
 
 Batch = tuple[list[Any], list[Any]]
 #: the same, where some of the pairs are alike
-CountedBatch = tuple[list[Any], Union[list[Any], codec.Repeated]]
+CountedBatch = tuple[Union[list[Any], codec.Lines], Union[list[Any], codec.Repeated]]
 #: a key and its values
 Group = tuple[Any, Iterator[Any]]
 Emit = Callable[[int, Block], None]

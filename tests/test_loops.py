@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapreduce import _loops, loops
-from mapreduce._loops import lines_by_crc32, sorted_by_rank
+from mapreduce._loops import Totals, lines_by_crc32, sorted_by_rank
 from mapreduce.loops import Counts, add, crc32_modulo, distribute, sorted_columns
 
 #: few of each kind, so that they come again; and some that share the lower, or the upper, bits of their hashes
@@ -77,7 +77,7 @@ def test_what_was_compiled_from_other_sources_is_not_used(
     attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sources may be updated where they are installed: then it stays until it is compiled again."""
-    names = ["Counts", "add", "crc32_modulo", "distribute", "lines_by_crc32", "sorted_by_rank"]
+    names = ["Counts", "Totals", "add", "crc32_modulo", "distribute", "lines_by_crc32", "sorted_by_rank"]
     theirs = {name: getattr(_loops, name) for name in names}
     monkeypatch.setitem(sys.modules, "mapreduce._loops", types.SimpleNamespace(**theirs, **attributes))
     found = runpy.run_path(loops.__file__)
@@ -232,6 +232,47 @@ def test_keys_and_values_go_to_the_same_parts(given_columns: Any, data: st.DataO
     assert compiled == plain
 
 
+few_texts = st.sampled_from(
+    ["", "a", "b", "a\0", "é", "\ud800", "eight by", "eight byt", "x" * 100, "a\nb", *"cdefg"]
+)
+#: what is done with totals: keys with their numbers are added, or keys are taken
+steps_of_totals = st.lists(
+    st.tuples(st.sampled_from(["keys", "lines", "take"]), st.lists(few_texts, max_size=100)), max_size=8
+)
+
+
+@given(steps_of_totals, st.data())
+def test_totals_of_texts_are_alike(steps: Any, data: st.DataObject) -> None:
+    compiled, plain = Totals(), loops.PlainTotals()
+    for step, keys in steps:
+        if step == "take":
+            assert compiled.take(keys) == plain.take(keys)
+            continue
+        text = "\n".join(keys) if step == "lines" else keys
+        length = text.count("\n") + 1 if isinstance(text, str) else len(keys)
+        numbers = bytes(data.draw(st.lists(st.integers(1, 255), min_size=length, max_size=length)))
+        compiled.add(text, numbers)
+        plain.add(text, numbers)
+    for _ in range(2):  # nothing is left after the first time
+        assert dict(zip(*compiled.drain())) == dict(zip(*plain.drain()))
+    compiled.add("again", b"\1")
+    assert compiled.drain() == (["again"], [1])
+
+
+def test_totals_of_a_hundred_thousand_texts() -> None:
+    keys = [f"{i * i}" for i in range(100_000)]
+    totals = Totals()
+    totals.add("\n".join(keys), b"\xff" * len(keys))
+    totals.add(keys[::2], b"\1" * 50_000)
+    assert totals.take([*keys[:3], "x", None, 1]) == [256, 255, 256, 0, 0, 0]
+    assert totals.drain() == (keys[3:], [255, 256] * 49_998 + [255])
+
+
+def test_totals_are_of_strings() -> None:
+    assert type(loops.totals_of(str)) is Totals
+    assert {type(loops.totals_of(kind)) for kind in (int, bytes, Word)} == {loops.PlainTotals}
+
+
 @given(st.lists(st.one_of(texts, st.sampled_from(["", "a\n", None, Word("a")])), max_size=30), st.data())
 def test_lines_are_alike(keys: list[Any], data: st.DataObject) -> None:
     counts = data.draw(st.binary(min_size=len(keys), max_size=len(keys)))
@@ -343,6 +384,15 @@ WRONG: list[Callable[[], Any]] = [
     lambda: distribute([((), [])], [0], ["a"], [1]),  # type: ignore[list-item]
     lambda: distribute([([],)], [0], ["a"], [1]),  # type: ignore[list-item]
     lambda: distribute([([], [])], ["0"], ["a"], [1]),  # type: ignore[list-item]
+    lambda: Totals().add("a\nb", b"1"),
+    lambda: Totals().add("a", b"12"),
+    lambda: Totals().add("a", b""),
+    lambda: Totals().add("", b""),
+    lambda: Totals().add(["a"], b""),
+    lambda: Totals().add([b"a"], b"1"),
+    lambda: Totals().add(("a",), b"1"),  # type: ignore[arg-type]
+    lambda: Totals().add("a", [1]),  # type: ignore[arg-type]
+    lambda: Totals().take("a"),  # type: ignore[arg-type]
     lambda: lines_by_crc32(["a"], b"", 1),
     lambda: lines_by_crc32(["a"], [1], 1),  # type: ignore[arg-type]
     lambda: lines_by_crc32(("a",), b"1", 1),  # type: ignore[arg-type]
@@ -378,6 +428,13 @@ def everything_once() -> None:
         add({"a": None}, ["a"], [1])  # type: ignore[dict-item]
     with contextlib.suppress(TypeError):
         distribute([([], ())], [0], ["a"], [1])
+    totals = Totals()
+    totals.add("\n".join(f"{i % 200} \ud800" for i in range(500)), b"1" * 500)
+    with contextlib.suppress(TypeError):
+        totals.add(["a", None], b"12")
+    totals.take(["1 \ud800", "x", None])
+    totals.drain()
+    totals.add("a\nb", b"12")  # which end with the object
     lines_by_crc32(["a", "\ud800", "long" * 100] * 20, b"1" * 60, 7)
     lines_by_crc32(["a", "long" * 100, "\n"], b"123", 1)
     lines_by_crc32(["a", None], b"12", 1)

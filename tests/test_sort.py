@@ -32,7 +32,7 @@ def partition_all(keys: Any) -> list[int]:
     return order.partition_all(keys, PARTITIONS)
 
 
-def keys_of(block: Block) -> Iterator[list[Any]]:
+def keys_of(block: Block) -> Iterator[Any]:
     """Those of pairs that travel as a number, once."""
     if block.kind.startswith(runs.BUCKETED):
         return (keys for batches in runs.read_buckets([block]) for keys, _ in batches)
