@@ -24,6 +24,8 @@ BEHIND = 32
 BEHIND_SECS = 0.02
 #: how much of the mean is the last task's
 SHARE = 0.1
+#: after so many tasks that were all short the next may be taken for short, where little depends on it
+FEW = 4
 
 
 class Haste:
@@ -32,11 +34,17 @@ class Haste:
     def __init__(self) -> None:
         self._mean = LONG_SECS
         self._knows = False
+        self._count, self._longest = 0, 0.0
 
     @property
     def short(self) -> bool:
         """Tasks are so short that it pays to work ahead."""
         return self._mean < SHORT_SECS
+
+    @property
+    def seems_short(self) -> bool:
+        """The same, or all tasks so far were."""
+        return self.short or (self._count >= FEW and self._longest < SHORT_SECS)
 
     @property
     def ahead(self) -> int:
@@ -51,6 +59,7 @@ class Haste:
     def took(self, secs: float) -> None:
         """A task has run for so long."""
         self._knows = True
+        self._count, self._longest = self._count + 1, max(self._longest, secs)
         self._mean += SHARE * (min(secs, LONG_SECS) - self._mean)
 
     def hear(self) -> None:
@@ -60,5 +69,5 @@ class Haste:
 
     def stop(self) -> None:
         """One takes long."""
-        self._knows = True
+        self._knows, self._longest = True, LONG_SECS
         self._mean = LONG_SECS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Union
 
 from mapreduce.effects import (
     Command,
@@ -33,12 +33,16 @@ class TaskLog:
         commands = self._worker.handle(event, now)
         self.finished = self._worker.finished
         for command in commands:
-            if isinstance(command, Execute):
-                self._running[command.task.attempt] = command
-                told += self._tell("debug", command, "task_started", "begins")
-            elif isinstance(command, KillExecutor) and command.attempt in self._running:
-                told += self._tell("debug", self._running.pop(command.attempt), "task_stopped", "is stopped")
+            if isinstance(command, (Execute, KillExecutor)):
+                told += self._asked(command)
         return commands + told if told else commands
+
+    def _asked(self, command: Union[Execute, KillExecutor]) -> list[Command]:
+        if isinstance(command, Execute):
+            self._running[command.task.attempt] = command
+            return self._tell("debug", command, "task_started", "begins")
+        task = self._running.pop(command.attempt, None)
+        return [] if task is None else self._tell("debug", task, "task_stopped", "is stopped")
 
     def _ended(self, event: Any) -> list[Command]:
         task = self._running.pop(event.attempt, None)

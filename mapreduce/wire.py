@@ -159,18 +159,28 @@ def _fields(cls: Any) -> Optional[Convert]:
     if not (hasattr(cls, "__dataclass_fields__") or (issubclass(cls, tuple) and hasattr(cls, "_fields"))):
         return None
     hints = get_type_hints(cls)
-    values = [
-        f"value.{name}" if _is_as_it_is(hints[name]) else f"plain(value.{name})" for name in _names(cls)
-    ]
     scope: dict[str, Any] = {"plain": to_plain}
+    values = [_plainly(hints[name], f"value.{name}", scope) for name in _names(cls)]
     exec(f"def fields(value): return [{', '.join(values)}]", scope)
     fields: Convert = scope["fields"]
     return fields
 
 
-def _is_as_it_is(hint: Any) -> bool:
-    known = _inner_of_optional(hint) or hint
-    return (get_origin(known) or known) in _AS_THEY_ARE
+def _plainly(hint: Any, value: str, scope: dict[str, Any]) -> str:
+    """The expression that makes ``value``, an expression of such a type, plain; ``scope``: the names that it needs."""
+    origin, args = get_origin(hint), get_args(hint)
+    if (origin or hint) in _AS_THEY_ARE:
+        return value
+    if origin is Union:
+        inner = _plainly(_inner_of_optional(hint), value, scope)
+        return inner if inner == value else f"None if {value} is None else {inner}"
+    if _is_long_tuple(hint):
+        return f"[{_plainly(args[0], 'each', scope)} for each in {value}] if {value} else []"
+    fields = _fields(hint) if isinstance(hint, type) else None
+    if fields is None:
+        return f"plain({value})"
+    scope[f"fields_of_{hint.__name__}"] = fields
+    return f"fields_of_{hint.__name__}({value})"
 
 
 @cache
@@ -229,6 +239,8 @@ def _compiled(cls: Any, hints: list[Any], converters: list[Convert], otherwise: 
         elif hint is not Any:
             scope[f"convert{number}"] = converter if inner is None else _converter(inner)
             value = f"convert{number}({item})"
+            if _is_long_tuple(hint):
+                value = f"() if {item} == [] else {value}"
             value = value if inner is None else f"None if {item} is None else {value}"
         values.append(value)
     makes = f"new(cls, ({', '.join(values)},))" if issubclass(cls, tuple) else f"cls({', '.join(values)})"
@@ -236,6 +248,11 @@ def _compiled(cls: Any, hints: list[Any], converters: list[Convert], otherwise: 
     exec(f"def convert(plain):\n if {' and '.join(checks)}:\n  {made}\n return otherwise(plain)", scope)
     convert: Convert = scope["convert"]
     return convert
+
+
+def _is_long_tuple(hint: Any) -> bool:
+    """Of any length; few are, most of the time."""
+    return get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis
 
 
 def _inner_of_optional(hint: Any) -> Any:

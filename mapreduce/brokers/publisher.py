@@ -66,16 +66,16 @@ class _Parcel:
 
     __slots__ = ("at", "commands", "priority", "size", "to")
 
-    def __init__(self, command: base.Publish) -> None:
+    def __init__(self, command: base.Publish, size: int) -> None:
         self.to = command.to
         self.commands = [command]
         self.priority = command.priority  # of the only one: what may be joined has none
-        self.size = command.size  #: bytes, about
+        self.size = size  #: bytes, about
         self.at = 0.0  #: monotonic seconds, when it was sent
 
-    def add(self, command: base.Publish) -> None:
+    def add(self, command: base.Publish, size: int) -> None:
         self.commands.append(command)
-        self.size += command.size
+        self.size += size
 
 
 class _Flow:
@@ -107,11 +107,6 @@ class _Undeclared:
     def __init__(self) -> None:
         self.parcels: list[_Parcel] = []
         self.since = time.monotonic()  #: it was asked for, or last said to be unavailable
-
-
-def _is_small(command: base.Publish) -> bool:
-    """It may be joined with others."""
-    return command.joins and command.size <= MAX_SMALL_BYTES
 
 
 def _declare_work_queue(channel: Channel, name: str) -> None:
@@ -173,17 +168,18 @@ class Publisher(Listener):
 
     def _put(self, command: base.Publish) -> None:
         """To what waits: into the open parcel of its place, if it fits."""
-        small = _is_small(command)
+        size = command.size
+        small = command.joins and size <= MAX_SMALL_BYTES
         now = time.monotonic()
         if small:
             self._flow(command.to).add(now)
         parcel = self._open.get(command.to)
         if parcel is not None:
-            if small and parcel.size + command.size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
-                parcel.add(command)
+            if small and parcel.size + size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
+                parcel.add(command, size)
                 return
             self._close(parcel)
-        parcel = _Parcel(command)
+        parcel = _Parcel(command, size)
         if small:
             self._open[command.to] = parcel
             if self._has_to_wait(command.to, now):  # and for company
@@ -195,7 +191,7 @@ class Publisher(Listener):
         """Whether the link's thread will look at this soon though nobody wakes it up: others wait for its place, until
         a pause is over or a confirm comes. For any thread; if they have just gone, their confirm is still to come.
         """
-        return command.to in self._held and _is_small(command)
+        return command.to in self._held and command.joins and command.size <= MAX_SMALL_BYTES
 
     def _flow(self, place: str) -> _Flow:
         flow = self._flows.get(place)
@@ -291,8 +287,9 @@ class Publisher(Listener):
     def _bodies(self, parcel: _Parcel) -> list[Union[bytes, bytearray]]:
         """What can be sent of it; the rest is refused here. The session lives on: the broker would end it."""
         bodies, kept = [], []
+        large = parcel.size > self._wire.max_message_bytes
         for command in parcel.commands:
-            if command.size > self._wire.max_message_bytes:
+            if large and command.size > self._wire.max_message_bytes:
                 size, limit = command.size / 2**20, self._wire.max_message_bytes / 2**20
                 text = f"a message of {size:.1f} MiB is more than the broker takes ({limit:.1f} MiB, max_message_size)"
                 self._emit(base.Unroutable(command.token, text))

@@ -30,6 +30,9 @@ MIN_WINDOW = 4
 MIN_WINDOW_RUNNING = 2
 MAX_WINDOW = 1000
 WINDOW_SECS = 0.5
+#: while tasks are short, what is started in less than that says how much is started in that; but what is started at
+#: once, for all of it was there at once, says no more than it would if it had taken so long
+LEAST_SECS = 0.05
 #: a range has so many dispatches and bytes at most, and is such a part of what waits: there is one for every worker
 MAX_RANGE = 32
 MAX_RANGE_BYTES = 64 << 10
@@ -134,16 +137,26 @@ class Dispatcher:
             return []
         if self._standing.passed_over(at):
             return self._go_first(at)
-        while self._starts and at - self._starts[0] > WINDOW_SECS:
-            self._starts.popleft()
-        least = MIN_WINDOW_RUNNING if self._state.running else MIN_WINDOW
-        window = min(max(len(self._starts), least), MAX_WINDOW)
+        window = self._window(at)
         room = window + len(self._state.busy) - len(self._state.unstarted) - len(self._in_flight)
-        size = max(1, min(window // RANGE_SHARE, MAX_RANGE)) if self._haste.short else 1
+        size = max(1, min(window // RANGE_SHARE, MAX_RANGE)) if self._haste.seems_short else 1
         if room < size:
             return []  # when more have been started
         messages = (self._message(*task) for task in islice(self._due(at), max(0, room)))
         return [self._publish(some) for some in _ranges(messages, size)]
+
+    def _window(self, at: float) -> int:
+        """How many are started in half a second, by what was started in the last one."""
+        starts = self._starts
+        while starts and at - starts[0] > WINDOW_SECS:
+            starts.popleft()
+        window = len(starts)
+        if (
+            starts and self._haste.seems_short
+        ):  # a job begins, or goes on: to wait for half a second would take as long
+            window = int(window * WINDOW_SECS / max(at - starts[0], LEAST_SECS))
+        least = MIN_WINDOW_RUNNING if self._state.running else MIN_WINDOW
+        return min(max(window, least), MAX_WINDOW)
 
     def _due(self, at: float) -> Iterator[tuple[int, int]]:
         """Tasks that can be dispatched now, in order."""
