@@ -244,6 +244,15 @@ def test_dispatches_travel_together_while_tasks_are_short(secs: float, longest: 
     assert indexes == list(range(40, 40 + len(indexes)))
 
 
+def test_a_job_of_short_tasks_does_not_wait_until_it_is_known_how_many_are_started_in_half_a_second() -> None:
+    def sent(secs: float) -> int:
+        bench = coordinator(5000, secs=secs)
+        work(bench, 60, secs)
+        return len(bench.it.state.unstarted) + len(bench.it._dispatcher._in_flight)
+
+    assert sent(0.001) > 5 * sent(2 * SHORT_SECS)
+
+
 def test_there_are_ranges_for_many_workers() -> None:
     bench = coordinator(1000)
     work(bench, 300)
@@ -269,8 +278,10 @@ def test_none_travels_in_company_whose_input_is_in_a_stream() -> None:
     assert max(map(len, ranges(bench))) == 1
 
 
-def test_one_that_is_handed_back_ends_ranges_for_a_while() -> None:
-    bench = coordinator(1000)
+def test_one_that_is_handed_back_ends_ranges_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "MAX_RANGE", 8)  # less than what makes tasks short again
+    monkeypatch.setattr(dispatcher, "MAX_WINDOW", 100)
+    bench = coordinator(5000)
     work(bench, 200)
     before = len(ranges(bench))
     bench.log(*(ev.Returned(each.dispatch, 0, each.index) for each in ranges(bench)[-1][1:]))
