@@ -12,13 +12,12 @@ import _thread
 import contextvars
 import fcntl
 import os
-import random  # noqa: F401  # so that it is there, and seeded by the task, when user code imports it late
 import select
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from mapreduce import garbage, pipe
+from mapreduce import garbage, pipe, seeding
 from mapreduce.blame import TaskFailed, user_traceback
 from mapreduce.capture import new_mark
 from mapreduce.careful import run_careful
@@ -49,6 +48,7 @@ def main() -> None:
     os.set_inheritable(fd, False)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # user code, too, may want to know how its children end
     garbage.seldom_collect(garbage.EXECUTOR)
+    seeding.watch()
     _Executor(fd).serve()
 
 

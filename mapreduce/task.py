@@ -12,14 +12,13 @@ here is called once per record. What is known only per record (which one failed,
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Generator
 from functools import partial
 from itertools import chain, islice, starmap
 from typing import Any, Callable, Iterator, Optional, Sequence, Union
 
-from mapreduce import order, sort, splits
+from mapreduce import order, seeding, sort, splits
 from mapreduce.blame import Blame, TaskFailed, shorten
 from mapreduce.drain import drained
 from mapreduce.grouping import is_sum
@@ -67,7 +66,7 @@ class Task:
         """Do the work. Returns counters and statistics; raises `TaskFailed`."""
         started = time.perf_counter()
         # the same with and without a broker, and for each try of the task
-        random.seed(f"{self._spec.stage}.{self._spec.index}")
+        seeding.seed(f"{self._spec.stage}.{self._spec.index}")
         before = enter(self._context)
         try:
             self._write(self._pairs())

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import random
 import select
 import signal
 import socket
@@ -314,6 +315,53 @@ def test_what_the_environment_is_given_at_import_is_there_for_every_task(
     )
     with Bench(tmp_path, jobs=file).pool_closed() as bench:
         assert bench.output("job", "a\n") == bench.output("job", "a\n") == [("a", "yes")]
+
+
+@pytest.mark.parametrize(
+    ("at_the_top", "in_the_function", "draw"),
+    [
+        ("import random", "", "random.random()"),
+        ("from random import random", "", "random()"),
+        ("", "import random", "random.random()"),
+        ("", "from random import random", "random()"),
+        ("import sys", "", "vars(sys.modules['random'])['random']()"),
+    ],
+)
+def test_random_is_seeded_for_each_task_whoever_asks_for_it_first(
+    tmp_path: Path, at_the_top: str, in_the_function: str, draw: str
+) -> None:
+    file = tmp_path / "job.py"
+    file.write_text(
+        f"{at_the_top}\nfrom mapreduce import Job\n"
+        "def mapper(line):\n"
+        f"    if line == 'draw':\n        {in_the_function}\n        line = {draw}\n"
+        "    yield line, 1\n"
+        "job = Job(mapper)\n"
+    )
+    drawn = [(random.Random("0.0").random(), 1)]
+    with Bench(tmp_path, jobs=file).pool_closed() as bench:
+        outputs = [bench.output("job", text) for text in ("quiet\n", "draw\n", "draw\n", "quiet\n", "draw\n")]
+    assert outputs == [[("quiet", 1)], drawn, drawn, [("quiet", 1)], drawn]
+
+
+def test_what_user_code_forks_draws_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "job.py"
+    file.write_text(
+        "import os\nfrom mapreduce import Job\n"
+        "def mapper(line):\n"
+        "    ours, theirs = os.pipe()\n"
+        "    if os.fork() == 0:\n"
+        "        import random\n"
+        "        os.write(theirs, repr(random.random()).encode())\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "    yield line, float(os.read(ours, 100))\n"
+        "job = Job(mapper)\n"
+    )
+    with Bench(tmp_path, jobs=file).pool_closed() as bench:
+        ((_, first),) = bench.output("job", "a\n")
+        ((_, second),) = bench.output("job", "a\n")
+    assert len({first, second, random.Random("0.0").random()}) == 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mapreduce"
 
 #: the same table as in docs/architecture.md
 FLOORS = [
-    ["errors", "config", "frozen", "loops", "garbage", "signals"],
+    ["errors", "config", "frozen", "loops", "garbage", "seeding", "signals"],
     ["refs", "spec", "codec", "parameters", "brokers.base", "units", "settings", "shown", "versions"],
     ["job", "wire", "order", "splits", "brokers", "brokers.memory", "brokers.amqp", "__init__"],
     [
