@@ -25,6 +25,7 @@ __all__ = [
     "distribute",
     "lines_by_crc32",
     "sorted_columns",
+    "text_lines",
     "totals_of",
 ]
 
@@ -155,9 +156,17 @@ def plain_sorted_columns(keys: list[Any], values: list[Any]) -> Columns:
     return list(map(keys.__getitem__, positions)), list(map(values.__getitem__, positions))
 
 
+def plain_text_lines(keys: list[Any], values: list[Any]) -> Optional[bytes]:
+    """What `formats` makes of columns of str, and of int of up to 64 bits, as text; None if anything else is in them.
+
+    In Python that is for `formats` to do.
+    """
+    return None
+
+
 #: of `_loops.c`, one more with each change of what it does: where sources are updated in place (an editable
 #: installation, say), what was compiled from older ones stays until it is compiled again
-_EDITION = 4
+_EDITION = 5
 #: why the loops in C are not used; "": they are
 NOT_IN_C = ""
 try:
@@ -170,6 +179,7 @@ try:
         distribute,
         lines_by_crc32,
         sorted_by_rank,
+        text_lines,
     )
 
     if EDITION != _EDITION:
@@ -177,6 +187,7 @@ try:
 except ImportError as error:  # there was no compiler, or this is PyPy, which compiles the loops above itself
     Counts, add, crc32_modulo, distribute = PlainCounts, plain_add, plain_crc32_modulo, plain_distribute  # type: ignore[assignment,misc]
     Totals, lines_by_crc32, sorted_by_rank = PlainTotals, plain_lines_by_crc32, plain_sorted_columns  # type: ignore[assignment,misc]
+    text_lines = plain_text_lines
     NOT_IN_C = str(error)
 
 _IN_C = {str, bytes, int}

@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional, Union
 from mapreduce import codec, formats, order
 from mapreduce.errors import OutputError
 from mapreduce.grouping import Combine, Groups
-from mapreduce.loops import Parts, distribute, lines_by_crc32
+from mapreduce.loops import Parts, distribute, lines_by_crc32, text_lines
 from mapreduce.merge import groups, merge, merge_groups, sort_pairs
 from mapreduce.pairs import FIRST_SLICE_PAIRS, SLICE_PAIRS, NotAPair, slices, unweighed
 from mapreduce.runs import BUCKETED, BlockWriter, Emit, bucket_count, read_blocks
@@ -236,12 +236,11 @@ class PlainWriter:
 
     def _write_formatted(self, pairs: Iterator[Any]) -> None:
         encode = formats.writer(self._output)
-        for keys, values in unweighed(pairs):
-            if not set(map(type, chain(keys, values))) <= _ENCODABLE:
-                codec.encode_chunk(keys, values)  # raises what it would if they travelled
-            try:
-                data = encode(keys, values)
-            except OutputError:
+        for keys, values, _ in slices(pairs):
+            data = text_lines(keys, values) if self._output == "text" else None
+            if data is None:
+                data = _formatted(encode, keys, values)
+            if data is None:
                 self._writer.write(0, 0, "", keys, values)
             else:
                 self._writer.write_formatted(self._output, data, len(keys))
@@ -249,3 +248,13 @@ class PlainWriter:
     def close(self) -> None:
         """Emit what is left. Not to be called after an error."""
         self._writer.close()
+
+
+def _formatted(encode: formats.Writer, keys: list[Any], values: list[Any]) -> Optional[bytes]:
+    """None if the format has no place for these. Raises `codec.UnsupportedValue` if they could not even travel."""
+    if not set(map(type, chain(keys, values))) <= _ENCODABLE:
+        codec.encode_chunk(keys, values)
+    try:
+        return encode(keys, values)
+    except OutputError:
+        return None

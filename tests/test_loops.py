@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce import _loops, loops
-from mapreduce._loops import Totals, lines_by_crc32, sorted_by_rank
+from mapreduce import _loops, formats, loops
+from mapreduce._loops import Totals, lines_by_crc32, sorted_by_rank, text_lines
 from mapreduce.loops import Counts, add, crc32_modulo, distribute, sorted_columns
 
 #: few of each kind, so that they come again; and some that share the lower, or the upper, bits of their hashes
@@ -77,8 +77,8 @@ def test_what_was_compiled_from_other_sources_is_not_used(
     attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sources may be updated where they are installed: then it stays until it is compiled again."""
-    names = ["Counts", "Totals", "add", "crc32_modulo", "distribute", "lines_by_crc32", "sorted_by_rank"]
-    theirs = {name: getattr(_loops, name) for name in names}
+    ours = {"EDITION", "spread"}
+    theirs = {name: value for name, value in vars(_loops).items() if name[0] != "_" and name not in ours}
     monkeypatch.setitem(sys.modules, "mapreduce._loops", types.SimpleNamespace(**theirs, **attributes))
     found = runpy.run_path(loops.__file__)
     assert found["NOT_IN_C"]
@@ -368,6 +368,29 @@ def test_what_has_no_rank_is_left(keys: list[Any]) -> None:
     assert sorted_by_rank(keys, list(range(len(keys)))) is None
 
 
+written = st.one_of(
+    texts,
+    st.text(st.sampled_from("a\t\n\r\\\\\0é")),
+    numbers,
+    st.sampled_from([-(2**63), 2**63 - 1, 9, 10, -10]),
+)
+no_text_or_number = st.sampled_from(["\ud800", 2**63, -(2**63) - 1, True, None, 1.0, b"a", Word("a"), ("a",)])
+
+
+@given(st.lists(st.tuples(written, written), max_size=30))
+def test_text_is_what_formats_makes_of_it(pairs: list[Any]) -> None:
+    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+    lines = text_lines(keys, values)
+    assert (lines is None) == any("\ud800" <= c <= "\udfff" for item in (*keys, *values) for c in str(item))
+    assert lines in (None, formats.writer("text")(keys, values))
+
+
+@given(st.lists(written, max_size=3), no_text_or_number, st.booleans())
+def test_what_else_is_there_is_left_to_formats(before: list[Any], other: Any, is_key: bool) -> None:
+    some, others = [*before, "a"], [*before, other]
+    assert text_lines(*((others, some) if is_key else (some, others))) is None
+
+
 WRONG: list[Callable[[], Any]] = [
     lambda: add({}, ["a"], b""),
     lambda: add({}, ["a"], (1,)),  # type: ignore[arg-type]
@@ -397,6 +420,8 @@ WRONG: list[Callable[[], Any]] = [
     lambda: lines_by_crc32(["a"], [1], 1),  # type: ignore[arg-type]
     lambda: lines_by_crc32(("a",), b"1", 1),  # type: ignore[arg-type]
     lambda: lines_by_crc32(["a"], b"1", 0),
+    lambda: text_lines(["a"], []),
+    lambda: text_lines(["a"], (1,)),  # type: ignore[arg-type]
     lambda: sorted_by_rank(["a"], []),
     lambda: sorted_by_rank(["a"], (1,)),  # type: ignore[arg-type]
     lambda: sorted_by_rank(("a",), [1]),  # type: ignore[arg-type]
@@ -438,6 +463,9 @@ def everything_once() -> None:
     lines_by_crc32(["a", "\ud800", "long" * 100] * 20, b"1" * 60, 7)
     lines_by_crc32(["a", "long" * 100, "\n"], b"123", 1)
     lines_by_crc32(["a", None], b"12", 1)
+    text_lines(["a", "b\t" * 50, "é"], [1, "c", -(2**63)])
+    text_lines(["a", "\ud800"], [1, 1])
+    text_lines(["a", "b"], [1, None])
     for alike in ("", "alike, and longer than a rank: "):
         words = [f"{alike}{i * 7 % 100}" for i in range(200)]
         sorted_by_rank(words, words)
