@@ -209,8 +209,8 @@ class Attempt:
         elif d.input is not None:
             split, data = d.input.split, d.input.data
             if d.input.pieces:
-                segments = tuple(replace(segment, path=self._spool.path) for segment in split.segments)
-                split = replace(split, segments=segments)
+                segments = tuple(segment._replace(path=self._spool.path) for segment in split.segments)
+                split = split._replace(segments=segments)
         folder = f"{self.folder}{os.sep}out"
         return TaskSpec(
             self.job, d.stage, d.index, self.number, folder, split, blocks, d.careful, d.skip, d.skip_limit,

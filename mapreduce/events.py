@@ -103,8 +103,7 @@ class Lease:
     shared_dir: str = ""
 
 
-@frozen
-class SplitInput:
+class SplitInput(NamedTuple):
     """A split and how to get its bytes: by reference, from pieces of the job's ``in`` stream, or right here."""
 
     split: Split

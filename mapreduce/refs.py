@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, Optional
 from mapreduce.frozen import frozen
 
 
-@frozen
-class Segment:
+class Segment(NamedTuple):
     """A range of bytes of one input file.
 
     ``name`` is the file as the user named it, for messages. ``path`` is what to open: a path, or a URL for
@@ -37,8 +36,7 @@ class Segment:
     header: Optional[tuple[str, ...]] = None
 
 
-@frozen
-class Split:
+class Split(NamedTuple):
     """The input of one task of stage 0: segments in order, about ``split_bytes`` in all."""
 
     segments: tuple[Segment, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -273,7 +272,7 @@ def test_none_travels_in_company_that_may_end_its_host() -> None:
 
 
 def test_none_travels_in_company_whose_input_is_in_a_stream() -> None:
-    bench = coordinator(500, split=replace(SPLIT, pieces=1))
+    bench = coordinator(500, split=SPLIT._replace(pieces=1))
     work(bench, 300)
     assert max(map(len, ranges(bench))) == 1
 
@@ -322,7 +321,7 @@ def test_ranges_keep_the_order_and_are_bounded(tasks: list[tuple[int, int, bool]
             0,
             n,
             0,
-            replace(SPLIT, pieces=pieces, data=None if pieces else b"x" * length),
+            SPLIT._replace(pieces=pieces, data=None if pieces else b"x" * length),
             alone=alone,
         )
         for n, (pieces, length, alone) in enumerate(tasks)

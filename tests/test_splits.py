@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 from unittest import mock
@@ -53,7 +52,7 @@ def through_the_broker(split: Split, fmt: InputFormat, directory: str) -> Split:
     handle, path = tempfile.mkstemp(dir=directory)
     with os.fdopen(handle, "wb") as copy:
         copy.write(b"".join(listed))
-    return replace(moved, segments=tuple(replace(segment, path=path) for segment in moved.segments))
+    return moved._replace(segments=tuple(segment._replace(path=path) for segment in moved.segments))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import BinaryIO, NamedTuple, Optional
 
 from mapreduce.errors import InputError
@@ -131,11 +130,11 @@ def align(segment: Segment, file: BinaryIO) -> Segment:
         # not beyond the segment: with one line of a gigabyte, a hundred segments would all read on to its end
         start, found = _after_newline(file, start - 1, segment.end - 1)
         if not found:
-            return replace(
-                segment, start=segment.end, aligned=True, origin=segment.origin + segment.end - segment.start
+            return segment._replace(
+                start=segment.end, aligned=True, origin=segment.origin + segment.end - segment.start
             )
     end, _ = _after_newline(file, segment.end - 1, None)
-    return replace(segment, start=start, end=end, aligned=True, origin=segment.origin + start - segment.start)
+    return segment._replace(start=start, end=end, aligned=True, origin=segment.origin + start - segment.start)
 
 
 def _after_newline(file: BinaryIO, start: int, limit: Optional[int]) -> tuple[int, bool]:
