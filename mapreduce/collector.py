@@ -10,6 +10,7 @@ file of its own, part after part; one that is not whole when the seal is read is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional, Union
@@ -131,7 +132,8 @@ class Collector:
         if key in self._blocks:
             return []
         offset, append = spool.append(memoryview(body))
-        self._blocks[key] = Block(spool.path, offset, len(body), records, run, kind)
+        # there are few kinds, and a string for each of many blocks would be a third of what is known of it
+        self._blocks[key] = Block(spool.path, offset, len(body), records, run, sys.intern(kind))
         return [append]
 
     def _take_part(self, head: ev.BlockHead, body: memoryview, spool: Spool) -> list[Append]:

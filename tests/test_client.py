@@ -17,12 +17,13 @@ from mapreduce.client.declaring import AT_A_TIME
 from mapreduce.client.feeding import SPLIT_BYTES_PER_EVENT
 from mapreduce.client.reading import STANDSTILL_SECS
 from mapreduce.client.role import CANCEL_SECS, NEWS_SECS, OUT_TAG
+from mapreduce.client.sent import Sent
 from mapreduce.client.silence import ASK_SECS, SILENT_SECS
 from mapreduce.errors import Cancelled, InputError, JobFailed, JobLost, OutputError
 from mapreduce.progress import ANSWER_SECS, PATIENCE_SECS, SILENCE_SECS, WaitNotice
 from mapreduce.refs import Failure, Segment, Split
 from mapreduce.spec import PRESENT_EVERY_SECS, JobSpec
-from mapreduce.views import JobView
+from mapreduce.views import JobView, OutputView
 from tests.coordinating import Bench
 
 SPEC = JobSpec("j", {}, {}, 1, 2)
@@ -985,3 +986,32 @@ def test_a_view_follows_each_reading_of_the_log_from_its_start() -> None:
     play.offset = 0
     play.log(SUBMITTED, printed)
     assert (view.phase, view.printed_seen) == ("feeding", 1), "what the broker has lost is not known any more"
+
+
+@pytest.mark.parametrize(("kind", "shares"), [(JobView, True), (OutputView, False)])
+def test_a_job_is_folded_once_for_its_client_and_its_view(kind: type[JobView], shares: bool) -> None:
+    client, view = Client("j1", None, "/nowhere", "0", random.Random(1), 0.0), kind()
+    client.follow(view)
+    play = Play(None, client)
+    entries = (SUBMITTED, ev.Splits(0, (ev.SplitInput(SPLIT),)), ev.InputComplete(1))
+    play.log(*entries)
+    assert client.state.stages[0].total == 1 and bool(view.state.splits) is shares
+    assert (client.state is view.state) is shares
+    play.tell(base.Disconnected("gone"))
+    play.tell(effects.Connected())
+    assert not client.state.stages and not view.state.stages, "the log is read again, from its start"
+    play.offset = 0
+    play.log(*entries)
+    assert client.state.stages[0].total == 1 and (client.state is view.state) is shares
+
+
+def test_what_is_sent_twice_is_outstanding_once() -> None:
+    sent = Sent("j", "client/", random.Random(1))
+    lease = sent.lease(ev.Lease("j", ev.Rank(1, 1), 0, 1, 1))
+    sent.log(ev.Present())
+    assert [sent.put_back(lease).token, len([*sent.again()])] == [lease.token, 2]
+    assert (sent.outstanding("lease"), sent.outstanding("event"), len(sent)) == (1, 1, 2)
+    assert sent.take(lease.token) is not None and sent.take(lease.token) is None
+    assert (sent.outstanding("lease"), sent.outstanding("event"), len(sent)) == (0, 1, 1)
+    sent.forget()
+    assert (sent.outstanding("event"), len(sent)) == (0, 0)
