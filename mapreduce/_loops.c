@@ -455,6 +455,8 @@ add(PyObject *Py_UNUSED(module), PyObject *args)
 static PyObject *
 utf8(PyObject *key)
 {
+    if (key == NULL) /* the list has become shorter meanwhile */
+        return NULL;
     PyObject *data = PyUnicode_AsUTF8String(key);
     if (data == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
         PyErr_Clear();
@@ -1120,7 +1122,7 @@ put_utf8(unsigned char *at, Py_UCS4 character)
     int more = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
     for (int i = more; i > 0; i--, character >>= 6)
         at[i] = (unsigned char)(0x80 | (character & 0x3F));
-    at[0] = (unsigned char)(0xF00 >> more | character);
+    at[0] = (unsigned char)(0x780 >> more | character);
     return more + 1;
 }
 

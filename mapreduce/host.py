@@ -201,6 +201,7 @@ class Host:
             self._tell(role, effects.Tick())
             found = True
         while self._deferred:
+            found = True  # as above
             self._tell(self._deferred.popitem()[0], effects.Deferred())
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = float("inf")

@@ -89,6 +89,8 @@ def encode(*messages: Any) -> bytes:
 def decode(body: bytes) -> list[Any]:
     """What a frame holds, without its length. Raises `wire.BadMessage` for what is none of ours."""
     plain = codec.unpack(body)
+    if type(plain) is not list or len(plain) % 2:
+        raise wire.BadMessage("a frame that is no list of tags and fields")
     return [_message(tag, fields) for tag, fields in zip(plain[::2], plain[1::2])]
 
 

@@ -86,6 +86,8 @@ class BlockWriter:
         if self._label != (partition, run, kind):
             self.flush()
             self._label = (partition, run, kind)
+        if isinstance(keys, codec.Lines) and len(keys) > self._pairs_per_chunk:
+            keys = keys.items()  # once, and not again for each chunk
         start = 0
         while start < len(keys):
             count = self._pairs_per_chunk

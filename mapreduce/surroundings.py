@@ -74,6 +74,7 @@ class Surroundings:
         self._namespace = vars(builtins)
         self._builtins = {n: v for n, v in self._namespace.items() if n not in _FREE_BUILTINS}
         self._spares = _spare_streams()
+        self._identities = [os.fstat(spare)[1:3] for spare in self._spares]
         self._streams = _open_streams()
         self._descriptors, self._tasks = _Folder(_DESCRIPTORS), _Folder(_TASKS)
         self._flush_c: Optional[Callable[[], Any]] = None
@@ -220,7 +221,9 @@ class Surroundings:
         if self._flush_c is not None:
             self._flush_c()
         try:
-            for fd, spare in enumerate(self._spares):
+            for fd, (spare, identity) in enumerate(zip(self._spares, self._identities)):
+                if os.fstat(spare)[1:3] != identity:
+                    return False  # it was closed, and its number is another file's by now
                 os.dup2(spare, fd)  # takes less than to look whether it has to be
         except OSError:
             return False

@@ -370,6 +370,13 @@ class TestWhoWatches:
         assert play.client.finished and play.client.error is None and play.client.collected is None
         assert play.events() == []
 
+    @pytest.mark.parametrize("detached", [False, True])
+    def test_keeps_what_comes_with_news_of_an_attempt_only_if_it_is_for_us(self, detached: bool) -> None:
+        play = self.play()
+        play.log(replace(SUBMITTED, spec=replace(SUBMITTED.spec, detached=detached)))
+        play.log(ev.Done(1, 0, 0, 0, 1, "w", {0: 1}, output=(ev.Carried(0, 1, 0, "", b"a"),)))
+        assert any(isinstance(command, effects.Append) for command in play.commands) == detached
+
     def test_takes_the_output_of_a_detached_job(self) -> None:
         play = self.play()
         assert not self.reads_output(play)

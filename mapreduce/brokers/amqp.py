@@ -148,7 +148,9 @@ class _Session:
 
     def publish(self, command: base.Publish) -> None:
         """Who waits for company anyway need not wake the thread up, for which this one would then have to wait."""
-        self.publishing.submit(command, urgent=not self._publisher.comes_for(command))
+        self.publishing.submit(command, urgent=False)
+        if not self._publisher.comes_for(command):  # asked last: from then on it looks once more, if it is so
+            self.publishing.hurry()
 
     def nudge(self) -> None:
         """Let the threads do what they were given."""

@@ -116,6 +116,10 @@ class Link:
         self._commands.append(command)
         self._urgent = self._urgent or urgent
 
+    def hurry(self) -> None:
+        """What was submitted is not to wait for the next tick."""
+        self._urgent = True
+
     def nudge(self) -> None:
         """What was submitted is complete for now: woken for each command, the thread would find one at a time."""
         if self._urgent:

@@ -44,8 +44,9 @@ class CancelClient(Client):
         """Whoever coordinates the job can read it; we need not."""
         return []
 
-    def _read_output(self) -> list[Command]:
-        return []
+    @property
+    def _takes_output(self) -> bool:
+        return False
 
     def _take_outcome(self) -> list[Command]:
         terminal, spec = self.state.terminal, self.state.spec

@@ -217,9 +217,14 @@ class Client:
         self._end_mark = None
         return self._log.begin()
 
+    @property
+    def _takes_output(self) -> bool:
+        """Whether it is for us, or may be."""
+        return self._spec is None or not self._spec.detached
+
     def _read_output(self) -> list[Command]:
         """From its start, each time: what is here already is dropped when it comes."""
-        if self.phase is Phase.RESUMING or (self._spec is not None and self._spec.detached):
+        if self.phase is Phase.RESUMING or not self._takes_output:
             return []  # not known whether we shall want it; somebody else comes for it
         return [base.Consume(OUT_TAG, ev.output_stream(self.job), OUT_PREFETCH, "first")]
 
@@ -324,7 +329,7 @@ class Client:
                 text = f"an unreadable message of job {self.job} is left out: {msg}"
                 commands.append(Report("warning", text))
             elif of_log:
-                if isinstance(msg, ev.Done) and msg.output and self.phase in BUSY:
+                if isinstance(msg, ev.Done) and msg.output and self.phase in BUSY and self._takes_output:
                     commands += self._collecting.take_carried(msg)
                 commands += self._on_log(msg, event.at, now)
             else:

@@ -22,28 +22,25 @@ class WatchingClient(Client):
         super().__init__(job, None, directory, version, rng)
 
     @property
-    def takes_output(self) -> bool:
+    def _takes_output(self) -> bool:
         """Whether there is output for us; False as long as that is not known."""
         return self.state.spec is not None and self.state.spec.detached
 
     def _on_log(self, entry: Any, at: float, now: float) -> list[Command]:
-        known = self.takes_output
+        known = self._takes_output
         commands = super()._on_log(entry, at, now)
-        if self.takes_output and not known:
+        if self._takes_output and not known:
             commands += self._read_output()
         return commands
 
-    def _read_output(self) -> list[Command]:
-        return super()._read_output() if self.takes_output else []
-
     def _signs_of_life(self) -> list[Command]:
         """None for a job with a client of its own; but the broker may have lost what we wait for."""
-        if self.takes_output:
+        if self._takes_output:
             return super()._signs_of_life()
         return [self._publish_event(ev.Marked(self._end_mark))] if self._end_mark is not None else []
 
     def _take_outcome(self) -> list[Command]:
-        if self.takes_output:
+        if self._takes_output:
             return super()._take_outcome()
         terminal = self.state.terminal
         assert terminal is not None
@@ -53,7 +50,9 @@ class WatchingClient(Client):
         return []
 
     def _lose(self, place: str) -> None:
-        if self.state.ready and not self.takes_output:  # delivered, and forgotten before we have read of that
+        if (
+            self.state.ready and not self._takes_output
+        ):  # delivered, and forgotten before we have read of that
             self._end()
         else:
             super()._lose(place)

@@ -151,9 +151,8 @@ class Dispatcher:
         while starts and at - starts[0] > WINDOW_SECS:
             starts.popleft()
         window = len(starts)
-        if (
-            starts and self._haste.seems_short
-        ):  # a job begins, or goes on: to wait for half a second would take as long
+        if starts and self._haste.seems_short:
+            # where a job begins, or goes on after a pause, half a second may be as long as all of it takes
             window = int(window * WINDOW_SECS / max(at - starts[0], LEAST_SECS))
         least = MIN_WINDOW_RUNNING if self._state.running else MIN_WINDOW
         return min(max(window, least), MAX_WINDOW)
