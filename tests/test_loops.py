@@ -496,11 +496,12 @@ def test_no_reference_is_lost_or_kept() -> None:
     tracemalloc.start()
     try:
         taken = []
-        for _ in range(2):
+        for _ in range(4):
             for _ in range(20):
                 everything_once()
             gc.collect()
             taken.append(tracemalloc.get_traced_memory()[0])
-        assert taken[1] - taken[0] < 20 * 16  # less than the smallest object each time
+        # less than the smallest object each time; of other threads' objects some may come meanwhile, but not always
+        assert min(later - earlier for earlier, later in zip(taken, taken[1:])) < 20 * 16
     finally:
         tracemalloc.stop()
