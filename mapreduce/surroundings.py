@@ -46,8 +46,9 @@ _STARTS_PROCESS = frozenset(
 )
 _CHANGES_FOLDER = frozenset(["os.chdir"])
 _CHANGES_LIMITS = frozenset(["resource.setrlimit", "resource.prlimit"])
+_CHANGES_ENVIRONMENT = frozenset(["os.putenv", "os.unsetenv"])
 _IMPORTS = frozenset(["import"])
-_EVENTS = _STARTS_PROCESS | _CHANGES_FOLDER | _CHANGES_LIMITS | _IMPORTS
+_EVENTS = _STARTS_PROCESS | _CHANGES_FOLDER | _CHANGES_LIMITS | _CHANGES_ENVIRONMENT | _IMPORTS
 _NOTHING: frozenset[str] = frozenset()
 _SIGNALS = sorted(map(int, signal.valid_signals()))
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -140,6 +141,8 @@ class Surroundings:
         if self._closely or done >= _CHANGES_FOLDER:
             self._restore_folder()
         self._restore_environment()
+        if self._closely or not done.isdisjoint(_CHANGES_ENVIRONMENT):
+            time.tzset()  # user code may have, with another zone, and taken that back
         sys.path[:], sys.argv[:] = self._path, self._arguments
         if [get() for get in _GETTERS] != self._settings:
             self._restore_settings()
@@ -160,7 +163,6 @@ class Surroundings:
         if _raw_environment() != self._environ_raw and os.environ != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
-            time.tzset()
 
     def _restore_settings(self) -> None:
         for get, put, value in zip(_GETTERS, _SETTERS, self._settings):

@@ -185,7 +185,7 @@ def test_an_error_is_told_and_the_record_can_be_left_out(
 @pytest.mark.parametrize(
     "name",
     [
-        "signals", "alarm", "limits", "hard_limits", "limits_from_outside", "in_c", "settings", "close_streams",
+        "signals", "alarm", "limits", "hard_limits", "limits_from_outside", "in_c", "settings", "zone", "close_streams",
         "close_files", "replace_streams", "close_then_print", "leave_thread", "leave_raw_thread", "leave_child",
         "leave_daemon", "leave_shell", "come_back", "no_collector", "at_exit", "faults", "shout", "trace",
         "patch_print", "leave_tracker", "leak_files", "keep_connections", "delete_streams", "odd_stream",

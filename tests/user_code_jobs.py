@@ -34,7 +34,7 @@ def state() -> list[str]:
     """All that another task could notice."""
     return [
         os.getcwd(),
-        str(sorted(os.environ.items())),
+        str((sorted(os.environ.items()), time.timezone)),
         str(sorted(resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE))),
         str(
             {n: signal.getsignal(n) for n in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
@@ -233,6 +233,12 @@ def in_c(line: str) -> None:
     libc.chdir(b"/")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     libc.setrlimit(resource.RLIMIT_NOFILE, (ctypes.c_ulong * 2)(64, hard))
+
+
+def zone(line: str) -> None:
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
+    del os.environ["TZ"]
 
 
 def settings(line: str) -> None:
