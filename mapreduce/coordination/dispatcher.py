@@ -32,7 +32,7 @@ MAX_WINDOW = 1000
 WINDOW_SECS = 0.5
 #: while tasks are short, what is started in less than that says how much is started in that; but what is started at
 #: once, for all of it was there at once, says no more than it would if it had taken so long
-LEAST_SECS = 0.05
+LEAST_SECS = 0.02
 #: a range has so many dispatches and bytes at most, and is such a part of what waits: there is one for every worker
 MAX_RANGE = 32
 MAX_RANGE_BYTES = 64 << 10
