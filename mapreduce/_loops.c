@@ -8,8 +8,9 @@
  *     slots     hash, number of the entry + 1 (0: empty)      open addressing, linear probing
  *     entries   key, how often it came                        in the order in which keys came
  *
- * All keys are of one type, str, bytes or int itself: to hash and to compare them calls no code of anybody's, so nothing
- * changes a table while it is at work.
+ * All its keys are of one type, str, bytes or int itself: to hash and to compare them calls no code of anybody's, so
+ * nothing changes a table while it is at work. `Totals` adds up counts of lines that are no objects; what sorts by the
+ * first bytes of keys, writes lines and tells partitions stands behind these two.
  *
  * Only the limited API of CPython 3.9, so that one build serves all versions from there on.
  */

@@ -1,4 +1,5 @@
-"""Groups of bucketed runs (see `runs`): found by a dict for each bucket; pairs are not sorted, their keys are.
+"""Groups of bucketed runs (see `runs`): found by a dict for each bucket, or where all values are one
+number by a table of counts; pairs are not sorted, their keys are.
 
 Where a key has the same value many times it is counted: most keys need no list of their own then.
 """
