@@ -6,11 +6,10 @@ follows; which attempt has an executor next (`line`), and whether more is asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Optional
 
 from mapreduce import events as ev
-from mapreduce import wire
 from mapreduce.attempt import Attempt, Delivery, Phase
 from mapreduce.brokers import base
 from mapreduce.demand import Demand
@@ -24,6 +23,7 @@ from mapreduce.line import Line
 from mapreduce.refs import Failure
 from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS
+from mapreduce.together import Together, publish
 
 
 class Attempts(Mapping[int, Attempt]):
@@ -45,6 +45,8 @@ class Attempts(Mapping[int, Attempt]):
         self.hold_secs = LONG_SECS  #: how long a dispatch is held unacked
         self.now = 0.0  #: of the event that is handled
         self.unsettled = False  #: something has happened since slots were filled
+        self.together = Together()
+        self._done: list[Attempt] = []  #: to be logged as such, with others that are by then
 
     def __getitem__(self, number: int) -> Attempt:
         return self._attempts[number]
@@ -86,21 +88,22 @@ class Attempts(Mapping[int, Attempt]):
             commands += self.hand_back(attempt)
         return commands
 
-    def started(self, attempt: Attempt) -> list[Command]:
+    def started(self, attempt: Attempt) -> None:
         """The log has its `Started`."""
         self.foresight.has_heard(self.now - attempt.started_at)
         self.line.started(attempt)
         self.unsettled = True
-        return []
 
     def fill_slots(self) -> list[Command]:
-        """Run what is started, start what is ready: as many as there are slots, in haste some more."""
-        commands: list[Command] = []
+        """Log what is done, run what is started, start what is ready: as many as there are slots, in haste more."""
         self.unsettled = False
+        commands = self._report_done()
         while (attempt := self.line.next_to_run(self.now)) is not None:
             commands += self._execute(attempt)
+        starting: list[Attempt] = []
         while (attempt := self.line.next_to_start(self.now)) is not None:
-            commands.append(self.log(attempt, attempt.started(self._worker), "start"))
+            starting.append(attempt)
+        commands += self.together.tell("start", starting, lambda each: each.started(self._worker))
         return commands + self.ask_for_more()
 
     def _execute(self, attempt: Attempt) -> list[Command]:
@@ -116,7 +119,7 @@ class Attempts(Mapping[int, Attempt]):
 
     # ------------------------------------------------------------ outcomes
 
-    def ran(self, attempt: Attempt) -> list[Command]:
+    def ran(self, attempt: Attempt) -> None:
         """Its executor is done with it, and has said what the attempt has counted."""
         attempt.phase = Phase.PUBLISHING
         self.line.leave(attempt, self.now)
@@ -127,15 +130,25 @@ class Attempts(Mapping[int, Attempt]):
         # as its executor has it: we may hear of the ends of several at once, and so of all their beginnings but one
         attempt.secs = attempt.stats.get("seconds", took)
         self.unsettled = True
-        return self.report_done(attempt)
+        self.may_be_done(attempt)
 
-    def report_done(self, attempt: Attempt) -> list[Command]:
+    def may_be_done(self, attempt: Attempt) -> None:
         """`Done` goes out only after the broker has every block."""
-        if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
-            return []
-        attempt.phase = Phase.CLOSING
-        attempt.may_win = True
-        return [self.log(attempt, attempt.done(self._worker), "close")]
+        if attempt.phase == Phase.PUBLISHING and not attempt.unconfirmed:
+            self._done.append(attempt)
+            self.unsettled = True
+
+    def _report_done(self) -> list[Command]:
+        done, self._done = [each for each in self._done if self._attempts.get(each.number) is each], []
+        done = [each for each in done if each.phase == Phase.PUBLISHING]  # else it was stopped meanwhile
+        for attempt in done:
+            attempt.phase = Phase.CLOSING
+            attempt.may_win = True
+        return self.together.tell("close", done, lambda each: each.done(self._worker))
+
+    def tell_apart(self, attempts: Iterable[Attempt]) -> list[Command]:
+        """That they are done, each by itself: together it is more than the broker takes as one message."""
+        return [self.log(attempt, attempt.done(self._worker), "close") for attempt in attempts]
 
     def report_missing(self, attempt: Attempt, missing: tuple[int, ...]) -> list[Command]:
         """What was confirmed of its input is not there any more: what these attempts have written."""
@@ -212,6 +225,7 @@ class Attempts(Mapping[int, Attempt]):
             commands += self._forget(attempt)
         self.demand.disconnected()
         self.jobs.disconnected()
+        self.together.clear()
         return commands
 
     def _forget(self, attempt: Attempt) -> list[Command]:
@@ -252,8 +266,3 @@ class Attempts(Mapping[int, Attempt]):
         self.foresight.forget(code)
         fetching = [base.Cancel(f"worker/job:{code}")] if known is not None and known.spec is None else []
         return [*fetching, ForgetJob(code)]
-
-
-def publish(job: str, event: Any, token: str) -> base.Publish:
-    """An event to the job's log."""
-    return base.Publish(ev.log_stream(job), wire.encode(event), token, joins=True)

@@ -12,7 +12,7 @@ from typing import Any, Optional, Protocol, Union
 from mapreduce.brokers import base
 from mapreduce.events import SplitInput
 from mapreduce.frozen import frozen
-from mapreduce.refs import Block, Counters, Failure, Skipped, Split, Stats, TaskSpec
+from mapreduce.refs import Block, Carried, Counters, Failure, Skipped, Split, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 # ---------------------------------------------------------------- local commands
@@ -164,7 +164,7 @@ class BlocksChecked:
 
 @frozen
 class ExecutorBlock:
-    """The attempt has written a block, whole and on disk, unless it is small and right here."""
+    """The attempt has written a block, whole and on disk."""
 
     slot: int
     attempt: int
@@ -201,6 +201,9 @@ class ExecutorDone:
     counters: Counters
     stats: Stats
     skipped: tuple[Skipped, ...] = ()
+    blocks: tuple[
+        Carried, ...
+    ] = ()  #: of its blocks those of which no `ExecutorBlock` has told: they are on no disk
 
 
 @frozen

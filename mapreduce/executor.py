@@ -25,7 +25,7 @@ from mapreduce.code.loader import interpreter_tag, load
 from mapreduce.errors import JobError
 from mapreduce.job import Job
 from mapreduce.limits import cap_memory
-from mapreduce.refs import Block, Failure, Skipped, TaskSpec
+from mapreduce.refs import Block, Carried, Failure, Skipped, TaskSpec
 from mapreduce.shown import escaped
 from mapreduce.spec import JobSpec
 from mapreduce.surroundings import Surroundings
@@ -147,7 +147,12 @@ class _Executor:
             return pipe.Failed(task.attempt, self._broken or Failure("code", "no job was loaded"))
         number = task.attempt
 
+        carried: list[Carried] = []
+
         def wrote(partition: int, seq: int, block: Block) -> None:
+            if block.data is not None:
+                carried.append(Carried(partition, seq, block))
+                return
             self._unsent.append(pipe.Wrote(number, partition, seq, block))
             self._unsent_bytes += block.length
             if self._unsent_bytes > _SMALL_BYTES:
@@ -163,7 +168,7 @@ class _Executor:
                 counters, stats = run_task(task, self._job, self._spec, wrote)
         except TaskFailed as error:
             return pipe.Failed(number, error.failure)
-        return pipe.Done(number, counters, stats, skipped)
+        return pipe.Done(number, counters, stats, skipped, blocks=tuple(carried))
 
     def _send(self, message: Any) -> None:
         self._unsent.append(message)

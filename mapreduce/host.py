@@ -128,9 +128,11 @@ class Host:
                 wake_at = self._next_tick if self._retry_at is None else min(self._next_tick, self._retry_at)
                 if self._alarms:
                     wake_at = min(wake_at, *self._alarms.values())
-                patience = self._pool.wait_secs() if self._pool is not None else None
+                patience = [self._pool.wait_secs() if self._pool is not None else None]
+                if self._connecting is None:
+                    patience.append(self._broker.wait_secs())
                 secs = max(0.0, wake_at - self._clock())
-                self._wait(secs if patience is None else min(secs, patience))
+                self._wait(min([secs, *(each for each in patience if each is not None)]))
 
     def perform(self, role: effects.Role, commands: Iterable[effects.Command]) -> None:
         """Do what a role asks for."""

@@ -6,7 +6,7 @@
       │ ◀────── Hello ────────────── │   it is up
       │ ─────── Load ──────────────▶ │   the job that it will serve, once
       │ ─────── Run, … ────────────▶ │   attempts; it runs one after the other
-      │ ◀────── Wrote, … ─────────── │   a block is on disk
+      │ ◀────── Wrote, … ─────────── │   a block is on disk; the smallest come with Done
       │ ◀────── Profiled, … ──────── │   where the job is profiled
       │ ◀────── Done or Failed ───── │
       ╳ closed                       │   it ends at once, with all that it started
@@ -20,7 +20,7 @@ import struct
 from typing import Any, Iterator, NamedTuple, Optional
 
 from mapreduce import codec, wire
-from mapreduce.refs import Block, Counters, Failure, Skipped, Stats, TaskSpec
+from mapreduce.refs import Block, Carried, Counters, Failure, Skipped, Stats, TaskSpec
 from mapreduce.spec import JobSpec
 
 LENGTH = struct.Struct(">I")
@@ -66,6 +66,7 @@ class Done(NamedTuple):
     stats: Stats
     skipped: tuple[Skipped, ...] = ()
     fit: bool = True  #: for another task; else it has to be ended, and begins none that it was sent
+    blocks: tuple[Carried, ...] = ()  #: those that lie in no file
 
 
 class Failed(NamedTuple):

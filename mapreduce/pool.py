@@ -397,8 +397,8 @@ class ExecutorPool:
         elif isinstance(message, pipe.Done):
             self._short = message.stats.get("seconds", 0.0) < SHORT_SECS
             self._hear_out(child)
-            done = ExecutorDone(child.slot, message.attempt, message.counters, message.stats, message.skipped)
-            self._events.append(done)
+            its = (message.counters, message.stats, message.skipped, message.blocks)
+            self._events.append(ExecutorDone(child.slot, message.attempt, *its))
             self._release(child, message.fit)
         elif isinstance(message, pipe.Failed):
             self._hear_out(child, failed=True)

@@ -72,6 +72,14 @@ class Block(NamedTuple):
     crc: Optional[int] = None
 
 
+class Carried(NamedTuple):
+    """A block that comes with the executor's answer: its bytes are in it."""
+
+    partition: int
+    seq: int  #: of the attempt's blocks for this partition, from 0
+    block: Block
+
+
 @frozen
 class TaskSpec:
     """All that an executor needs to run one attempt, besides the job itself. Paths are of this machine."""

@@ -25,7 +25,7 @@ from mapreduce import events as ev
 from mapreduce import shared, wire
 from mapreduce.aside import read_all_or_set_aside
 from mapreduce.attempt import Attempt, Delivery, Phase
-from mapreduce.attempts import Attempts, publish
+from mapreduce.attempts import Attempts
 from mapreduce.brokers import base
 from mapreduce.effects import (
     AppendFailed,
@@ -51,9 +51,10 @@ from mapreduce.intake import Intake
 from mapreduce.known import KnownJob
 from mapreduce.pauses import Pauses
 from mapreduce.reading import Reading
-from mapreduce.refs import Failure
+from mapreduce.refs import Block, Failure
 from mapreduce.slots import Slots
 from mapreduce.spec import ACK_TIMEOUT_SHARE
+from mapreduce.together import publish
 
 ALIVE_EVERY_SECS = 60.0
 CONTROL_TAG = "worker/control"
@@ -266,9 +267,10 @@ class Worker:
 
     def _on_checked(self, event: BlocksChecked, now: float) -> list[Command]:
         """What an attempt reads in a shared folder was looked for."""
-        _, attempt = self._addressed(event.key)
-        if attempt is None or attempt.phase != Phase.CHECKING:
+        _, found = self._addressed(event.key)
+        if not found or found[0].phase != Phase.CHECKING:
             return []
+        (attempt,) = found
         if event.trouble:
             host = self.name.partition(":")[0]
             text = f"{attempt.shared_folder}, which the job shares (--shared-dir), {event.trouble} on {host}"
@@ -279,11 +281,12 @@ class Worker:
 
     def _on_block(self, event: ExecutorBlock, now: float) -> list[Command]:
         attempt = self._attempts.running(event.attempt)
-        if attempt is None:
-            return []
+        return [] if attempt is None else self._wrote(attempt, event.partition, event.seq, event.block)
+
+    def _wrote(self, attempt: Attempt, partition: int, seq: int, block: Block) -> list[Command]:
         if attempt.wrote_at is None:
-            attempt.wrote_at = now
-        return [*attempt.publish_block(event.partition, event.seq, event.block, self._by_reference)]
+            attempt.wrote_at = self._attempts.now
+        return [*attempt.publish_block(partition, seq, block, self._by_reference)]
 
     def _on_printed(self, event: ExecutorPrinted, now: float) -> list[Command]:
         attempt = self._attempts.running(event.attempt)
@@ -308,7 +311,11 @@ class Worker:
             return []
         self._pauses.succeeded(attempt)
         attempt.counters, attempt.stats, attempt.skipped = event.counters, event.stats, event.skipped
-        return self._attempts.ran(attempt)
+        commands: list[Command] = []
+        for carried in event.blocks:
+            commands += self._wrote(attempt, *carried)
+        self._attempts.ran(attempt)
+        return commands
 
     def _on_failed(self, event: ExecutorFailed, now: float) -> list[Command]:
         attempt = self._attempts.get(event.attempt)
@@ -344,18 +351,20 @@ class Worker:
             return self._losses.pop(event.token).let_go()
         if event.token.startswith(BACK):
             return self._said(event.token)
-        kind, attempt = self._addressed(event.token)
-        if attempt is None:
+        kind, attempts = self._addressed(event.token)
+        if kind in ("start", "starts"):
+            for attempt in attempts:
+                if attempt.phase == Phase.STARTING:
+                    self._attempts.started(attempt)
             return []
-        if kind == "start" and attempt.phase == Phase.STARTING:
-            return self._attempts.started(attempt)
-        if kind == "block":
-            attempt.unconfirmed.discard(event.token)
-            return self._attempts.report_done(attempt)
-        if kind == "long":
-            return attempt.acknowledge()
-        if kind == "close":
-            return self._attempts.close(attempt)
+        if kind in ("close", "closes"):
+            return [command for attempt in attempts for command in self._attempts.close(attempt)]
+        for attempt in attempts:
+            if kind == "block":
+                attempt.unconfirmed.discard(event.token)
+                self._attempts.may_be_done(attempt)
+            elif kind == "long":
+                return attempt.acknowledge()
         return []
 
     def _on_unroutable(self, event: base.Unroutable, now: float) -> list[Command]:
@@ -367,9 +376,12 @@ class Worker:
             return self._losses.pop(event.token).let_go()
         if event.token.startswith(BACK):  # the job has ended
             return self._said(event.token)
-        kind, attempt = self._addressed(event.token)
-        if attempt is None:
-            return []
+        kind, attempts = self._addressed(event.token)
+        if kind == "closes" and event.reason:
+            return self._attempts.tell_apart(attempts)
+        return [command for attempt in attempts for command in self._refused(kind, attempt, event, now)]
+
+    def _refused(self, kind: str, attempt: Attempt, event: base.Unroutable, now: float) -> list[Command]:
         if kind == "block":
             if attempt.phase == Phase.CLOSING:  # its failure is on its way to the log; the ack waits for that
                 return []
@@ -406,10 +418,15 @@ class Worker:
         self._interrupted.discard(token[len(BACK) :])
         return []
 
-    def _addressed(self, token: str) -> tuple[str, Optional[Attempt]]:
+    def _addressed(self, token: str) -> tuple[str, list[Attempt]]:
+        """What it is about, and whose: several where they have told something together, none if they are over."""
         kind, _, rest = token[len(self.prefix) :].partition(":")
         number = rest.split(":")[0]
-        return kind, self._attempts.get(int(number)) if number.isdigit() else None
+        if kind in ("starts", "closes"):
+            its = self._attempts.together.take(token)
+            return kind, [each for each in its if self._attempts.get(each.number) is each]
+        attempt = self._attempts.get(int(number)) if number.isdigit() else None
+        return kind, [] if attempt is None else [attempt]
 
     # ------------------------------------------------------------ time
 

@@ -27,8 +27,10 @@ def read(url: str, job: str, quiet_secs: float = QUIET_SECS) -> list[Any]:
         entries: list[Any] = []
         quiet_from = time.monotonic()
         while time.monotonic() - quiet_from < quiet_secs:
-            select.select([broker.fileno()], [], [], quiet_secs)
-            for event in broker.poll():
+            events = broker.poll()
+            if not events:
+                select.select([broker.fileno()], [], [], quiet_secs)
+            for event in events:
                 if isinstance(event, base.Delivered):
                     broker.perform(base.Ack(event.receipt))
                     entries += (entry for entry, _ in wire.decode_all(event.body))

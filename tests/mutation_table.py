@@ -59,19 +59,20 @@ MUTATIONS = [
     Mutation(
         "`Done` is published before its blocks are confirmed", "1 order", ATTEMPTS,
 """\
-        if attempt.phase != Phase.PUBLISHING or attempt.unconfirmed:
+        if attempt.phase == Phase.PUBLISHING and not attempt.unconfirmed:
 """,
 """\
-        if attempt.phase != Phase.PUBLISHING:
+        if attempt.phase == Phase.PUBLISHING:
 """,
     ),
     Mutation(
         "the dispatch is acked before `Done` is confirmed", "1 order", ATTEMPTS,
 """\
-        return [self.log(attempt, attempt.done(self._worker), "close")]
+        return self.together.tell("close", done, lambda each: each.done(self._worker))
 """,
 """\
-        return [self.log(attempt, attempt.done(self._worker), "close"), *attempt.acknowledge()]
+        acks = [ack for each in done for ack in each.acknowledge()]
+        return [*self.together.tell("close", done, lambda each: each.done(self._worker)), *acks]
 """,
     ),
     Mutation(
@@ -88,14 +89,12 @@ MUTATIONS = [
     Mutation(
         "an attempt runs before `Started` is confirmed", "1 order", ATTEMPTS,
 """\
-            commands.append(self.log(attempt, attempt.started(self._worker), "start"))
-        return commands + self.ask_for_more()
+            starting.append(attempt)
 """,
 """\
-            commands.append(self.log(attempt, attempt.started(self._worker), "start"))
+            starting.append(attempt)
             self.line._slots.enter(attempt, 0, self.now)
             commands += self._execute(attempt)
-        return commands + self.ask_for_more()
 """,
     ),
     # ------------------------------------------------------------ 2 winners
@@ -718,10 +717,13 @@ self._generation(number) < 0:
     Mutation(
         "a long attempt does not let go of its dispatch", "9 time", WORKER,
 """\
-        if kind == "long":
-            return attempt.acknowledge()
+                return attempt.acknowledge()
+        return []
 """,
-"",
+"""\
+                return []
+        return []
+""",
         seeds.LONG_TASKS,
     ),
     Mutation(

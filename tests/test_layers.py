@@ -47,6 +47,7 @@ FLOORS = [
         "intake",
         "haste",
         "foresight",
+        "together",
         "demand",
         "slots",
         "line",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,19 +95,6 @@ def test_what_comes_while_one_is_on_its_way_goes_with_its_confirm(bench: Bench) 
     assert bench.sent == [("log", 1)] and not bench.it.idle
     bench.confirm()
     assert bench.sent == [("log", 1), ("log", 5)]
-
-
-def test_only_what_finds_others_waiting_need_not_wake_anybody_up(bench: Bench) -> None:
-    publish = base.Publish("log", wire.encode(ev.Present()), "t", joins=True)
-    apart = replace(publish, joins=False)
-    assert not bench.it.comes_for(publish)
-    bench.put(1)
-    assert not bench.it.comes_for(publish), "one is on its way, but none waits"
-    bench.put(1)
-    assert bench.it.comes_for(publish)
-    assert not bench.it.comes_for(apart) and not bench.it.comes_for(replace(publish, to="other"))
-    bench.confirm()
-    assert not bench.it.comes_for(publish)
 
 
 def test_a_busy_place_gets_one_message_each_few_milliseconds(bench: Bench) -> None:

@@ -54,7 +54,7 @@ class Bench:
             command = todo.pop(0)
             commands.append(command)
             if isinstance(command, base.Publish):
-                self.logged.append(wire.decode(command.head)[0])
+                self.logged += [wire.decode(each)[0] for each in (command.head, *command.more)]
                 todo += handled(self.worker, base.Confirmed(command.token), self.now)
             elif isinstance(command, base.Consume) and command.tag.startswith("worker/job:"):
                 body = wire.encode(ev.Submitted("job", SPEC, "0", 0.0))

@@ -1,8 +1,10 @@
-"""The broker over RabbitMQ. Two connections, each with a thread of its own, behind the one interface.
+"""The broker over RabbitMQ. Two connections behind the one interface.
 
-    perform ─┬─ Declare, Publish, Broadcast ───────────────▶ "mr-publish"  Link + Publisher ─┐
-             └─ Consume, Listen, Cancel, Ack, Delete, Inspect ▶ "mr-consume"  Link + Consumer ─┤
-    poll ◀──────────────────────────── inbox ◀── events ─────────────────────────────────────┘
+    perform ─┬─ Declare, Publish, Broadcast ─────────────────▶ Link + Publisher ─┐
+             └─ Consume, Listen, Cancel, Ack, Delete, Inspect ▶ Link + Consumer ─┤
+    poll ◀──────────────────────────── inbox ◀── events ─────────────────────────┘
+
+Both move with each `poll`; a `Watchdog` sees to them when nobody polls for a second.
 
 An alarm on the broker stops its reading from connections that publish, acks included; so one connection
 publishes and declares, and the other never publishes. When either ends, the session ends: both are thrown
@@ -14,6 +16,8 @@ session, so none is sent once that is known.
 
 from __future__ import annotations
 
+import contextlib
+import selectors
 import threading
 import time
 from collections import deque
@@ -28,11 +32,9 @@ from mapreduce.brokers.consumer import (
     PutBack,
     Start,
     Stop,
-    acked_together,
-    completes_acks,
     serial_of,
 )
-from mapreduce.brokers.link import FAREWELL_SECS, Bell, Link
+from mapreduce.brokers.link import FAREWELL_SECS, Bell, Link, Watchdog
 from mapreduce.brokers.publisher import Publisher
 from mapreduce.brokers.pyamqp import WireClosed
 from mapreduce.brokers.replies import end_of_session, message_limit
@@ -42,10 +44,9 @@ from mapreduce.errors import BrokerError
 
 
 class _Inbox:
-    """Events of both threads for the host. After `seal`, or a `Disconnected`, it takes nothing more."""
+    """Events of both links for the host. After `seal`, or a `Disconnected`, it takes nothing more."""
 
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
+    def __init__(self) -> None:
         self._events: deque[Any] = deque()
         self._lock = threading.Lock()
         self._sealed = False
@@ -55,7 +56,6 @@ class _Inbox:
             if self._sealed:
                 return
             self._events.extend(events)
-        self._bell.ring()
 
     def put_last(self, event: base.Disconnected) -> None:
         """The end of the session; of two connections only the first to fail is heard."""
@@ -64,7 +64,6 @@ class _Inbox:
                 return
             self._sealed = True
             self._events.append(event)
-        self._bell.ring()
 
     def seal(self) -> None:
         with self._lock:
@@ -103,7 +102,6 @@ class _Report:
         self._inbox = inbox
         self._limits = limits
         self._events: list[Any] = []
-        self.peers: list[Link] = []  #: what ends when this link fails
 
     def emit(self, event: Any) -> None:
         self._events.append(event)
@@ -116,58 +114,75 @@ class _Report:
     def fail(self, closed: WireClosed) -> None:
         self._limits.learn(closed)
         self._inbox.put_last(end_of_session(closed.code, closed.reason))
-        for link in self.peers:
-            link.abandon()
-        self.part()
-
-    def part(self) -> None:
-        """The session is over. Links that know each other would keep their descriptors until garbage is collected."""
-        self.peers = []
 
 
 class _Session:
-    """Two links and their inbox, from `connect` to the end."""
+    """Two links and their inbox, from `connect` to the end. ``selector``: what their descriptors are put in."""
 
-    def __init__(self, url: str, bell: Bell, limits: _Limits) -> None:
+    def __init__(self, url: str, bell: Bell, limits: _Limits, selector: selectors.BaseSelector) -> None:
         address = parse(url)
-        self.inbox = _Inbox(bell)
-        self._reports = reports = [_Report(self.inbox, limits), _Report(self.inbox, limits)]
-        self._publisher = publisher = Publisher(reports[0].emit)
+        self.inbox = _Inbox()
+        self._bell = bell
+        self._selector = selector
+        reports = [_Report(self.inbox, limits), _Report(self.inbox, limits)]
+        publisher = Publisher(reports[0].emit)
         wires = [Wire(address, publisher.on_blocked, publisher.on_unblocked), Wire(address)]
         publisher.attach(wires[0])
         consumer = Consumer(wires[1], reports[1].emit)
         _connect_all(wires)
         limits.apply(wires[0])
         self.about = wires[0].about()
-        self.publishing = Link("mr-publish", wires[0], publisher, reports[0])
-        self.consuming = Link("mr-consume", wires[1], consumer, reports[1])
-        reports[0].peers.append(self.consuming)
-        reports[1].peers.append(self.publishing)
-        self.publishing.start()
-        self.consuming.start()
+        self.publishing = Link(wires[0], publisher, reports[0])
+        self.consuming = Link(wires[1], consumer, reports[1])
+        self._links = (self.publishing, self.consuming)
+        self._events = dict.fromkeys(self._links, selectors.EVENT_READ)  #: that are waited for
+        self._descriptors = {link: link.fileno() for link in self._links}
+        for link, events in self._events.items():
+            selector.register(self._descriptors[link], events, link)
+        self._watchdog = Watchdog(self._links, bell.ring)
 
-    def publish(self, command: base.Publish) -> None:
-        """Who waits for company anyway need not wake the thread up, for which this one would then have to wait."""
-        self.publishing.submit(command, urgent=False)
-        if not self._publisher.comes_for(command):  # asked last: from then on it looks once more, if it is so
-            self.publishing.hurry()
+    def pump(self) -> None:
+        """Let the links do what they can do now."""
+        ready = {key.data for key, _ in self._selector.select(0)}
+        for link in self._links:
+            link.pump(link in ready)
+            if link.has_more:
+                self._bell.ring()
+            self._wait_for(link)
 
-    def nudge(self) -> None:
-        """Let the threads do what they were given."""
-        self.publishing.nudge()
-        self.consuming.nudge()
+    def _wait_for(self, link: Link) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.writes else 0)
+        if events != self._events[link] and not link.ended:
+            self._events[link] = events
+            self._selector.modify(self._descriptors[link], events, link)
+
+    def wait_secs(self) -> float:
+        """After so long there is something to do, whatever happens."""
+        return min(link.wait_secs() for link in self._links)
 
     def close(self, drain_secs: float) -> None:
         """Returns soon after ``drain_secs`` at the latest."""
         until = time.monotonic() + drain_secs
-        for link in (self.publishing, self.consuming):
+        for link in self._links:
             link.close(until)
-        for link in (self.publishing, self.consuming):
-            link.join(until + 2 * FAREWELL_SECS - time.monotonic())
-            link.abandon()
+        self.pump()
+        while not all(link.ended for link in self._links):
+            left = until + 2 * FAREWELL_SECS - time.monotonic()
+            if left <= 0:
+                break
+            self._selector.select(min(left, self.wait_secs()))
+            self._bell.hush()
+            self.pump()
+        self.drop()
         self.inbox.seal()
-        for report in self._reports:
-            report.part()
+
+    def drop(self) -> None:
+        """End at once what has not ended."""
+        self._watchdog.stop()
+        for link in self._links:
+            link.drop()
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._descriptors[link])
 
 
 def _connect_all(wires: list[Wire]) -> None:
@@ -212,18 +227,18 @@ class AmqpBroker(base.Broker):
         self._url = url
         self._bell = Bell()
         self._limits = _Limits()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._bell, selectors.EVENT_READ)
         self._session: Optional[_Session] = None
         self._last_inbox: Optional[_Inbox] = None
         self._serials = count(1)
         self._consumers: dict[str, int] = {}  # tag → serial of the consumer that it names now
-        self._acked_together: dict[int, int] = {}  # by serial: of how many deliveries
 
     def connect(self) -> None:
         if self._session:
             raise BrokerError("this session has begun already")
         self._consumers.clear()
-        self._acked_together.clear()
-        self._session = _Session(self._url, self._bell, self._limits)
+        self._session = _Session(self._url, self._bell, self._limits, self._selector)
         self._last_inbox = self._session.inbox
 
     @property
@@ -235,15 +250,10 @@ class AmqpBroker(base.Broker):
             return
         if not _nameable(command):
             self._session.inbox.put(_answer_for_nameless(command))
-        elif isinstance(command, base.Publish):
-            self._session.publish(command)
-        elif isinstance(command, (base.Declare, base.Broadcast)):
+        elif isinstance(command, (base.Publish, base.Declare, base.Broadcast)):
             self._session.publishing.submit(command)
         elif isinstance(command, (base.Consume, base.Listen)):
             self._start(self._session, command)
-        elif isinstance(command, base.Ack):
-            together = self._acked_together.get(serial_of(command.receipt), 1)
-            self._session.consuming.submit(command, urgent=completes_acks(command.receipt, together))
         elif isinstance(command, base.Cancel):
             self._stop(self._session, command.tag)
         else:
@@ -251,15 +261,19 @@ class AmqpBroker(base.Broker):
 
     def poll(self) -> list[base.BrokerEvent]:
         self._bell.hush()
+        if self._session is not None:
+            self._session.pump()
         events: list[base.BrokerEvent] = []
         for event in self._last_inbox.take() if self._last_inbox else ():
             self._sift(event, events)
-        if self._session is not None:
-            self._session.nudge()
         return events
 
     def fileno(self) -> int:
-        return self._bell.fileno()
+        """Of a selector, which can itself be waited for: epoll's and kqueue's."""
+        return self._selector.fileno()
+
+    def wait_secs(self) -> Optional[float]:
+        return self._session.wait_secs() if self._session is not None else None
 
     def close(self, drain_secs: float) -> None:
         if self._session:
@@ -271,14 +285,11 @@ class AmqpBroker(base.Broker):
     def _start(self, session: _Session, command: Union[base.Consume, base.Listen]) -> None:
         self._stop(session, command.tag)  # a tag names one consumer: the newest
         serial = self._consumers[command.tag] = next(self._serials)
-        if isinstance(command, base.Consume):
-            self._acked_together[serial] = acked_together(command)
         session.consuming.submit(Start(serial, command))
 
     def _stop(self, session: _Session, tag: str) -> None:
         serial = self._consumers.pop(tag, None)
         if serial is not None:
-            self._acked_together.pop(serial, None)
             session.consuming.submit(Stop(serial))
 
     def _sift(self, event: Any, events: list[base.BrokerEvent]) -> None:
@@ -291,9 +302,9 @@ class AmqpBroker(base.Broker):
         elif isinstance(event, Ended):
             if self._consumers.get(event.tag) == event.serial:
                 del self._consumers[event.tag]
-                self._acked_together.pop(event.serial, None)
                 events.append(base.Gone(event.tag))
         else:
-            if isinstance(event, base.Disconnected):
-                self._session = None  # its links end by themselves
+            if isinstance(event, base.Disconnected) and self._session is not None:
+                self._session.drop()
+                self._session = None
             events.append(event)

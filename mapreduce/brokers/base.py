@@ -89,14 +89,22 @@ class Publish:
     joins: bool = False
     #: 0 … `MAX_PRIORITY`; other places than those of `Kind.PRIORITY` take no notice of it
     priority: int = 0
+    #: messages that follow ``head`` in the same one, where that `joins` and has no ``body``
+    more: tuple[bytes, ...] = ()
 
     @property
     def size(self) -> int:
         """In bytes."""
+        if self.more:
+            return len(self.head) + sum(map(len, self.more))
         return len(self.head) + (self.body.length if self.body is not None else 0)
 
-    def whole(self) -> Union[bytes, bytearray]:
-        """Head and body in one piece. Raises OSError."""
+    def messages(self) -> list[Union[bytes, bytearray]]:
+        """Those that it consists of, one as a rule, to be joined. Raises OSError."""
+        return [self.head, *self.more] if self.more else [self._whole()]
+
+    def _whole(self) -> Union[bytes, bytearray]:
+        """Head and body in one piece."""
         if self.body is None:
             return self.head
         whole = bytearray(len(self.head) + self.body.length)
@@ -343,7 +351,12 @@ class Broker(ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        """A descriptor that is readable whenever `poll` has something; -1 if poll is never behind."""
+        """A descriptor that is readable whenever `poll` has something to do; -1 if poll is never behind."""
+
+    def wait_secs(self) -> Optional[float]:
+        """How long the next `poll` can wait, whatever `fileno` says; None: for ever. Nothing is lost if it comes late,
+        but it may be a second until somebody else does what is due."""
+        return None
 
     @abstractmethod
     def close(self, drain_secs: float) -> None:

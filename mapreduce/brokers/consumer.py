@@ -47,11 +47,6 @@ def acked_together(consume: base.Consume) -> int:
     return 1 if consume.offset is None else max(1, consume.prefetch // 4)
 
 
-def completes_acks(receipt: Receipt, together: int) -> bool:
-    """Whether its ack is the last of so many; deliveries are numbered one after the other."""
-    return (receipt.number & _TAG_MASK) % together == 0
-
-
 def serial_of(receipt: Receipt) -> int:
     """Which consumer, of all that this process has ever had, a delivery was for."""
     return receipt.number >> _TAG_BITS
@@ -270,7 +265,7 @@ class _Consumer(Listener):
 
 
 class Consumer:
-    """A `link.Duty`. All in the link's thread."""
+    """A `link.Duty`."""
 
     def __init__(self, wire: Wire, emit: Callable[[Any], None]) -> None:
         self._wire = wire

@@ -1,24 +1,23 @@
-"""One connection and the thread that owns it.
+"""One connection and what is done with it, a turn at a time.
 
-    host's thread                    the link's thread
-      submit, nudge ─▶ deque ──pipe──▶ ┐
-                                       ├─ select ─▶ receive, take commands, advance, flush, tick
-      RabbitMQ ─────────── socket ───▶ ┘                  │
-      poll() ◀─pipe─ inbox ◀── events ────────────────────┘
+      submit ─▶ deque ─┐
+                       ├─▶ pump: receive, take commands, advance, flush, tick ─▶ report ─▶ inbox ─▶ poll
+      RabbitMQ ────────┘
 
-Nothing in the loop blocks but the select, so heartbeats go out whatever happens.
+Nothing in a turn blocks. Turns are the host's, in its own thread: with threads of their own, each message would cost
+several changes of the thread that may run Python. But a host may be held up, by a disk or a large sort, and heartbeats
+must go out whatever happens: so a `Watchdog` sees to links that had no turn for a second.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import selectors
 import threading
 import time
 import weakref
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Protocol
 
 from mapreduce.brokers.pyamqp import WireClosed
 from mapreduce.brokers.wire import Wire
@@ -62,7 +61,7 @@ def _close_both(one: int, other: int) -> None:
 
 
 class Duty(Protocol):
-    """What a link does with its connection. Runs in the link's thread; nothing in it may block."""
+    """What a link does with its connection. Called in its turns; nothing in it may block."""
 
     def start(self) -> None:
         """The connection stands; open channels."""
@@ -93,122 +92,142 @@ class Report(Protocol):
 
 
 class Link:
-    """See the module. `submit`, `close` and `abandon` are the host's; all else is the thread's."""
+    """See the module. One thread at a time has its turn; `submit` and `close` are the host's."""
 
-    def __init__(self, name: str, wire: Wire, duty: Duty, report: Report) -> None:
+    def __init__(self, wire: Wire, duty: Duty, report: Report) -> None:
         self._wire = wire
         self._duty = duty
         self._report = report
         self._commands: deque[Any] = deque()
-        self._urgent = False  #: one of the commands is not to wait for the next tick
-        self._bell = Bell()
-        self._abandoned = False
-        self._drain_until = float("inf")
-        self._closing = False
+        self._lock = threading.Lock()  #: of a turn
+        self._begun = False
+        self._more = False  #: the broker has sent more than was read
         self._next_tick = 0.0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._turned_at = 0.0  #: monotonic seconds, and so are these
+        self._due_at = 0.0  #: there is something to do then, whatever happens
+        self._drain_until: Optional[float] = None  #: it is closing
+        self._wait_until: Optional[float] = None  #: for the broker's goodbye: ours is said
+        self.ended = False
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def submit(self, command: Any, urgent: bool = True) -> None:
-        """Never blocks. The thread looks at it after `nudge`, or within a second; so it does if it is not urgent."""
+    def submit(self, command: Any) -> None:
+        """Never blocks. It is looked at in the next turn: what was submitted by then goes out together."""
         self._commands.append(command)
-        self._urgent = self._urgent or urgent
 
-    def hurry(self) -> None:
-        """What was submitted is not to wait for the next tick."""
-        self._urgent = True
+    def fileno(self) -> int:
+        return self._wire.fileno()
 
-    def nudge(self) -> None:
-        """What was submitted is complete for now: woken for each command, the thread would find one at a time."""
-        if self._urgent:
-            self._urgent = False
-            self._bell.ring()
+    @property
+    def writes(self) -> bool:
+        """There are bytes that wait until the connection takes more."""
+        return self._wire.backlog > 0
+
+    @property
+    def has_more(self) -> bool:
+        """It has more to read, of which its descriptor may say nothing."""
+        return self._more and not self.ended
+
+    def wait_secs(self) -> float:
+        """How long its next turn can wait, if nothing is heard and nothing submitted."""
+        return max(0.0, self._due_at - time.monotonic()) if not self.ended else float("inf")
 
     def close(self, drain_until: float) -> None:
-        """Begin to end in order: drain until then (monotonic seconds), and say goodbye."""
+        """Begin to end in order: drain until then (monotonic seconds), and say goodbye. Needs turns until `ended`."""
         self._drain_until = drain_until
-        self._closing = True
-        self._bell.ring()
+        self._due_at = 0.0
 
-    def abandon(self) -> None:
+    def drop(self) -> None:
         """End at once."""
-        self._abandoned = True
-        self._bell.ring()
+        with self._lock:
+            self._end()
 
-    def join(self, timeout_secs: float) -> None:
-        self._thread.join(max(timeout_secs, 0.0))
+    # -------------------------------------------------------- turns
 
-    # -------------------------------------------------------- the thread
+    def pump(self, ready: bool) -> None:
+        """A turn, if there is anything to do; ``ready``: the connection can be read, or takes more."""
+        if ready or self._commands or self._more or time.monotonic() >= self._due_at:
+            with self._lock:
+                self._turn(ready)
 
-    def _run(self) -> None:
+    def pump_if_neglected(self) -> None:
+        """The same for whom nobody else has given a turn for a second."""
+        neglected = time.monotonic() - self._turned_at >= TICK_SECS
+        if neglected and self._lock.acquire(blocking=False):  # else it has its turn just now
+            try:
+                self._turn(True)
+            finally:
+                self._lock.release()
+
+    def _turn(self, ready: bool) -> None:
+        if self.ended:
+            return
         try:
-            self._loop()
+            self._move(ready)
         except WireClosed as closed:
-            self._report.hand_over()
-            self._report.fail(closed)
-        except BaseException as bug:
-            self._report.fail(WireClosed(f"internal error: {bug!r}"))
-            raise
-        finally:
-            self._wire.drop()
-
-    def _loop(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._bell, selectors.EVENT_READ)
-            selector.register(self._wire, selectors.EVENT_READ)
-            self._duty.start()
-            more = True
-            while not self._abandoned:
-                self._take_commands()
-                self._duty.advance()
-                self._wire.flush()
-                self._tick()
+            if self._wait_until is None:
                 self._report.hand_over()
-                if self._ending():
-                    break
-                self._wait(selector, 0.0 if more else TICK_SECS)
-                more = self._wire.receive()
-        if not self._abandoned:
-            self._say_goodbye()
+                self._report.fail(closed)
+            self._end()
+        except Exception as bug:  # noqa: BLE001  # a session more is all that it costs
+            self._report.fail(WireClosed(f"internal error: {bug!r}"))
+            self._end()
 
-    def _wait(self, selector: selectors.BaseSelector, timeout_secs: float) -> None:
-        write = selectors.EVENT_WRITE if self._wire.backlog else 0
-        selector.modify(self._wire, selectors.EVENT_READ | write)
-        timeout_secs = min(timeout_secs, self._duty.pause_secs)
-        if self._closing:
-            timeout_secs = min(timeout_secs, max(self._drain_until - time.monotonic(), 0.0))
-        selector.select(timeout_secs)
-        self._bell.hush()
-
-    def _take_commands(self) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
+    def _move(self, ready: bool) -> None:
+        if not self._begun:
+            self._begun = True
+            self._duty.start()
+        if ready or self._more:
+            self._more = self._wire.receive()
+        if self._wait_until is None:
+            while self._commands:
                 self._duty.take(self._commands.popleft())
-
-    def _tick(self) -> None:
-        now = time.monotonic()
+            self._duty.advance()
+        self._wire.flush()
+        now = self._turned_at = time.monotonic()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECS
             self._wire.tick()
+        self._report.hand_over()
+        self._due_at = min(self._next_tick, now + self._duty.pause_secs)
+        if self._drain_until is not None:
+            self._part(now, self._drain_until)
 
-    def _ending(self) -> bool:
-        """Closing, and everything is done or the time is over."""
-        if not self._closing:
-            return False
+    def _part(self, now: float, drain_until: float) -> None:
+        """Closing: the broker handles everything that we sent before it answers our goodbye."""
+        if self._wait_until is not None:
+            if self._wire.farewell_heard or now >= self._wait_until:
+                self._end()
+            return
         drained = not self._commands and not self._wire.backlog and self._duty.idle
-        return drained or time.monotonic() >= self._drain_until
-
-    def _say_goodbye(self) -> None:
-        """The broker handles everything that we sent before it answers."""
-        until = max(self._drain_until, time.monotonic() + FAREWELL_SECS)
-        with contextlib.suppress(WireClosed), selectors.DefaultSelector() as selector:
-            selector.register(self._wire, selectors.EVENT_READ)
+        if drained or now >= drain_until:
+            self._wait_until = drain_until = max(drain_until, now + FAREWELL_SECS)
             self._wire.say_goodbye()
-            while not self._wire.farewell_heard and time.monotonic() < until:
-                self._wire.flush()
-                write = selectors.EVENT_WRITE if self._wire.backlog else 0
-                selector.modify(self._wire, selectors.EVENT_READ | write)
-                selector.select(max(until - time.monotonic(), 0.0))
-                self._wire.receive()
+            self._wire.flush()
+        self._due_at = min(self._due_at, drain_until)
+
+    def _end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self._wire.drop()
+
+
+class Watchdog:
+    """The thread that gives turns to links while the host is held up; ``rouse`` is called when it has."""
+
+    def __init__(self, links: Sequence[Link], rouse: Callable[[], None]) -> None:
+        self._links = links
+        self._rouse = rouse
+        self._over = threading.Event()
+        threading.Thread(target=self._run, name="mr-watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """There is nothing left to watch."""
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(TICK_SECS):
+            for link in self._links:
+                link.pump_if_neglected()
+            if any(link.ended for link in self._links):  # the other one must not keep what the session holds
+                for link in self._links:
+                    link.drop()
+            self._rouse()

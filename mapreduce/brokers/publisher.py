@@ -87,8 +87,8 @@ class _Flow:
         self._rate = self._at = 0.0
         self.sent_at = 0.0  #: monotonic seconds, the last parcel
 
-    def add(self, now: float) -> None:
-        self._rate = self._rate * math.exp((self._at - now) / RATE_SECS) + 1.0 / RATE_SECS
+    def add(self, now: float, messages: int) -> None:
+        self._rate = self._rate * math.exp((self._at - now) / RATE_SECS) + messages / RATE_SECS
         self._at = now
 
     def pause(self, now: float) -> float:
@@ -114,7 +114,7 @@ def _declare_work_queue(channel: Channel, name: str) -> None:
 
 
 class Publisher(Listener):
-    """A `link.Duty`. All in the link's thread."""
+    """A `link.Duty`."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -172,7 +172,7 @@ class Publisher(Listener):
         small = command.joins and size <= MAX_SMALL_BYTES
         now = time.monotonic()
         if small:
-            self._flow(command.to).add(now)
+            self._flow(command.to).add(now, 1 + len(command.more))
         parcel = self._open.get(command.to)
         if parcel is not None:
             if small and parcel.size + size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
@@ -186,12 +186,6 @@ class Publisher(Listener):
                 self._held.add(command.to)
                 return
         self._waiting.append(parcel)
-
-    def comes_for(self, command: base.Publish) -> bool:
-        """Whether the link's thread will look at this soon though nobody wakes it up: others wait for its place, until
-        a pause is over or a confirm comes. For any thread; if they have just gone, their confirm is still to come.
-        """
-        return command.to in self._held and command.joins and command.size <= MAX_SMALL_BYTES
 
     def _flow(self, place: str) -> _Flow:
         flow = self._flows.get(place)
@@ -295,7 +289,7 @@ class Publisher(Listener):
                 self._emit(base.Unroutable(command.token, text))
                 continue
             try:
-                bodies.append(command.whole())
+                bodies += command.messages()
             except OSError as error:
                 self._emit(base.cannot_read(command, error))
                 continue

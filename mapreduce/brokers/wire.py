@@ -156,6 +156,7 @@ class Wire:
     def drop(self) -> None:
         """Throw the connection away. Harmless if it is gone."""
         self._connection.collect()
+        self._input, self._outbox = bytearray(), Outbox()  # the rest may stay until garbage is collected
 
     # ---- details
 

@@ -36,7 +36,8 @@ class Session:
             left = deadline - time.monotonic()
             assert left > 0, f"nothing came; so far {self.seen[-20:]}"
             if self.broker.fileno() >= 0:
-                select.select([self.broker.fileno()], [], [], left)
+                due = self.broker.wait_secs()
+                select.select([self.broker.fileno()], [], [], left if due is None else min(left, due))
             else:
                 assert self.broker.poll() == [], "a broker without descriptor is never behind"
                 raise AssertionError(f"will never come; so far {self.seen[-20:]}")

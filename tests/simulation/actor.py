@@ -19,6 +19,8 @@ from tests.simulation.world import QUIET_TICK_SECS
 TICK_SECS = 0.25
 #: until another executor goes on with what a dead one was given
 RESTART_SECS = 0.2
+#: a role may hear of more before it decides what follows
+SETTLE_SECS = 0.02
 _LOCAL = (effects.Append, effects.RemoveTree, effects.ForgetJob, effects.Report)
 
 
@@ -139,6 +141,21 @@ class Actor:
             if not self.dead:
                 self._after_event()
 
+    def _settle_soon(self, role: Any) -> None:
+        """All that has happened by now is handled at once, or a little of what comes next with it."""
+        if self.world.chance(0.5):
+            self.world.after(self.world.rng.random() * SETTLE_SECS, self._settle, role)
+        else:
+            self.perform(role, role.handle(effects.Deferred(), self.world.now))
+
+    def _settle(self, role: Any) -> None:
+        self._when_awake(lambda: self._settle_now(role))
+
+    def _settle_now(self, role: Any) -> None:
+        self.perform(role, role.handle(effects.Deferred(), self.world.now))
+        if not self.dead:
+            self._after_event()
+
     # ------------------------------------------------------------ sessions
 
     def _connect_when_awake(self) -> None:
@@ -177,7 +194,8 @@ class Actor:
             if kind is base.Publish:
                 self.stage.node.monitor.conduct.says(self.name, role, command)
                 if b"Started" in command.head[5:16]:
-                    self.stage.node.monitor.starts(wire.decode(command.head)[0], self._redelivered)
+                    for message in (command.head, *command.more):
+                        self.stage.node.monitor.starts(wire.decode(message)[0], self._redelivered)
                 if self.session is not None:
                     self.session.perform(command, self._whole(command))
             elif kind is effects.Execute:
@@ -199,7 +217,7 @@ class Actor:
                 for path in [path for path in self.files if path.startswith(command.path + "/")]:
                     del self.files[path]
             elif kind is effects.Defer:
-                self.perform(role, role.handle(effects.Deferred(), world.now))
+                self._settle_soon(role)
             elif kind is effects.WakeAt:
                 world.at(command.when, self._alarm, role)
             elif kind is effects.ReadInput:
@@ -211,7 +229,7 @@ class Actor:
 
     def _whole(self, command: base.Publish) -> Optional[bytes]:
         if command.body is None:
-            return command.head
+            return wire.join([command.head, *command.more])
         path, offset, length = command.body
         body = bytes(self.files.get(path, b"")[offset : offset + length])
         return command.head + body if len(body) == length else None

@@ -203,7 +203,7 @@ class Conduct:
     def says(self, name: str, role: Any, command: base.Publish) -> None:
         """It publishes something."""
         if isinstance(role, Worker):
-            if command.token.startswith("worker/start:"):
+            if command.token.startswith(("worker/start:", "worker/starts:")):
                 self._starts(role)
             elif command.token in self._blind and b"Missing" in command.head[5:16]:
                 self._blame("who does not see the shared folder says what is not there")

@@ -1,0 +1,65 @@
+"""Events of several attempts that go to their jobs' logs together: in one publication, for which one confirm answers.
+
+Short tasks begin and end by the dozen. What each publication costs its worker (a token, a command, a confirm that is
+routed back) is then a good part of what a task costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Callable
+
+from mapreduce import events as ev
+from mapreduce import wire
+from mapreduce.attempt import Attempt
+from mapreduce.brokers import base
+from mapreduce.effects import Command
+
+#: of one publication, about; what can be joined with others at all is not much larger (`brokers.publisher`)
+MOST_BYTES = 8 << 10
+
+
+class Together:
+    """Which attempts have told what together; what one tells alone has a token of its own, `Attempt.token`."""
+
+    def __init__(self) -> None:
+        self._serial = 0
+        self._attempts: dict[str, list[Attempt]] = {}  #: by token
+
+    def tell(self, kind: str, attempts: list[Attempt], event_of: Callable[[Attempt], Any]) -> list[Command]:
+        """Publish an event of each; ``kind``: of the token."""
+        commands: list[Command] = []
+        by_job: dict[str, list[Attempt]] = {}
+        for attempt in attempts:
+            by_job.setdefault(attempt.job, []).append(attempt)
+        for its in by_job.values():
+            messages = [wire.encode(event_of(attempt)) for attempt in its]
+            begin = size = 0
+            for end, message in enumerate(messages, 1):
+                size += len(message)
+                if size > MOST_BYTES or end == len(messages):
+                    commands.append(self._publish(kind, its[begin:end], messages[begin:end]))
+                    begin, size = end, 0
+        return commands
+
+    def _publish(self, kind: str, attempts: list[Attempt], messages: list[bytes]) -> Command:
+        token = attempts[0].token(kind)
+        if len(attempts) > 1:
+            self._serial += 1
+            token = f"worker/{kind}s:{self._serial}"
+            self._attempts[token] = attempts
+        first, *more = messages
+        return base.Publish(ev.log_stream(attempts[0].job), first, token, joins=True, more=tuple(more))
+
+    def take(self, token: str) -> Iterable[Attempt]:
+        """Whose events these were, when the broker has answered; none if it is no token of ours."""
+        return self._attempts.pop(token, ())
+
+    def clear(self) -> None:
+        """The broker will not answer any more."""
+        self._attempts.clear()
+
+
+def publish(job: str, event: Any, token: str) -> base.Publish:
+    """An event to the job's log."""
+    return base.Publish(ev.log_stream(job), wire.encode(event), token, joins=True)
