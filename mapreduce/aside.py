@@ -27,16 +27,30 @@ def read_all_or_set_aside(
     event: base.Delivered, expected: type, queue: str, token: str
 ) -> tuple[list[Any], list[Command]]:
     """The same of a delivery that may be several messages; it is acked here only if none of them can be read."""
+    messages = _readable(event.body, expected)
+    if messages:
+        return messages, []
     try:
         bodies = wire.split(event.body)
     except wire.BadMessage:
         bodies = [event.body]
-    messages, commands = [], list[Command]()
+    commands: list[Command] = []
     for body in bodies:
         message, more = _read(body, expected, queue, token)
         messages += [message] if message is not None else []
         commands += more
     return messages, commands if messages else _with_ack(commands, event)
+
+
+def _readable(body: bytes, expected: type) -> list[Any]:
+    """All of them; none if there is one that cannot be read."""
+    messages = [message for message, _ in wire.decode_all(body)]
+    try:
+        for message in messages:
+            _check(message, expected)
+    except wire.BadMessage:
+        return []
+    return messages
 
 
 def _with_ack(commands: list[Command], event: base.Delivered) -> list[Command]:
@@ -49,9 +63,7 @@ def _read(
 ) -> tuple[Optional[Any], list[Command]]:
     try:
         message, _ = wire.decode(body)
-        if not isinstance(message, expected):
-            raise wire.BadMessage(f"a {type(message).__name__} in place of a {expected.__name__}")
-        _check(message)
+        _check(message, expected)
     except wire.BadMessage as error:
         return None, [
             base.Publish(ev.ASIDE, wire.encode(ev.Aside(queue, str(error)), bytes(body)), token),
@@ -60,9 +72,11 @@ def _read(
     return message, []
 
 
-def _check(message: Any) -> None:
-    """Raises `BadMessage` for a task or a job that there cannot be."""
+def _check(message: Any, expected: Any) -> None:
+    """Raises `BadMessage` for another message, and for a task or a job that there cannot be."""
     kind = type(message).__name__
+    if not isinstance(message, expected):
+        raise wire.BadMessage(f"a {kind} in place of a {expected.__name__}")
     if not ev.is_name(message.job):
         raise wire.BadMessage(f"a {kind} of a job that cannot have such a name")
     if isinstance(message, ev.Dispatch):

@@ -191,7 +191,8 @@ class Attempt:
     @property
     def output_folder(self) -> str:
         """Its own therein; "" likewise."""
-        return shared.attempt_folder(self.shared_folder, self.number) if self.shared_folder else ""
+        folder = self.shared_folder
+        return shared.attempt_folder(folder, self.number) if folder else ""
 
     def shared_blocks(self) -> tuple[Block, ...]:
         """What it is to read from there."""

@@ -27,7 +27,7 @@ class Folders:
     def when_forgotten(self, attempt: Attempt) -> list[Command]:
         """What it has written for others stays while the log may have its `Done`, though nobody has said so yet."""
         removed: list[Command] = [RemoveTree(attempt.folder)]
-        if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
+        if attempt.slot >= 0 and not attempt.may_win and attempt.output_folder:
             removed.append(RemoveTree(attempt.output_folder, shared=True))
         return removed
 

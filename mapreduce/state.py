@@ -147,6 +147,7 @@ class JobState:
         self.delivered = False
         #: the `Retried` that were valid, by their numbers
         self.retries: list[int] = []
+        self.revision = 0  #: how many these are: how often the job went on after it had failed
         self._retries_read: set[int] = set()  #: valid or not: one that comes again is void
         #: what was kept of the failed job is given up
         self.expired = False
@@ -189,11 +190,6 @@ class JobState:
     def ready(self) -> bool:
         """The output is complete and sealed, ready to be collected."""
         return bool(self.stages) and self.stages[-1].sealed
-
-    @property
-    def revision(self) -> int:
-        """How often the job went on after it had failed."""
-        return len(self.retries)
 
     @property
     def kept(self) -> bool:
@@ -438,6 +434,7 @@ class JobState:
             return
         assert self.spec is not None
         self.retries.append(event.number)
+        self.revision += 1
         self.terminal, self.delivered, self.cancel_reason = None, False, None
         self.progress += 1
         if event.bundle is not None:
@@ -451,7 +448,7 @@ class JobState:
 
     def _current(self, event: Any) -> Optional[Task]:
         """The event's task, if the event speaks of the input that is valid now, and of the code."""
-        if not 0 <= event.stage < len(self.stages) or event.revision != len(self.retries):
+        if not 0 <= event.stage < len(self.stages) or event.revision != self.revision:
             return None
         stage = self.stages[event.stage]
         return stage.tasks.get(event.index) if stage.generation == event.generation else None

@@ -15,8 +15,8 @@ from mapreduce.attempt import Attempt
 from mapreduce.brokers import base
 from mapreduce.effects import Command
 
-#: of one publication, about; what can be joined with others at all is not much larger (`brokers.publisher`)
-MOST_BYTES = 8 << 10
+#: in one publication: with some 200 bytes each it can still be joined with others (`brokers.publisher`)
+MOST = 32
 
 
 class Together:
@@ -33,23 +33,19 @@ class Together:
         for attempt in attempts:
             by_job.setdefault(attempt.job, []).append(attempt)
         for its in by_job.values():
-            messages = [wire.encode(event_of(attempt)) for attempt in its]
-            begin = size = 0
-            for end, message in enumerate(messages, 1):
-                size += len(message)
-                if size > MOST_BYTES or end == len(messages):
-                    commands.append(self._publish(kind, its[begin:end], messages[begin:end]))
-                    begin, size = end, 0
+            for begin in range(0, len(its), MOST):
+                some = its[begin : begin + MOST]
+                commands.append(self._publish(kind, some, list(map(event_of, some))))
         return commands
 
-    def _publish(self, kind: str, attempts: list[Attempt], messages: list[bytes]) -> Command:
+    def _publish(self, kind: str, attempts: list[Attempt], events: list[Any]) -> Command:
         token = attempts[0].token(kind)
         if len(attempts) > 1:
             self._serial += 1
             token = f"worker/{kind}s:{self._serial}"
             self._attempts[token] = attempts
-        first, *more = messages
-        return base.Publish(ev.log_stream(attempts[0].job), first, token, joins=True, more=tuple(more))
+        log = ev.log_stream(attempts[0].job)
+        return base.Publish(log, wire.encode_all(events), token, joins=True, messages=len(events))
 
     def take(self, token: str) -> Iterable[Attempt]:
         """Whose events these were, when the broker has answered; none if it is no token of ours."""

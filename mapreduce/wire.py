@@ -5,9 +5,10 @@
     head        msgpack [tag, [field, …], signature]   signature is nil: room for one, later
     body        the rest: raw bytes of a piece or block, empty for everything else
 
-Small messages to one stream may travel together: `join` makes one message of them, whose tag is `Joined` and whose body
-they are, one after the other. A broker's publisher joins what it has to send anyway (`brokers.base.Publish.joins`), so
-whoever reads a stream reads it with `decode_all`.
+Small messages may travel together: `join` makes one message of them, whose tag is `Joined` and whose body they are, one
+after the other. A broker's publisher joins what it has to send anyway (`brokers.base.Publish.joins`), so whoever reads
+a stream reads it with `decode_all`. Who has several to say at once, without bodies, says them with `encode_all`: the
+fields of that message, `Many`, are tags and fields of these, in turn; each costs half of what it does alone.
 
 A message that cannot be read raises `BadMessage` with the reason; whoever reads a queue or stream sets it aside.
 Fields travel by position. A newer minor version may append fields: a reader ignores those it does not know,
@@ -30,9 +31,11 @@ _PREFIX = struct.Struct(">BI")
 _START = _PREFIX.size  #: of the head
 _MAX_REASON_CHARS = 200
 _TAGS: dict[str, type] = {}
-_JOINED = "Joined"
+_JOINED, _MANY = "Joined", "Many"
 #: how its head begins: an array of three, a text of six bytes
 _JOINED_HEAD = b"\x93\xa6" + _JOINED.encode()
+
+_NOTHING = memoryview(b"")
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
@@ -54,12 +57,32 @@ def message(cls: type[T]) -> type[T]:
 
 def encode(msg: Any, body: bytes = b"") -> bytes:
     """The message and its body as bytes."""
-    head = codec.pack_known([type(msg).__name__, to_plain(msg), None])
-    return _PREFIX.pack(PROTOCOL, len(head)) + head + body
+    return _with_prefix([type(msg).__name__, to_plain(msg), None]) + body
+
+
+def encode_all(msgs: Sequence[Any]) -> bytes:
+    """Messages without bodies, at least one, as one for `decode_all`."""
+    if len(msgs) == 1:
+        return encode(msgs[0])
+    rows: list[Any] = []
+    for msg in msgs:
+        rows += (type(msg).__name__, to_plain(msg))
+    return _with_prefix([_MANY, rows, None])
+
+
+def _with_prefix(plain: list[Any]) -> bytes:
+    head = codec.pack_known(plain)
+    return _PREFIX.pack(PROTOCOL, len(head)) + head
 
 
 def decode(data: Union[bytes, memoryview]) -> tuple[Any, memoryview]:
     """The message and its body. Raises `BadMessage`."""
+    tag, fields, body = _open(data)
+    return _made(tag, fields), body
+
+
+def _open(data: Union[bytes, memoryview]) -> tuple[Any, Any, memoryview]:
+    """Tag, fields and body. Raises `BadMessage`."""
     size = len(data)
     if size < _START:
         raise BadMessage(f"only {size} bytes")
@@ -73,12 +96,17 @@ def decode(data: Union[bytes, memoryview]) -> tuple[Any, memoryview]:
         tag, fields, _signature = codec.unpack(view[_START:end])
     except Exception as error:  # any damage must end as BadMessage, whatever msgpack makes of it
         raise BadMessage(f"unreadable head: {str(error)[:_MAX_REASON_CHARS]}") from error
+    return tag, fields, view[end:]
+
+
+def _made(tag: Any, fields: Any) -> Any:
+    """The message of these fields. Raises `BadMessage`."""
     cls = _TAGS.get(tag) if type(tag) is str else None
     if cls is None:
         known = repr(tag[:_MAX_REASON_CHARS]) if type(tag) is str else type(tag).__name__
         raise BadMessage(f"no message of this protocol: {known}")
     try:
-        return _record(cls)(fields), view[end:]
+        return _record(cls)(fields)
     except BadMessage as error:
         error.tag, error.fields = tag, fields
         raise
@@ -93,21 +121,51 @@ def join(messages: Sequence[Union[bytes, bytearray]]) -> bytes:
 
 
 def decode_all(data: bytes) -> Iterator[tuple[Any, memoryview]]:
-    """The messages of a delivery, joined or single, with their bodies.
+    """The messages of a delivery, of one or of several, with their bodies.
 
     In the place of one that cannot be read comes the `BadMessage` that says why.
     """
     try:
-        for each in split(data):
+        for each in _joined(data):
             try:
-                yield decode(each)
+                tag, fields, body = _open(each)
+                if tag != _MANY:
+                    yield _made(tag, fields), body
+                    continue
+                rows = _rows(fields)
             except BadMessage as error:
-                yield error, memoryview(b"")
+                yield error, _NOTHING
+                continue
+            for tag, fields in rows:
+                try:
+                    yield _made(tag, fields), _NOTHING
+                except BadMessage as error:
+                    yield error, _NOTHING
     except BadMessage as error:
-        yield error, memoryview(b"")
+        yield error, _NOTHING
 
 
-def split(data: bytes) -> Sequence[Union[bytes, memoryview]]:
+def split(data: bytes) -> list[bytes]:
+    """The messages of a delivery, each by itself. Raises `BadMessage` where they cannot be told apart."""
+    found: list[bytes] = []
+    for each in _joined(data):
+        try:
+            tag, fields, _ = _open(each)
+            some = [_with_prefix([*row, None]) for row in _rows(fields)] if tag == _MANY else [bytes(each)]
+        except BadMessage:  # as it is
+            some = [bytes(each)]
+        found += some
+    return found
+
+
+def _rows(fields: Any) -> Iterator[tuple[Any, Any]]:
+    """Tags and fields of what was said at once. Raises `BadMessage`."""
+    if type(fields) is not list or len(fields) % 2:
+        raise BadMessage("messages that were said at once, without tags and fields in turn")
+    return zip(fields[::2], fields[1::2])
+
+
+def _joined(data: bytes) -> Sequence[Union[bytes, memoryview]]:
     """The messages that were joined; of any other message that one. Raises `BadMessage`."""
     if data[_START : _START + len(_JOINED_HEAD)] != _JOINED_HEAD:
         return (data,)

@@ -902,7 +902,7 @@ self._generation(number) < 0:
     Mutation(
         "a `Done` of before the retry wins", "15 failed", STATE,
 """\
-        if not 0 <= event.stage < len(self.stages) or event.revision != len(self.retries):
+        if not 0 <= event.stage < len(self.stages) or event.revision != self.revision:
             return None
 """,
 """\
@@ -1085,10 +1085,10 @@ self._generation(number) < 0:
     Mutation(
         "the files of a winner are removed", "6 duplicates", FOLDERS,
 """\
-        if attempt.output_folder and attempt.slot >= 0 and not attempt.may_win:
+        if attempt.slot >= 0 and not attempt.may_win and attempt.output_folder:
 """,
 """\
-        if attempt.output_folder and attempt.slot >= 0:
+        if attempt.slot >= 0 and attempt.output_folder:
 """,
         seeds.SHARED,
     ),

@@ -117,6 +117,33 @@ def test_joined_messages_come_back_one_by_one_and_whatever_is_wrong_with_one_is_
     assert any(isinstance(message, wire.BadMessage) for message, _ in wire.decode_all(whole[:cut]))
 
 
+@given(st.lists(st.integers(0, 2**63), min_size=1, max_size=5), st.data())
+def test_what_is_said_at_once_comes_back_one_by_one_and_whatever_is_wrong_with_one_is_told(
+    numbers: list[int], data: st.DataObject
+) -> None:
+    said = [events.Lost(number, 0, 1) for number in numbers]
+    alone = [wire.encode(each) for each in said]
+    whole = wire.encode_all(said)
+    assert [message for message, _ in wire.decode_all(whole)] == said and wire.split(whole) == alone
+    among = wire.join([alone[0], whole, alone[-1]])
+    assert [message for message, _ in wire.decode_all(among)] == [said[0], *said, said[-1]]
+    assert wire.split(among) == [alone[0], *alone, alone[-1]]
+    bad = data.draw(st.integers(0, len(said) - 1))
+    rows = [row for each in said for row in ("Lost", wire.to_plain(each))]
+    rows[2 * bad + 1] = data.draw(st.sampled_from([None, [], ["x", 0, 1]]))
+    head = codec.pack(["Many", rows, None])
+    read = [message for message, _ in wire.decode_all(wire._PREFIX.pack(1, len(head)) + head)]
+    assert [n for n, message in enumerate(read) if isinstance(message, wire.BadMessage)] == [bad]
+    assert read[bad].tag == "Lost"
+
+
+@pytest.mark.parametrize("fields", [None, 7, ["Lost"], {"Lost": []}, ["Many", []], [[], "Lost"]])
+def test_what_is_nothing_said_at_once_is_told(fields: object) -> None:
+    head = codec.pack(["Many", fields, None])
+    [(message, _)] = wire.decode_all(wire._PREFIX.pack(1, len(head)) + head)
+    assert isinstance(message, wire.BadMessage)
+
+
 def test_lengths_of_joined_messages_that_are_no_whole_numbers_are_told() -> None:
     """They fit in sum, and no slice can be made of them."""
     whole = wire.join([wire.encode(events.Present()), wire.encode(events.Present())])

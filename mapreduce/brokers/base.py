@@ -89,22 +89,16 @@ class Publish:
     joins: bool = False
     #: 0 … `MAX_PRIORITY`; other places than those of `Kind.PRIORITY` take no notice of it
     priority: int = 0
-    #: messages that follow ``head`` in the same one, where that `joins` and has no ``body``
-    more: tuple[bytes, ...] = ()
+    #: how many would go there if they were not told at once, see `wire.encode_all`: a busy place is known by that
+    messages: int = 1
 
     @property
     def size(self) -> int:
         """In bytes."""
-        if self.more:
-            return len(self.head) + sum(map(len, self.more))
         return len(self.head) + (self.body.length if self.body is not None else 0)
 
-    def messages(self) -> list[Union[bytes, bytearray]]:
-        """Those that it consists of, one as a rule, to be joined. Raises OSError."""
-        return [self.head, *self.more] if self.more else [self._whole()]
-
-    def _whole(self) -> Union[bytes, bytearray]:
-        """Head and body in one piece."""
+    def whole(self) -> Union[bytes, bytearray]:
+        """Head and body in one piece. Raises OSError."""
         if self.body is None:
             return self.head
         whole = bytearray(len(self.head) + self.body.length)

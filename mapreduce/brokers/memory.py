@@ -20,7 +20,6 @@ from typing import Any, Callable, Optional, Union
 from mapreduce.brokers import base
 from mapreduce.brokers.base import Kind, Receipt
 from mapreduce.errors import BrokerError
-from mapreduce.wire import join
 
 
 class _Message:
@@ -219,7 +218,7 @@ class MemoryBroker(base.Broker):
             self._inbox.append(base.Unroutable(command.token))
             return
         try:
-            body = join(command.messages())
+            body = bytes(command.whole())
         except OSError as error:
             self._inbox.append(base.cannot_read(command, error))
             return

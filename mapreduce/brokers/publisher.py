@@ -172,7 +172,7 @@ class Publisher(Listener):
         small = command.joins and size <= MAX_SMALL_BYTES
         now = time.monotonic()
         if small:
-            self._flow(command.to).add(now, 1 + len(command.more))
+            self._flow(command.to).add(now, command.messages)
         parcel = self._open.get(command.to)
         if parcel is not None:
             if small and parcel.size + size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
@@ -289,7 +289,7 @@ class Publisher(Listener):
                 self._emit(base.Unroutable(command.token, text))
                 continue
             try:
-                bodies += command.messages()
+                bodies.append(command.whole())
             except OSError as error:
                 self._emit(base.cannot_read(command, error))
                 continue

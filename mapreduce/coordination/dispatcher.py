@@ -207,7 +207,7 @@ class Dispatcher:
             ev.DispatchRef(each.dispatch, each.stage, each.index, priority) for each in messages
         ]
         self._in_flight.update((each.dispatch, (each.stage, each.index)) for each in messages)
-        body = wire.join(list(map(wire.encode, messages)))
+        body = wire.encode_all(messages)
         return base.Publish(self.queue, body, f"{self._prefix}{first}", priority=priority)
 
     def _message(self, stage: int, index: int) -> ev.Dispatch:

@@ -193,9 +193,9 @@ class Actor:
             kind = type(command)
             if kind is base.Publish:
                 self.stage.node.monitor.conduct.says(self.name, role, command)
-                if b"Started" in command.head[5:16]:
-                    for message in (command.head, *command.more):
-                        self.stage.node.monitor.starts(wire.decode(message)[0], self._redelivered)
+                if command.token.startswith(("worker/start:", "worker/starts:", "worker/reads:")):
+                    for message, _ in wire.decode_all(command.head):
+                        self.stage.node.monitor.starts(message, self._redelivered)
                 if self.session is not None:
                     self.session.perform(command, self._whole(command))
             elif kind is effects.Execute:
@@ -229,7 +229,7 @@ class Actor:
 
     def _whole(self, command: base.Publish) -> Optional[bytes]:
         if command.body is None:
-            return wire.join([command.head, *command.more])
+            return command.head
         path, offset, length = command.body
         body = bytes(self.files.get(path, b"")[offset : offset + length])
         return command.head + body if len(body) == length else None

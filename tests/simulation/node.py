@@ -370,8 +370,7 @@ class Session:
         waiting = self._joining.pop(to, [])
         if waiting:
             self._world.tally("joined messages", len(waiting) - 1)
-            messages = [bytes(each) for body, _ in waiting for each in wire.split(body)]
-            self._publish(to, wire.join(messages), [token for _, token in waiting])
+            self._publish(to, wire.join([body for body, _ in waiting]), [token for _, token in waiting])
 
     def _publish(self, to: str, body: bytes, tokens: list[str], priority: int = 0) -> None:
         if to not in self.node.places:

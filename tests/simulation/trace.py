@@ -14,8 +14,7 @@ _SILENT = ("spec", "stats", "code", "worker")
 def describe(event: Any) -> str:
     """One line for an event or a command."""
     if isinstance(event, base.Publish):
-        said = " & ".join(map(_message, (event.head, *event.more)))
-        return f"publish {said} to {_place(event.to)}"
+        return f"publish {_message(event.head)} to {_place(event.to)}"
     if isinstance(event, base.Broadcast):
         return f"broadcast {_message(event.body)}"
     if isinstance(event, base.Delivered):
