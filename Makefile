@@ -84,7 +84,7 @@ distclean: clean
 	    { echo "make: $$PYTHON cannot make virtual environments; Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
 	"$$PYTHON" -m venv .venv
 
-.venv/.installed: setup.py pyproject.toml mapreduce/_loops.c | .venv/bin/pip
+.venv/.installed: setup.py pyproject.toml $(wildcard mapreduce/csrc/*.[ch]) | .venv/bin/pip
 	$(PIP) --editable .
 	@touch $@
 

@@ -24,6 +24,11 @@ def readme() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
+def files(pattern: str) -> list[str]:
+    """Their paths, from here on, in the same order everywhere."""
+    return sorted(path.relative_to(HERE).as_posix() for path in HERE.glob(pattern))
+
+
 TEST = [
     "httpx>=0.27",
     "hypothesis>=6.80",
@@ -41,9 +46,18 @@ LINT = ["mypy>=1.19", "ruff>=0.14"]
 # Without a compiler the package is installed all the same: `mapreduce/loops.py` has them in Python, too.
 LOOPS = Extension(
     "mapreduce._loops",
-    ["mapreduce/_loops.c"],
-    # what an older Python's headers do not declare must not become a call that returns an int
-    extra_compile_args=["-O3", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"],
+    files("mapreduce/csrc/*.c"),
+    # compiled again when one of them has changed
+    depends=files("mapreduce/csrc/*.h"),
+    extra_compile_args=[
+        "-O3",
+        "-Wall",
+        "-Wextra",
+        # what an older Python's headers do not declare must not become a call that returns an int
+        "-Werror=implicit-function-declaration",
+        # what its files have of each other is nobody else's, and is called without a detour
+        "-fvisibility=hidden",
+    ],
     py_limited_api=True,
     optional=True,
 )

@@ -1,6 +1,6 @@
 """The innermost loops of map and reduce: how often keys come, their totals, which part each goes to, their order.
 
-All are here in Python, and in `_loops.c`, for a third of the time, where that could be compiled when the package was
+All are here in Python, and in C (`csrc`), for a third of the time, where that could be compiled when the package was
 installed. Both do the same, to the order of keys, with whatever the rest of the engine gives them.
 """
 
@@ -164,7 +164,7 @@ def plain_text_lines(keys: list[Any], values: list[Any]) -> Optional[bytes]:
     return None
 
 
-#: of `_loops.c`, one more with each change of what it does: where sources are updated in place (an editable
+#: of `csrc`, one more with each change of what it does: where sources are updated in place (an editable
 #: installation, say), what was compiled from older ones stays until it is compiled again
 _EDITION = 5
 #: why the loops in C are not used; "": they are

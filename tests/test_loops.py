@@ -144,7 +144,7 @@ def test_a_hundred_thousand_keys() -> None:
 # Fibonacci hashing has some of these, whose products with the golden ratio are nearly whole, in long clusters
 @pytest.mark.parametrize("step", [1, 60, 1000, 15456, 28657, 196418, 832040, 2**20, 2**32, 2**44])
 def test_numbers_at_equal_distances_do_not_get_in_each_others_way(step: int) -> None:
-    """How many slots are looked at, in a table as that of `_loops.c` when it is as full as it gets."""
+    """How many slots are looked at, in a table as that of `csrc/table.h` when it is as full as it gets."""
     from mapreduce._loops import spread
 
     keys, slots = 1 << 14, 1 << 15

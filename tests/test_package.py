@@ -1,9 +1,10 @@
-"""`import mapreduce`: names that come when they are asked for look like names that are there."""
+"""`import mapreduce`: names that come when they are asked for look like names that are there. And what is packed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +42,14 @@ def test_a_fresh_process(script: str) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_source_distribution_has_all_that_the_compiler_needs(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    listing = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+    ended = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (listed,) = tmp_path.glob("*.egg-info/SOURCES.txt")
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mapreduce" / "csrc").glob("*.[ch]")}
+    assert "mapreduce/csrc/loops.h" in sources
+    assert sources <= set(listed.read_text(encoding="utf-8").splitlines())
