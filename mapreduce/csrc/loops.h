@@ -24,6 +24,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#if PY_VERSION_HEX < 0x030A0000
+/* of the limited API since 3.7, but not in its header */
+PyAPI_FUNC(void *) PyMem_Calloc(size_t count, size_t size);
+#endif
+
 /* ------------------------------------------------------------------ memory */
 
 #if defined(__GNUC__) || defined(__clang__)
