@@ -99,7 +99,7 @@ class Attempt:
         self._blocks_out: dict[int, int] = {}
         self._output: list[ev.Carried] = []
         self._output_bytes = 0
-        self._spool = Spool(f"{folder}{os.sep}input", f"worker/spool:{number}")
+        self._spooled: Optional[Spool] = None
         self._next_piece = 0
         self._gap = False
         self._from_start = False  #: the pieces were looked for in all of the stream
@@ -107,6 +107,13 @@ class Attempt:
         self.input_complete = False
 
     # ------------------------------------------------------------ input
+
+    @property
+    def _spool(self) -> Spool:
+        """Most have none: their input comes with the dispatch, or is read where it lies."""
+        if self._spooled is None:
+            self._spooled = Spool(f"{self.folder}{os.sep}input", f"worker/spool:{self.number}")
+        return self._spooled
 
     @property
     def input_tag(self) -> str:

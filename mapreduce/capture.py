@@ -195,6 +195,8 @@ class Capture:
         self._later: list[bytearray] = []  #: what has come after each mark that was not due
         self._cut = b""  #: what may be the beginning of a mark
         self.closed = False  #: by all who could write to it, or by us
+        #: all was read that had been written when its process was heard last, so that an end more needs no look
+        self.current = False
         #: when to read again, None: when the selector says so
         self.read_at: Optional[float] = None
         #: when to tell of what is kept, None: there is nothing; and since when there is
@@ -318,7 +320,9 @@ class Captures:
 
     def end(self, capture: Capture, now: float, failed: bool) -> Iterator[Printed]:
         """The attempt is over: the rest of what it has printed."""
-        if capture.closed or capture.read(now) < _TURN_BYTES:
+        if failed or not capture.current:
+            capture.current = capture.closed or capture.read(now) < _TURN_BYTES
+        if capture.current:
             capture.complete()  # else the rest of a mark may have to be read yet
         if capture.kept.used and capture.allowance is not None:
             for text, dropped in capture.kept.take_all(capture.allowance, now, anyhow=failed):

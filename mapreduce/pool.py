@@ -365,6 +365,7 @@ class ExecutorPool:
             return
         except OSError:
             data = b""
+        child.capture.current = False  # what is heard now may have been preceded by output
         if not data:
             self._lost(child)
             return

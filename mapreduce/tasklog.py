@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any
 
 from mapreduce.effects import (
     Command,
@@ -13,6 +13,8 @@ from mapreduce.effects import (
     Report,
     Role,
 )
+
+_OF_EXECUTORS = frozenset([Execute, KillExecutor])
 
 
 class TaskLog:
@@ -28,19 +30,20 @@ class TaskLog:
 
     def handle(self, event: Any, now: float) -> list[Command]:
         told: list[Command] = []
-        if isinstance(event, (ExecutorDone, ExecutorFailed)):
+        kind = type(event)
+        if kind is ExecutorDone or kind is ExecutorFailed:
             told = self._ended(event)
         commands = self._worker.handle(event, now)
         self.finished = self._worker.finished
         for command in commands:
-            if isinstance(command, (Execute, KillExecutor)):
+            if type(command) in _OF_EXECUTORS:
                 told += self._asked(command)
         return commands + told if told else commands
 
-    def _asked(self, command: Union[Execute, KillExecutor]) -> list[Command]:
-        if isinstance(command, Execute):
+    def _asked(self, command: Any) -> list[Command]:
+        if type(command) is Execute:
             self._running[command.task.attempt] = command
-            return self._tell("debug", command, "task_started", "begins")
+            return self._tell("debug", command, "task_started", "begins") if self._everything else []
         task = self._running.pop(command.attempt, None)
         return [] if task is None else self._tell("debug", task, "task_stopped", "is stopped")
 
@@ -50,7 +53,7 @@ class TaskLog:
             return []
         if isinstance(event, ExecutorFailed):
             return self._tell("warning", task, "task_failed", f"has failed: {event.failure.message}")
-        return self._tell("debug", task, "task_done", "is done")
+        return self._tell("debug", task, "task_done", "is done") if self._everything else []
 
     def _tell(self, level: str, run: Execute, event: str, what: str) -> list[Command]:
         if not (self._everything or level == "warning"):

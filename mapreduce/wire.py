@@ -299,6 +299,8 @@ def _compiled(cls: Any, hints: list[Any], converters: list[Convert], otherwise: 
             value = f"convert{number}({item})"
             if _is_long_tuple(hint):
                 value = f"() if {item} == [] else {value}"
+            elif get_origin(hint) is dict:
+                value = f"{item} if not {item} and type({item}) is dict else {value}"
             value = value if inner is None else f"None if {item} is None else {value}"
         values.append(value)
     makes = f"new(cls, ({', '.join(values)},))" if issubclass(cls, tuple) else f"cls({', '.join(values)})"

@@ -124,15 +124,19 @@ def test_seals_are_repeated_soon_at_first_whoever_coordinates() -> None:
         assert late + wait == pytest.approx(next(at for at in (*times, 585) if at > late), abs=1)
 
 
-@given(st.lists(st.integers(0, 2**63), max_size=300), st.integers(20, 2000))
-def test_a_long_seal_is_cut_by_its_bytes_and_loses_nothing(attempts: list[int], most: int) -> None:
+@given(st.lists(st.integers(0, 2**63), max_size=300), st.integers(1, 50))
+def test_a_long_seal_is_cut_and_loses_nothing(attempts: list[int], most: int) -> None:
     entries = [ev.SealEntry(task, attempt, 1) for task, attempt in enumerate(attempts)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sealer, "SEAL_BYTES", most)
+        patch.setattr(sealer, "SEAL_ENTRIES", most)
         parts = list(sealer._cut(entries))
     assert [entry for part in parts for entry in part] == entries
-    assert all(len(part) == 1 or len(wire.encode(part)) <= most + 50 for part in parts if part)
-    assert parts
+    assert parts and all(len(part) <= most for part in parts)
+
+
+def test_no_part_of_a_seal_is_larger_than_a_mebibyte() -> None:
+    largest = ev.SealEntry(2**63, 2**64 - 1, 2**63)
+    assert len(wire.encode(ev.Seal(0, 0, 1, (largest,) * sealer.SEAL_ENTRIES))) <= 1 << 20
 
 
 def test_what_the_broker_refuses_for_good_ends_the_job_with_its_reason() -> None:

@@ -11,11 +11,10 @@ from mapreduce.brokers import base
 from mapreduce.coordination.journal import Journal
 from mapreduce.effects import Command
 from mapreduce.refs import Failure
-from mapreduce.spec import MIB
 from mapreduce.state import JobState
 
-#: bytes of entries in one message, about
-SEAL_BYTES = MIB
+#: entries in one message, of 30 bytes at most: less than a MiB
+SEAL_ENTRIES = 32_768
 #: a seal that somebody may still wait for is written again after so long: a confirmed one that is lost would stop the
 #: job. Then twice as long after that, and so on
 FIRST_PAUSE_SECS = 15.0
@@ -121,16 +120,9 @@ class Sealer:
 
 
 def _cut(entries: list[ev.SealEntry]) -> Iterator[tuple[ev.SealEntry, ...]]:
-    """The entries in parts, one at least, each of about as many bytes as a message may have."""
-    part: list[ev.SealEntry] = []
-    size = 0
-    for entry in entries:
-        size += len(wire.encode(entry))
-        if part and size > SEAL_BYTES:
-            yield tuple(part)
-            part, size = [], len(wire.encode(entry))
-        part.append(entry)
-    yield tuple(part)
+    """The entries in parts, one at least, each of as many as a message may have."""
+    for begin in range(0, max(1, len(entries)), SEAL_ENTRIES):
+        yield tuple(entries[begin : begin + SEAL_ENTRIES])
 
 
 def _address(token: str) -> tuple[int, int, int, int]:
