@@ -14,18 +14,18 @@ LONG_SECS = 1.0
 #: what was on its way to a worker when its haste ended has come by then
 CALMING_SECS = 5.0
 #: attempts for each slot that may be started and wait for it, no more than are done in so long, and messages
-#: with dispatches that are held for these. That `Started` is confirmed takes as long as 64 tasks of 0.3 ms: a log
-#: that busy gets messages some 20 ms apart (`brokers.publisher`)
-AHEAD = 64
+#: with dispatches that are held for these. That `Started` is confirmed takes as long as 64 tasks of 0.3 ms, as a log
+#: that busy gets messages some 20 ms apart (`brokers.publisher`); twice as many, or executors wait now and then
+AHEAD = 128
 AHEAD_SECS = 0.4
-MESSAGES_AHEAD = 16
+MESSAGES_AHEAD = 24
 #: of these an executor may have so many behind the one that it is at, and no more than are done in so long
 BEHIND = 32
 BEHIND_SECS = 0.02
 #: how much of the mean is the last task's
 SHARE = 0.1
 #: after so many tasks that were all short the next may be taken for short, where little depends on it
-FEW = 4
+FEW = 2
 
 
 class Haste:

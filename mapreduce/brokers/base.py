@@ -91,6 +91,8 @@ class Publish:
     priority: int = 0
     #: how many would go there if they were not told at once, see `wire.encode_all`: a busy place is known by that
     messages: int = 1
+    #: somebody has nothing to do until it is there: it waits for no others, and takes those along that wait
+    hurries: bool = False
 
     @property
     def size(self) -> int:

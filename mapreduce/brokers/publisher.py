@@ -177,12 +177,14 @@ class Publisher(Listener):
         if parcel is not None:
             if small and parcel.size + size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
                 parcel.add(command, size)
+                if command.hurries and command.to in self._held:
+                    self._let_go(command.to)
                 return
             self._close(parcel)
         parcel = _Parcel(command, size)
         if small:
             self._open[command.to] = parcel
-            if self._has_to_wait(command.to, now):  # and for company
+            if not command.hurries and self._has_to_wait(command.to, now):  # and for company
                 self._held.add(command.to)
                 return
         self._waiting.append(parcel)

@@ -15,6 +15,8 @@ from mapreduce.brokers import base
 AGAIN_SECS = 60.0
 #: what coordinators write; others' entries cannot all be looked up
 _OWN = (ev.Took, ev.Dispatched, ev.Lost, ev.StageSealed, ev.Failed, ev.Expired, ev.Cancelled, ev.Abandoned)
+#: nothing goes on, or nothing else, until somebody reads them
+_AWAITED = (ev.StageSealed, ev.Failed, ev.Cancelled, ev.Abandoned)
 
 
 class Journal:
@@ -39,7 +41,9 @@ class Journal:
         """Log the event; it does not matter much if it gets lost."""
         self._serial += 1
         token = f"{self._prefix}{type(event).__name__}:{self._serial}"
-        return base.Publish(self.log, wire.encode(event), token, joins=True)
+        return base.Publish(
+            self.log, wire.encode(event), token, joins=True, hurries=isinstance(event, _AWAITED)
+        )
 
     def confirmed(self, token: str, now: float) -> None:
         event = self._tokens.pop(token, None)
