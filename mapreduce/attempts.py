@@ -25,6 +25,9 @@ from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS
 from mapreduce.together import Together, publish
 
+#: between two times that what is done is told at once because nothing else is here; for a busy log that is dear
+HURRY_SECS = 0.2
+
 
 class Attempts(Mapping[int, Attempt]):
     """By number, in the order in which their dispatches came. ``by_reference``: as for `Folders`."""
@@ -47,6 +50,7 @@ class Attempts(Mapping[int, Attempt]):
         self.unsettled = False  #: something has happened since slots were filled
         self.together = Together()
         self._done: list[Attempt] = []  #: to be logged as such, with others that are by then
+        self._hurries_at = 0.0  #: not before that again
 
     def __getitem__(self, number: int) -> Attempt:
         return self._attempts[number]
@@ -144,7 +148,14 @@ class Attempts(Mapping[int, Attempt]):
         for attempt in done:
             attempt.phase = Phase.CLOSING
             attempt.may_win = True
-        return self.together.tell("close", done, lambda each: each.done(self._worker))
+        return self.together.tell("close", done, lambda each: each.done(self._worker), self._is_last())
+
+    def _is_last(self) -> bool:
+        """What ends now may be all that somebody waits for; one who soon has more to do does not say so again soon."""
+        is_last = self.line.is_empty and self.now >= self._hurries_at
+        if is_last:
+            self._hurries_at = self.now + HURRY_SECS
+        return is_last
 
     def tell_apart(self, attempts: Iterable[Attempt]) -> list[Command]:
         """That they are done, each by itself: together it is more than the broker takes as one message."""

@@ -32,6 +32,11 @@ class Line:
         return len(self._slots) - self._begun
 
     @property
+    def is_empty(self) -> bool:
+        """Nobody waits, and no executor has anything."""
+        return not (self._begun or self._ready)
+
+    @property
     def waiting(self) -> list[Attempt]:
         """In the order in which they would run."""
         return [*self._started.values(), *self._ready.values()]

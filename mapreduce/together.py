@@ -26,8 +26,10 @@ class Together:
         self._serial = 0
         self._attempts: dict[str, list[Attempt]] = {}  #: by token
 
-    def tell(self, kind: str, attempts: list[Attempt], event_of: Callable[[Attempt], Any]) -> list[Command]:
-        """Publish an event of each; ``kind``: of the token."""
+    def tell(
+        self, kind: str, attempts: list[Attempt], event_of: Callable[[Attempt], Any], hurries: bool = False
+    ) -> list[Command]:
+        """Publish an event of each; ``kind``: of the token; ``hurries``: as of `base.Publish`."""
         commands: list[Command] = []
         by_job: dict[str, list[Attempt]] = {}
         for attempt in attempts:
@@ -35,17 +37,18 @@ class Together:
         for its in by_job.values():
             for begin in range(0, len(its), MOST):
                 some = its[begin : begin + MOST]
-                commands.append(self._publish(kind, some, list(map(event_of, some))))
+                commands.append(self._publish(kind, some, list(map(event_of, some)), hurries))
         return commands
 
-    def _publish(self, kind: str, attempts: list[Attempt], events: list[Any]) -> Command:
+    def _publish(self, kind: str, attempts: list[Attempt], events: list[Any], hurries: bool) -> Command:
         token = attempts[0].token(kind)
         if len(attempts) > 1:
             self._serial += 1
             token = f"worker/{kind}s:{self._serial}"
             self._attempts[token] = attempts
         log = ev.log_stream(attempts[0].job)
-        return base.Publish(log, wire.encode_all(events), token, joins=True, messages=len(events))
+        body = wire.encode_all(events)
+        return base.Publish(log, body, token, joins=True, messages=len(events), hurries=hurries)
 
     def take(self, token: str) -> Iterable[Attempt]:
         """Whose events these were, when the broker has answered; none if it is no token of ours."""

@@ -68,7 +68,7 @@ MUTATIONS = [
     Mutation(
         "the dispatch is acked before `Done` is confirmed", "1 order", ATTEMPTS,
 """\
-        return self.together.tell("close", done, lambda each: each.done(self._worker))
+        return self.together.tell("close", done, lambda each: each.done(self._worker), self._is_last())
 """,
 """\
         acks = [ack for each in done for ack in each.acknowledge()]

@@ -77,7 +77,7 @@ GROWTH = Workload(
         _mr("one", "t1", "1 task", group=None),
         _mr("thousand", "t1000", "1,000 tasks", group=None),
         _mr("ten_thousand", "t10000", "10,000 tasks", group=None),
-        _mr("hundred_thousand", "t100000", "100,000 tasks", rounds=1, group=None),
+        _mr("hundred_thousand", "t100000", "100,000 tasks", group=None),
     ),
     (
         Goal("cost of a task, the dearest size to the cheapest ≤ 1.2", 1.2, spread),

@@ -37,6 +37,8 @@ LEAST_SECS = 0.02
 MAX_RANGE = 32
 MAX_RANGE_BYTES = 64 << 10
 RANGE_SHARE = 8
+#: dispatches that are sent at a time: workers begin with these while more are being made
+MAX_AT_ONCE = 128
 #: how long after a returned publication the next try comes
 RETURNED_SECS = 1.0
 
@@ -142,7 +144,7 @@ class Dispatcher:
         size = max(1, min(window // RANGE_SHARE, MAX_RANGE)) if self._haste.seems_short else 1
         if room < size:
             return []  # when more have been started
-        messages = (self._message(*task) for task in islice(self._due(at), max(0, room)))
+        messages = (self._message(*task) for task in islice(self._due(at), min(room, MAX_AT_ONCE)))
         return [self._publish(some) for some in _ranges(messages, size)]
 
     def _window(self, at: float) -> int:
