@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 import platform
-import select
 import statistics
 import tempfile
 import time
@@ -119,12 +118,14 @@ class Session:
         while count > 0:
             if time.monotonic() > deadline:
                 raise Surprise(f"{count} answers {kind.__name__} are missing after {PATIENCE_SECS:.0f} s")
-            select.select([self._broker.fileno()], [], [], 1.0)
-            for event in self._broker.poll():
+            events = self._broker.poll()
+            for event in events:
                 if not isinstance(event, kind):
                     raise Surprise(f"{event!r} instead of {kind.__name__}")
                 count -= 1
                 then(event)
+            if not events:
+                self._broker.wait(1.0)
 
 
 @dataclass

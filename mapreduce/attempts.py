@@ -49,7 +49,7 @@ class Attempts(Mapping[int, Attempt]):
         self.now = 0.0  #: of the event that is handled
         self.unsettled = False  #: something has happened since slots were filled
         self.together = Together()
-        self._done: list[Attempt] = []  #: to be logged as such, with others that are by then
+        self._done: dict[int, Attempt] = {}  #: to be logged as such, with others that are by then
         self._hurries_at = 0.0  #: not before that again
 
     def __getitem__(self, number: int) -> Attempt:
@@ -139,12 +139,13 @@ class Attempts(Mapping[int, Attempt]):
     def may_be_done(self, attempt: Attempt) -> None:
         """`Done` goes out only after the broker has every block."""
         if attempt.phase == Phase.PUBLISHING and not attempt.unconfirmed:
-            self._done.append(attempt)
+            self._done[attempt.number] = attempt
             self.unsettled = True
 
     def _report_done(self) -> list[Command]:
-        done, self._done = [each for each in self._done if self._attempts.get(each.number) is each], []
-        done = [each for each in done if each.phase == Phase.PUBLISHING]  # else it was stopped meanwhile
+        over, self._done = self._done, {}
+        # else it was stopped meanwhile
+        done = [each for n, each in over.items() if n in self._attempts and each.phase == Phase.PUBLISHING]
         for attempt in done:
             attempt.phase = Phase.CLOSING
             attempt.may_win = True
@@ -190,9 +191,10 @@ class Attempts(Mapping[int, Attempt]):
 
     def hand_back_all(self, before: Phase, but: Optional[Attempt] = None) -> list[Command]:
         """All attempts that have not come so far; those that wait for a slot before those that would free one."""
+        commands = self._report_done()  # which is no reason to run them again
         early = [each for each in self._attempts.values() if each.phase < before and each is not but]
         early.sort(key=lambda attempt: attempt.phase)
-        return [command for attempt in early for command in self.hand_back(attempt)]
+        return commands + [command for attempt in early for command in self.hand_back(attempt)]
 
     def _end(self, attempt: Attempt, outcome: Any) -> list[Command]:
         """Stop the attempt where it is and log its outcome; what is left to do waits for the confirm (`close`)."""
@@ -237,6 +239,7 @@ class Attempts(Mapping[int, Attempt]):
         self.demand.disconnected()
         self.jobs.disconnected()
         self.together.clear()
+        self._done.clear()
         return commands
 
     def _forget(self, attempt: Attempt) -> list[Command]:

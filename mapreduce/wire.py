@@ -160,7 +160,7 @@ def split(data: bytes) -> list[bytes]:
 
 def _rows(fields: Any) -> Iterator[tuple[Any, Any]]:
     """Tags and fields of what was said at once. Raises `BadMessage`."""
-    if type(fields) is not list or len(fields) % 2:
+    if type(fields) is not list or not fields or len(fields) % 2:
         raise BadMessage("messages that were said at once, without tags and fields in turn")
     return zip(fields[::2], fields[1::2])
 

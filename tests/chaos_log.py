@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import sys
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ def read(url: str, job: str, quiet_secs: float = QUIET_SECS) -> list[Any]:
         while time.monotonic() - quiet_from < quiet_secs:
             events = broker.poll()
             if not events:
-                select.select([broker.fileno()], [], [], quiet_secs)
+                broker.wait(quiet_secs)
             for event in events:
                 if isinstance(event, base.Delivered):
                     broker.perform(base.Ack(event.receipt))

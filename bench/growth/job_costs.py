@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import subprocess
 import sys
 import tempfile
@@ -172,11 +171,14 @@ def read_log(url: str, job: str) -> list[Any]:
     broker.connect()
     broker.perform(Consume("log", ev.log_stream(job), 500, "first"))
     events: list[Any] = []
-    while select.select([broker.fileno()], [], [], QUIET_SECS)[0]:
+    quiet_at = time.monotonic() + QUIET_SECS
+    while (left := quiet_at - time.monotonic()) > 0:
         for event in broker.poll():
             if isinstance(event, Delivered):
                 events += [message for message, _ in wire.decode_all(event.body)]
                 broker.perform(Ack(event.receipt))
+                quiet_at = time.monotonic() + QUIET_SECS
+        broker.wait(left)
     broker.close(1.0)
     return events
 

@@ -4,7 +4,7 @@
              └─ Consume, Listen, Cancel, Ack, Delete, Inspect ▶ Link + Consumer ─┤
     poll ◀──────────────────────────── inbox ◀── events ─────────────────────────┘
 
-Both move with each `poll`; a `Watchdog` sees to them when nobody polls for a second.
+Both move with each `poll`; a `Watchdog` sees to them when nobody polls for two seconds.
 
 An alarm on the broker stops its reading from connections that publish, acks included; so one connection
 publishes and declares, and the other never publishes. When either ends, the session ends: both are thrown
@@ -137,9 +137,9 @@ class _Session:
         self._links = (self.publishing, self.consuming)
         self._events = dict.fromkeys(self._links, selectors.EVENT_READ)  #: that are waited for
         self._descriptors = {link: link.fileno() for link in self._links}
+        self._watchdog = Watchdog(self._links, bell.ring)
         for link, events in self._events.items():
             selector.register(self._descriptors[link], events, link)
-        self._watchdog = Watchdog(self._links, bell.ring)
 
     def pump(self) -> None:
         """Let the links do what they can do now."""
@@ -154,7 +154,8 @@ class _Session:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.writes else 0)
         if events != self._events[link] and not link.ended:
             self._events[link] = events
-            self._selector.modify(self._descriptors[link], events, link)
+            with contextlib.suppress(KeyError, OSError):  # the watchdog has dropped it just now
+                self._selector.modify(self._descriptors[link], events, link)
 
     def wait_secs(self) -> float:
         """After so long there is something to do, whatever happens."""
@@ -250,6 +251,7 @@ class AmqpBroker(base.Broker):
             return
         if not _nameable(command):
             self._session.inbox.put(_answer_for_nameless(command))
+            self._bell.ring()
         elif isinstance(command, (base.Publish, base.Declare, base.Broadcast)):
             self._session.publishing.submit(command)
         elif isinstance(command, (base.Consume, base.Listen)):
@@ -276,9 +278,9 @@ class AmqpBroker(base.Broker):
         return self._session.wait_secs() if self._session is not None else None
 
     def close(self, drain_secs: float) -> None:
-        if self._session:
-            self._session.close(drain_secs)
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            session.close(drain_secs)
 
     # -------------------------------------------------------- details
 

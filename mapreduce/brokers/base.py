@@ -23,6 +23,7 @@ What every implementation promises, and `tests/contract` checks for each:
 from __future__ import annotations
 
 import errno
+import select
 from abc import ABC, abstractmethod
 from enum import Enum
 from typing import NamedTuple, Optional, Union
@@ -351,8 +352,15 @@ class Broker(ABC):
 
     def wait_secs(self) -> Optional[float]:
         """How long the next `poll` can wait, whatever `fileno` says; None: for ever. Nothing is lost if it comes late,
-        but it may be a second until somebody else does what is due."""
+        but it may be seconds until somebody else does what is due."""
         return None
+
+    def wait(self, secs: float) -> None:
+        """Until `poll` may have something to do, so long at most; for whoever waits for nothing else."""
+        due = self.wait_secs()
+        select.select(
+            [self.fileno()] if self.fileno() >= 0 else [], [], [], secs if due is None else min(secs, due)
+        )
 
     @abstractmethod
     def close(self, drain_secs: float) -> None:

@@ -4,9 +4,10 @@
                        ├─▶ pump: receive, take commands, advance, flush, tick ─▶ report ─▶ inbox ─▶ poll
       RabbitMQ ────────┘
 
-Nothing in a turn blocks. Turns are the host's, in its own thread: with threads of their own, each message would cost
-several changes of the thread that may run Python. But a host may be held up, by a disk or a large sort, and heartbeats
-must go out whatever happens: so a `Watchdog` sees to links that had no turn for a second.
+Nothing in a turn blocks, but for a disk from which a message is read. Turns are the host's, in its own thread: with
+threads of their own, each message would cost several changes of the thread that may run Python. But a host may be held
+up, by a disk or a large sort, and heartbeats must go out whatever happens: so a `Watchdog` sees to links that had no
+turn for two seconds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from mapreduce.brokers.pyamqp import WireClosed
 from mapreduce.brokers.wire import Wire
 
 TICK_SECS = 1.0
+#: A host that is well gives turns at least each `TICK_SECS`.
+NEGLECTED_SECS = 2.0
 #: How long the broker may take to answer our goodbye when the time to drain is over.
 FAREWELL_SECS = 0.5
 
@@ -101,13 +104,14 @@ class Link:
         self._commands: deque[Any] = deque()
         self._lock = threading.Lock()  #: of a turn
         self._begun = False
-        self._more = False  #: the broker has sent more than was read
+        self._more = True  #: the broker may have sent more than was read: the handshake may have read ahead
         self._next_tick = 0.0
         self._turned_at = 0.0  #: monotonic seconds, and so are these
         self._due_at = 0.0  #: there is something to do then, whatever happens
         self._drain_until: Optional[float] = None  #: it is closing
         self._wait_until: Optional[float] = None  #: for the broker's goodbye: ours is said
         self.ended = False
+        self.failed = False  #: and nobody had asked for it
 
     def submit(self, command: Any) -> None:
         """Never blocks. It is looked at in the next turn: what was submitted by then goes out together."""
@@ -127,8 +131,10 @@ class Link:
         return self._more and not self.ended
 
     def wait_secs(self) -> float:
-        """How long its next turn can wait, if nothing is heard and nothing submitted."""
-        return max(0.0, self._due_at - time.monotonic()) if not self.ended else float("inf")
+        """How long its next turn can wait, if nothing is heard."""
+        if self.ended:
+            return float("inf")
+        return 0.0 if self._commands else max(0.0, self._due_at - time.monotonic())
 
     def close(self, drain_until: float) -> None:
         """Begin to end in order: drain until then (monotonic seconds), and say goodbye. Needs turns until `ended`."""
@@ -148,14 +154,17 @@ class Link:
             with self._lock:
                 self._turn(ready)
 
-    def pump_if_neglected(self) -> None:
-        """The same for whom nobody else has given a turn for a second."""
-        neglected = time.monotonic() - self._turned_at >= TICK_SECS
-        if neglected and self._lock.acquire(blocking=False):  # else it has its turn just now
-            try:
-                self._turn(True)
-            finally:
-                self._lock.release()
+    def pump_if_neglected(self) -> bool:
+        """The same where nobody has given it a turn for long; whether it had one."""
+        if self.ended or time.monotonic() - self._turned_at < NEGLECTED_SECS:
+            return False
+        if not self._lock.acquire(blocking=False):  # it has its turn just now
+            return False
+        try:
+            self._turn(True)
+        finally:
+            self._lock.release()
+        return True
 
     def _turn(self, ready: bool) -> None:
         if self.ended:
@@ -165,11 +174,17 @@ class Link:
         except WireClosed as closed:
             if self._wait_until is None:
                 self._report.hand_over()
-                self._report.fail(closed)
+                self._fail(closed)
             self._end()
-        except Exception as bug:  # noqa: BLE001  # a session more is all that it costs
-            self._report.fail(WireClosed(f"internal error: {bug!r}"))
+        except BaseException as bug:
+            self._fail(WireClosed(f"internal error: {bug!r}"))
             self._end()
+            if not isinstance(bug, Exception):  # Ctrl-C: whatever it came between, a new session makes good
+                raise
+
+    def _fail(self, closed: WireClosed) -> None:
+        self.failed = True
+        self._report.fail(closed)
 
     def _move(self, ready: bool) -> None:
         if not self._begun:
@@ -194,6 +209,7 @@ class Link:
     def _part(self, now: float, drain_until: float) -> None:
         """Closing: the broker handles everything that we sent before it answers our goodbye."""
         if self._wait_until is not None:
+            self._due_at = min(self._next_tick, self._wait_until)
             if self._wire.farewell_heard or now >= self._wait_until:
                 self._end()
             return
@@ -225,9 +241,10 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._over.wait(TICK_SECS):
-            for link in self._links:
-                link.pump_if_neglected()
-            if any(link.ended for link in self._links):  # the other one must not keep what the session holds
+            turns = [link.pump_if_neglected() for link in self._links]
+            if any(link.failed for link in self._links):  # the other one must not keep what the session holds
                 for link in self._links:
                     link.drop()
-            self._rouse()
+                self._over.set()
+            if any(turns):
+                self._rouse()

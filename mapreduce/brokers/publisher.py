@@ -64,18 +64,20 @@ Emit = Callable[[base.BrokerEvent], None]
 class _Parcel:
     """Publications to one place that travel as one message: one, or several small ones that may be joined."""
 
-    __slots__ = ("at", "commands", "priority", "size", "to")
+    __slots__ = ("at", "commands", "messages", "priority", "size", "to")
 
     def __init__(self, command: base.Publish, size: int) -> None:
         self.to = command.to
         self.commands = [command]
         self.priority = command.priority  # of the only one: what may be joined has none
         self.size = size  #: bytes, about
+        self.messages = command.messages
         self.at = 0.0  #: monotonic seconds, when it was sent
 
     def add(self, command: base.Publish, size: int) -> None:
         self.commands.append(command)
         self.size += size
+        self.messages += command.messages
 
 
 class _Flow:
@@ -175,7 +177,7 @@ class Publisher(Listener):
             self._flow(command.to).add(now, command.messages)
         parcel = self._open.get(command.to)
         if parcel is not None:
-            if small and parcel.size + size <= MAX_JOINED_BYTES and len(parcel.commands) < MAX_JOINED:
+            if small and parcel.size + size <= MAX_JOINED_BYTES and parcel.messages < MAX_JOINED:
                 parcel.add(command, size)
                 if command.hurries and command.to in self._held:
                     self._let_go(command.to)

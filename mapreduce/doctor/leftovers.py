@@ -191,11 +191,9 @@ def _peek(queue: str, ready: int) -> Script[list[base.Delivered]]:
 
 
 def _job_of(delivery: base.Delivered, kind: type) -> Optional[str]:
-    try:
-        message, _ = wire.decode(delivery.body)
-    except wire.BadMessage:
-        return None
-    job = getattr(message, "job", None) if isinstance(message, kind) else None
+    """What the message is of, the first where several came together: all of these are of one job."""
+    message = next((each for each, _ in wire.decode_all(delivery.body) if isinstance(each, kind)), None)
+    job = getattr(message, "job", None)
     return job if job is not None and ev.is_name(job) else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import time
 from typing import Callable, Optional, TypeVar
 
@@ -36,17 +35,20 @@ class Session:
             left = deadline - time.monotonic()
             assert left > 0, f"nothing came; so far {self.seen[-20:]}"
             if self.broker.fileno() >= 0:
-                due = self.broker.wait_secs()
-                select.select([self.broker.fileno()], [], [], left if due is None else min(left, due))
+                self.broker.wait(left)
             else:
                 assert self.broker.poll() == [], "a broker without descriptor is never behind"
                 raise AssertionError(f"will never come; so far {self.seen[-20:]}")
 
     def glance(self, patience_secs: float) -> None:
-        """Take what has come; wait for it a little."""
-        if self.broker.fileno() >= 0:
-            select.select([self.broker.fileno()], [], [], patience_secs)
-        self.seen += self.broker.poll()
+        """Take what comes within a little while."""
+        until = time.monotonic() + patience_secs
+        while True:
+            self.seen += self.broker.poll()
+            left = until - time.monotonic()
+            if left <= 0 or self.broker.fileno() < 0:
+                return
+            self.broker.wait(left)
 
     def all(self, kind: type[E], **fields: object) -> list[E]:
         """What has been seen of a kind, with these fields."""
