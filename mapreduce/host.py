@@ -4,11 +4,11 @@
     pool.poll   ─┼─▶ the role it is for ─ commands ──┼─▶ pool, files
     posted      ─┘    (all of them: ticks, sessions) └─▶ log
 
-One thread; roles run in it and nowhere else. Whatever blocks (a broker's sockets, reading input, a file server) has a
-thread of its own behind `poll` or `post`; but a client makes the folder that its job shares in this one, since nothing
-else can begin before. Without a session the loop goes on: ticks, executors and what is posted are handled
-as ever, commands for the broker go nowhere (`brokers.base`), and now and then it tries to begin a new session, which
-may take its time (`connecting`).
+One thread; roles run in it and nowhere else, and `poll` moves the broker's connections in it, for which it never waits.
+Whatever blocks (reading input, a file server) has a thread of its own behind `post`; but what is published is read from
+this machine's disk in this one, and a client makes the folder that its job shares, since nothing else can begin before.
+Without a session the loop goes on: ticks, executors and what is posted are handled as ever, commands for the broker go
+nowhere (`brokers.base`), and now and then it tries to begin a new session, which may take its time (`connecting`).
 """
 
 from __future__ import annotations

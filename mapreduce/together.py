@@ -15,7 +15,7 @@ from mapreduce.attempt import Attempt
 from mapreduce.brokers import base
 from mapreduce.effects import Command
 
-#: in one publication: with some 200 bytes each it can still be joined with others (`brokers.publisher`)
+#: in one publication: with some 200 bytes each, as most have, it can still be joined with others (`brokers.publisher`)
 MOST = 32
 
 

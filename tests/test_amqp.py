@@ -172,6 +172,17 @@ def test_an_idle_session_is_kept_alive(rabbit_url: str, name: str) -> None:
     session.broker.close(1.0)
 
 
+def test_closing_drains_for_as_long_as_it_may(proxy: Proxy, proxied_url: str, name: str) -> None:
+    session = begin(proxied_url)
+    session.declare(name, Kind.QUEUE)
+    proxy.downstream.clear()
+    session.do(base.Publish(name, b"x", "t"))
+    threading.Timer(3.5, proxy.downstream.set).start()  # longer than a watchdog needs to look, twice
+    session.broker.close(30.0)
+    session.seen += session.broker.poll()
+    assert session.all(base.Confirmed, token="t")
+
+
 @pytest.mark.parametrize("commands", [0, 100])
 def test_close_never_hangs(proxy: Proxy, proxied_url: str, name: str, commands: int) -> None:
     session = begin(proxied_url)

@@ -36,7 +36,7 @@ from mapreduce.haste import AHEAD, BEHIND, MESSAGES_AHEAD
 from mapreduce.haste import LONG_SECS as LONG_TASK_SECS
 from mapreduce.known import REMEMBERED_JOBS
 from mapreduce.pauses import DISK_PAUSE_SECS, MAX_DISK_PAUSE_SECS
-from mapreduce.refs import Block, Failure, Segment, Split
+from mapreduce.refs import Block, Carried, Failure, Segment, Split
 from mapreduce.slots import Slots
 from mapreduce.spec import LONG_SECS, JobSpec
 from mapreduce.worker import Worker
@@ -168,6 +168,60 @@ def test_small_output_comes_with_done_and_what_others_read_does_not() -> None:
         (0, OUTPUT_BYTES - 9),
         (2, 9),
     ]
+
+
+def test_blocks_that_come_with_the_answer_are_confirmed_before_done() -> None:
+    bench = Bench()
+    attempt = bench.run()
+    block = Block("", 0, 9, 1, 0, "", b"some data")
+    blocks = tuple(Carried(partition, 0, block) for partition in (0, 1))
+    first, second = published(bench.tell(ExecutorDone(attempt.slot, attempt.number, {}, {}, blocks=blocks)))
+    assert first.to != second.to and bench.tell(base.Confirmed(first.token)) == []
+    assert entry_of(bench.tell(base.Confirmed(second.token))).blocks == {0: 1, 1: 1}
+
+
+def three_done(bench: Bench) -> tuple[list[Any], base.Publish]:
+    """Three attempts that have ended at one moment, and what tells of it."""
+    attempts = []
+    for number in (7, 8, 9):
+        (started,) = published(bench.start(number))
+        bench.tell(base.Confirmed(started.token))
+        attempts.append(bench.worker._attempts[int(started.token.split(":")[1])])
+    commands = [
+        each
+        for a in attempts
+        for each in bench.worker.handle(ExecutorDone(a.slot, a.number, {}, {}), bench.now)
+    ]
+    assert published(commands) == []
+    (publish,) = published(bench.worker.handle(Deferred(), bench.now))
+    return attempts, publish
+
+
+def test_what_ends_at_one_moment_is_told_at_once_and_each_is_over_with_the_one_confirm() -> None:
+    bench = Bench(slots=3)
+    attempts, publish = three_done(bench)
+    told = [event for event, _ in wire.decode_all(publish.head)]
+    assert [event.attempt for event in told] == [each.number for each in attempts] and publish.messages == 3
+    assert len(bench.worker._attempts) == 3
+    bench.tell(base.Confirmed(publish.token))
+    assert len(bench.worker._attempts) == 0
+
+
+def test_what_is_too_much_at_once_is_told_one_by_one() -> None:
+    bench = Bench(slots=3)
+    attempts, publish = three_done(bench)
+    apart = published(bench.tell(base.Unroutable(publish.token, "too large")))
+    assert [entry_of([each]).attempt for each in apart] == [each.number for each in attempts]
+    for each in apart:
+        bench.tell(base.Confirmed(each.token))
+    assert len(bench.worker._attempts) == 0
+
+
+def test_a_log_that_is_gone_ends_all_who_told_it_something() -> None:
+    bench = Bench(slots=3)
+    _, publish = three_done(bench)
+    bench.tell(base.Unroutable(publish.token))
+    assert len(bench.worker._attempts) == 0
 
 
 def test_the_dispatch_is_acked_only_when_the_log_has_done() -> None:

@@ -20,7 +20,7 @@ Answer = Callable[[str, int, int], None]  #: name, messages, consumers; -1 messa
 
 
 class Asker(Listener):
-    """Asks one kind of question. All in the link's thread; `answer` hears each name once, in any order."""
+    """Asks one kind of question. All in the link's turns; `answer` hears each name once, in any order."""
 
     def __init__(self, wire: Wire, question: Callable[[Channel, str], None], answer: Answer) -> None:
         self._wire = wire

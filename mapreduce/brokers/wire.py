@@ -38,7 +38,7 @@ _HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 
 class Wire:
-    """One connection. After `connect` it belongs to one thread, and nothing in it blocks."""
+    """One connection. After `connect` one thread at a time may use it, and nothing in it blocks."""
 
     def __init__(
         self,

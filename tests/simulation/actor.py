@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from mapreduce import effects, wire
 from mapreduce.brokers import base
-from mapreduce.refs import Failure, Stats
+from mapreduce.refs import Carried, Failure, Stats
 from tests.simulation import model, trace
 from tests.simulation.folder import SharedFolder
 from tests.simulation.model import Files
@@ -313,14 +313,20 @@ class Actor:
             world.tally("failed attempts")
             self._take(effects.ExecutorFailed(slot, task.attempt, outcome.failure))
             return
+        carried: list[Carried] = []
         for partition, seq, block in outcome.blocks:
-            self._take(effects.ExecutorBlock(slot, task.attempt, partition, seq, block))
+            if block.data is not None and world.chance(0.7):
+                carried.append(Carried(partition, seq, block))
+            else:
+                self._take(effects.ExecutorBlock(slot, task.attempt, partition, seq, block))
+        world.tally("blocks that come with the answer", len(carried))
         stats: Stats = {"records_in": 1, "records_out": 1}
         if scenario.ranges:
             stats["seconds"] = secs
         if outcome.skipped:
             world.tally("skipped records", len(outcome.skipped))
-        self._take(effects.ExecutorDone(slot, task.attempt, outcome.counters, stats, outcome.skipped))
+        its = (outcome.counters, stats, outcome.skipped, tuple(carried))
+        self._take(effects.ExecutorDone(slot, task.attempt, *its))
 
     # ------------------------------------------------------------ ends and pauses
 
