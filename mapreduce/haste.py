@@ -33,7 +33,6 @@ class Haste:
 
     def __init__(self) -> None:
         self._mean = LONG_SECS
-        self._knows = False
         self._count, self._longest = 0, 0.0
 
     @property
@@ -58,16 +57,14 @@ class Haste:
 
     def took(self, secs: float) -> None:
         """A task has run for so long."""
-        self._knows = True
         self._count, self._longest = self._count + 1, max(self._longest, secs)
         self._mean += SHARE * (min(secs, LONG_SECS) - self._mean)
 
     def hear(self) -> None:
-        """Others say that tasks are short; who knows tasks of its own knows better."""
-        if not self._knows:
-            self._mean = SHORT_SECS / 2
+        """Others say that tasks are short; who has had one that was not knows better."""
+        if self._longest < SHORT_SECS:
+            self._mean = min(self._mean, SHORT_SECS / 2)
 
     def stop(self) -> None:
         """One takes long."""
-        self._knows, self._longest = True, LONG_SECS
-        self._mean = LONG_SECS
+        self._mean = self._longest = LONG_SECS

@@ -27,7 +27,7 @@ _perform = Host.perform
 
 def _name(command: Any) -> Optional[str]:
     if isinstance(command, base.Publish):
-        return type(wire.decode(command.head)[0]).__name__
+        return type(next(wire.decode_all(command.head))[0]).__name__
     if isinstance(command, base.Ack):
         return {"worker/tasks": "Ack", "leases/jobs": "AckLease"}.get(
             command.receipt.tag.rstrip("0123456789")
@@ -50,6 +50,7 @@ def perform(self: Host, role: Any, commands: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         _perform(self, role, [command])
         if last:
+            self._broker.poll()  # which lets it go
             os.kill(os.getpid(), signal.SIGKILL)
 
 
