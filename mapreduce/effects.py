@@ -201,9 +201,8 @@ class ExecutorDone:
     counters: Counters
     stats: Stats
     skipped: tuple[Skipped, ...] = ()
-    blocks: tuple[
-        Carried, ...
-    ] = ()  #: of its blocks those of which no `ExecutorBlock` has told: they are on no disk
+    #: of its blocks those of which no `ExecutorBlock` has told: they are on no disk
+    blocks: tuple[Carried, ...] = ()
 
 
 @frozen

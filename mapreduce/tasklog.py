@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Union
 
 from mapreduce.effects import (
     Command,
@@ -13,8 +13,6 @@ from mapreduce.effects import (
     Report,
     Role,
 )
-
-_OF_EXECUTORS = frozenset([Execute, KillExecutor])
 
 
 class TaskLog:
@@ -30,20 +28,19 @@ class TaskLog:
 
     def handle(self, event: Any, now: float) -> list[Command]:
         told: list[Command] = []
-        kind = type(event)
-        if kind is ExecutorDone or kind is ExecutorFailed:
+        if isinstance(event, (ExecutorDone, ExecutorFailed)):
             told = self._ended(event)
         commands = self._worker.handle(event, now)
         self.finished = self._worker.finished
         for command in commands:
-            if type(command) in _OF_EXECUTORS:
+            if isinstance(command, (Execute, KillExecutor)):
                 told += self._asked(command)
         return commands + told if told else commands
 
-    def _asked(self, command: Any) -> list[Command]:
-        if type(command) is Execute:
+    def _asked(self, command: Union[Execute, KillExecutor]) -> list[Command]:
+        if isinstance(command, Execute):
             self._running[command.task.attempt] = command
-            return self._tell("debug", command, "task_started", "begins") if self._everything else []
+            return self._tell("debug", command, "task_started", "begins")
         task = self._running.pop(command.attempt, None)
         return [] if task is None else self._tell("debug", task, "task_stopped", "is stopped")
 
@@ -53,7 +50,7 @@ class TaskLog:
             return []
         if isinstance(event, ExecutorFailed):
             return self._tell("warning", task, "task_failed", f"has failed: {event.failure.message}")
-        return self._tell("debug", task, "task_done", "is done") if self._everything else []
+        return self._tell("debug", task, "task_done", "is done")
 
     def _tell(self, level: str, run: Execute, event: str, what: str) -> list[Command]:
         if not (self._everything or level == "warning"):

@@ -116,8 +116,7 @@ def join(messages: Sequence[Union[bytes, bytearray]]) -> bytes:
     """Several messages as one."""
     if len(messages) == 1:
         return bytes(messages[0])
-    head = codec.pack_known([_JOINED, [list(map(len, messages))], None])
-    return b"".join([_PREFIX.pack(PROTOCOL, len(head)), head, *messages])
+    return b"".join([_with_prefix([_JOINED, [list(map(len, messages))], None]), *messages])
 
 
 def decode_all(data: bytes) -> Iterator[tuple[Any, memoryview]]:

@@ -50,9 +50,7 @@ class WatchingClient(Client):
         return []
 
     def _lose(self, place: str) -> None:
-        if (
-            self.state.ready and not self._takes_output
-        ):  # delivered, and forgotten before we have read of that
-            self._end()
+        if self.state.ready and not self._takes_output:
+            self._end()  # delivered, and forgotten before we have read of that
         else:
             super()._lose(place)
