@@ -46,9 +46,7 @@ class Together:
             self._serial += 1
             token = f"worker/{kind}s:{self._serial}"
             self._attempts[token] = attempts
-        log = ev.log_stream(attempts[0].job)
-        body = wire.encode_all(events)
-        return base.Publish(log, body, token, joins=True, messages=len(events), hurries=hurries)
+        return _publish(attempts[0].job, events, token, hurries)
 
     def take(self, token: str) -> Iterable[Attempt]:
         """Whose events these were, when the broker has answered; none if it is no token of ours."""
@@ -61,4 +59,9 @@ class Together:
 
 def publish(job: str, event: Any, token: str) -> base.Publish:
     """An event to the job's log."""
-    return base.Publish(ev.log_stream(job), wire.encode(event), token, joins=True)
+    return _publish(job, [event], token)
+
+
+def _publish(job: str, events: list[Any], token: str, hurries: bool = False) -> base.Publish:
+    body = wire.encode_all(events)
+    return base.Publish(ev.log_stream(job), body, token, joins=True, messages=len(events), hurries=hurries)
